@@ -1,0 +1,35 @@
+# Two commands: `make verify` (verdicts on the built-in problems) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: verify test check figures clean
+
+# A stamp per set of extras, so that a second call installs nothing.
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[data,progress]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+verify: $(VENV)/.run
+	$(RUN) -m experiments --profile quick
+
+test: $(VENV)/.test
+	$(RUN) -m pytest
+
+# What continuous integration adds to the tests.
+check: $(VENV)/.test
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+
+# The committed figures, from scratch (about 20 minutes on two cores).
+figures: $(VENV)/.run
+	$(RUN) -m experiments --profile full
+
+clean:
+	rm -rf $(VENV) results build dist *.egg-info

@@ -1,0 +1,62 @@
+"""theory_lab: check convergence theory against measurement.
+
+problem -> oracle -> optimizer -> run -> measure -> claim -> report; constants -> theorem -> prediction.
+"""
+
+from theory_lab import claims, constants, measure, orderings, problems, theory
+from theory_lab.claims import Claim, Verdict, claim
+from theory_lab.constants import Constants
+from theory_lab.measure import Measurement
+from theory_lab.optimizer import hybrid_sgd
+from theory_lab.oracles import FirstOrder, Hybrid, Oracle, TwoPoint
+from theory_lab.orderings import incremental, random_reshuffling, shuffle_once, with_replacement
+from theory_lab.problems import (
+    Problem,
+    block_quadratic,
+    cosh,
+    cosine,
+    exponential,
+    geman_mcclure,
+    logistic,
+    power,
+    separable,
+)
+from theory_lab.run import Trace, run, step_size_grid, sweep
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Claim",
+    "Constants",
+    "FirstOrder",
+    "Hybrid",
+    "Measurement",
+    "Oracle",
+    "Problem",
+    "Trace",
+    "TwoPoint",
+    "Verdict",
+    "block_quadratic",
+    "claim",
+    "claims",
+    "constants",
+    "cosh",
+    "cosine",
+    "exponential",
+    "geman_mcclure",
+    "hybrid_sgd",
+    "incremental",
+    "logistic",
+    "measure",
+    "orderings",
+    "power",
+    "problems",
+    "random_reshuffling",
+    "run",
+    "separable",
+    "shuffle_once",
+    "step_size_grid",
+    "sweep",
+    "theory",
+    "with_replacement",
+]

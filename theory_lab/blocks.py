@@ -1,0 +1,56 @@
+"""Blocks: the top-level keys of a parameter dict.
+
+``{"x": ..., "y": ...}`` on synthetic problems, ``{"base": ..., "peft": ...}`` on models. Whatever stands under a label is
+one block: an array or any pytree of arrays. Everything that is said *per block* (step sizes, smoothness, norms) is a
+mapping with the same keys.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from theory_lab import _checks
+from theory_lab._typing import Array, Block, Label, Params
+
+
+def labels(params: Params) -> tuple[Label, ...]:
+    """The labels in sorted order, the order in which pytrees, keys and matrices go through them.
+
+    Example:
+        >>> labels({"y": 0.0, "x": 0.0})
+        ('x', 'y')
+    """
+    return tuple(sorted(params))
+
+
+def size(block: Block) -> int:
+    """How many numbers a block holds: its dimension d_b."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(block))
+
+
+def norm_sq(block: Block) -> Array:
+    """Squared Euclidean norm of a block, a scalar."""
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(block)), start=jnp.zeros(()))
+
+
+def norms_sq(params: Params) -> dict[Label, Array]:
+    """Squared Euclidean norm of every block."""
+    return {label: norm_sq(params[label]) for label in labels(params)}
+
+
+def check_params(params: Params, like: Params) -> None:
+    """Refuse parameters whose blocks, shapes or dtypes differ from those of a problem's own ``init``."""
+    _checks.same_labels("params", _checks.labelled("params", params), like, "the problem")
+    for label in labels(like):
+        given, expected = (jax.tree.map(lambda a: jnp.shape(a), side[label]) for side in (params, like))
+        if given != expected:
+            raise ValueError(f"params[{label!r}] must be of shape {expected}, got {given}")
+        for leaf in jax.tree.leaves(params[label]):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise _checks.refuse(f"params[{label!r}]", "floating point", jnp.result_type(leaf))
+
+
+def inner(features: Mapping[Label, Array], params: Params) -> Array:
+    """The sum over blocks of ``features[b] @ params[b]``: a linear model whose columns are split into blocks."""
+    return sum((features[label] @ params[label] for label in labels(features)), start=jnp.zeros(()))

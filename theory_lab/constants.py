@@ -1,0 +1,65 @@
+"""What is known of an objective: its constants, per block where that makes sense.
+
+Declared constants (a problem's own) and measured ones are the same type, so that ``declared.dominates(measured)`` is a
+test. ``None`` means unknown; it never means zero.
+"""
+
+from collections.abc import Callable, Mapping
+
+from theory_lab._trees import record
+from theory_lab._typing import Label, Scalar
+
+Growth = Callable[[Scalar], Scalar]  # u -> l(u): nondecreasing bound on the curvature where ||grad f|| = u
+
+
+@record(data=("smoothness", "trace", "growth", "strong_convexity", "pl", "optimal_value", "dispersion"))
+class Constants:
+    r"""Constants of :math:`f = \frac1n\sum_i f_i`; every field may be None, which means unknown.
+
+    Attributes:
+        smoothness: per block L_b, two-sided and for every component: :math:`-D \le \nabla^2 f_i \le D` with
+            D = diag(L_b I). Bounding the diagonal blocks alone would not do.
+        trace: per block tr S_b for matrices with :math:`\|S_b\| \le L_b` and
+            :math:`-\mathrm{diag}(S_b) \le \nabla^2 f_i \le \mathrm{diag}(S_b)`; trace / smoothness is the effective rank.
+        growth: per block l_b with the same two-sided bound at every point whose gradient norm is at most u:
+            D(u) = diag(l_b(u) I). Hybrid smoothness, Definition 1 of the paper.
+        strong_convexity: the least eigenvalue of the Hessian of f over the whole space, if f is convex.
+        pl: the Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*).
+        optimal_value: f*.
+        dispersion: per block sigma_b^2 >= (1/n) sum_i ||grad_b f_i(z) - grad_b f(z)||^2 at every z.
+
+    Reference:
+        Ma, Yu, Huang: New Hybrid Fine-Tuning Paradigm for LLMs, 2026, Definition 1; the two-sided form is this project's.
+    """
+
+    smoothness: Mapping[Label, Scalar] | None = None
+    trace: Mapping[Label, Scalar] | None = None
+    growth: Mapping[Label, Growth] | None = None
+    strong_convexity: Scalar | None = None
+    pl: Scalar | None = None
+    optimal_value: Scalar | None = None
+    dispersion: Mapping[Label, Scalar] | None = None
+
+    def dominates(self, measured: "Constants", *, rtol: float = 1e-9) -> bool:
+        """Whether no measured constant contradicts a declared one.
+
+        Upper bounds (smoothness, trace, dispersion) must not be exceeded, lower bounds (strong convexity, PL, optimal value)
+        not undercut, each within the relative tolerance. What either side does not know is not compared.
+
+        Example:
+            >>> Constants(smoothness={"x": 2.0}).dominates(Constants(smoothness={"x": 1.5}))
+            True
+            >>> Constants(smoothness={"x": 1.0}).dominates(Constants(smoothness={"x": 1.5}))
+            False
+        """
+        for name in ("smoothness", "trace", "dispersion"):
+            declared, seen = getattr(self, name), getattr(measured, name)
+            if declared is None or seen is None:
+                continue
+            if any(seen[label] > declared[label] + rtol * abs(declared[label]) for label in declared.keys() & seen.keys()):
+                return False
+        for name in ("strong_convexity", "pl", "optimal_value"):
+            declared, seen = getattr(self, name), getattr(measured, name)
+            if declared is not None and seen is not None and seen < declared - rtol * abs(declared):
+                return False
+        return True

@@ -1,0 +1,72 @@
+"""A measurement: one number with an interval, and how the interval is made.
+
+Every reducer in this folder returns a `Measurement`; a `Claim` judges nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from theory_lab import _checks
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured number with its confidence interval.
+
+    Attributes:
+        name: what was measured, in words.
+        value: the point estimate.
+        low, high: the ends of the interval; equal to `value` where the measurement is exact.
+        samples: how many independent samples stand behind it (seeds, not steps).
+        note: what went wrong, if something did ("diverged at epoch 12"); a claim repeats it.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    samples: int
+    note: str = ""
+
+
+def exact(name: str, value: float) -> Measurement:
+    """A number computed without sampling: its interval is a point.
+
+    Example:
+        >>> exact("largest eigenvalue", 2.0).low
+        2.0
+    """
+    return Measurement(name, float(value), float(value), float(value), 1)
+
+
+def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float = 0.99) -> Measurement:
+    r"""Sample mean with Student's interval :math:`\bar s \pm t_{S-1} \hat\sigma / \sqrt S`.
+
+    Args:
+        name: what was measured.
+        samples: shape (S,), S >= 2 independent values; a non-finite one makes the whole measurement non-finite.
+        confidence: coverage of the two-sided interval.
+
+    Returns:
+        The measurement; its interval is honest for S >= 32 unless the samples are heavy-tailed.
+
+    Raises:
+        ValueError: fewer than two samples, or a confidence outside (0, 1).
+
+    Example:
+        >>> m = mean("a coin", [0.0, 1.0, 1.0, 0.0], confidence=0.95)
+        >>> round(m.value, 3), round(m.low, 3), round(m.high, 3)
+        (0.5, -0.419, 1.419)
+    """
+    values = np.asarray(samples, dtype=np.float64).ravel()
+    _checks.count("the number of samples", values.size, least=2)
+    _checks.between("confidence", confidence, 0, 1, closed="()")
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        return Measurement(name, np.nan, np.nan, np.nan, values.size, f"{bad} of {values.size} samples are not finite")
+    centre = float(values.mean())
+    half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    return Measurement(name, centre, centre - half, centre + half, values.size)

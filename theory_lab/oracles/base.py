@@ -1,0 +1,68 @@
+"""What an oracle is: a rule that looks at one function and estimates its gradient.
+
+An oracle sees only ``fn``, the parameters and a key. Whatever calls it closes ``fn`` over the component (or the minibatch)
+of the moment, so a two-block quadratic and a transformer need no different code.
+"""
+
+import abc
+from typing import Any, NamedTuple, final
+
+from theory_lab._typing import Array, Block, Component, Key
+
+
+Draw = Any  # the random part of a query: a pytree of arrays, empty for a deterministic oracle
+
+
+class Estimate(NamedTuple):
+    """What one query returns: the value of fn and an estimate of its gradient, a pytree like the parameters."""
+
+    value: Array
+    gradient: Block
+
+
+class Cost(NamedTuple):
+    """What one query costs, in evaluations of fn and in reverse passes through it."""
+
+    values: int
+    gradients: int
+
+
+class Oracle(abc.ABC):
+    """A gradient estimator; immutable, a pytree, random only through its key.
+
+    A query has two halves: `draw` makes everything random, knowing only the shapes of the parameters, and `estimate` looks
+    at the function. Calling the oracle does both; the loop draws for many steps at once, which is far cheaper and gives
+    the same numbers.
+    """
+
+    @final
+    def __call__(self, fn: Component, params: Block, key: Key) -> Estimate:
+        """Estimate the gradient of fn at params.
+
+        Args:
+            fn: a scalar function of the parameters.
+            params: the point; a pytree of floating-point arrays.
+            key: all randomness of the query.
+
+        Returns:
+            The estimate. Its value is fn(params) wherever that is evaluated; an oracle that never evaluates it (two-sided)
+            reports the mean of what it saw, off by O(radius^2).
+        """
+        return self.estimate(fn, params, self.draw(key, params))
+
+    @abc.abstractmethod
+    def draw(self, key: Key, params: Block) -> Draw:
+        """The random part of a query at parameters of these shapes and dtypes, a pytree; its values are not looked at."""
+
+    @abc.abstractmethod
+    def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
+        """The rest of the query; ``value`` is fn(params), if the caller has it, and then saves an evaluation."""
+
+    @abc.abstractmethod
+    def cost(self, params: Block) -> Cost:
+        """The cost of one query without a given value."""
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether the oracle evaluates fn(params), and so profits from being given it."""
+        return True

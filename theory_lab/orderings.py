@@ -1,0 +1,45 @@
+"""Orderings: which component a step looks at.
+
+An ordering is a pure function ``(key, epoch, n) -> (n,) int32 indices``. It knows nothing of the oracle, the step sizes or
+the iterates, so resuming, mapping over seeds or splitting work across devices cannot change it, and runs that share a
+key share their permutations.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from theory_lab._typing import Array, Key, Scalar
+
+Ordering = Callable[[Key, Scalar, int], Array]
+
+
+def random_reshuffling(key: Key, epoch: Scalar, n: int) -> Array:
+    """A fresh uniform permutation every epoch (RR).
+
+    Example:
+        >>> sorted(random_reshuffling(jax.random.key(0), 3, 4).tolist())
+        [0, 1, 2, 3]
+    """
+    return jax.random.permutation(jax.random.fold_in(key, epoch), jnp.arange(n, dtype=jnp.int32))
+
+
+def shuffle_once(key: Key, epoch: Scalar, n: int) -> Array:
+    """One uniform permutation, repeated in every epoch (SO)."""
+    del epoch
+    return random_reshuffling(key, 0, n)
+
+
+def incremental(key: Key, epoch: Scalar, n: int) -> Array:
+    """The given order 0, 1, ..., n-1 in every epoch (incremental gradient, IG)."""
+    del key, epoch
+    return jnp.arange(n, dtype=jnp.int32)
+
+
+def with_replacement(key: Key, epoch: Scalar, n: int) -> Array:
+    """n independent uniform draws (WR); an "epoch" is n steps."""
+    return jax.random.randint(jax.random.fold_in(key, epoch), (n,), 0, n, dtype=jnp.int32)
+
+
+ORDERINGS: dict[str, Ordering] = {f.__name__: f for f in (random_reshuffling, shuffle_once, incremental, with_replacement)}

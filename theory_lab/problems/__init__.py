@@ -1,0 +1,10 @@
+"""Problems: finite sums with named blocks and exactly known constants."""
+
+from theory_lab.problems.base import Problem
+from theory_lab.problems.cosine import cosine
+from theory_lab.problems.generalized import cosh, exponential, power, separable
+from theory_lab.problems.logistic import logistic
+from theory_lab.problems.quadratic import block_quadratic
+from theory_lab.problems.robust import geman_mcclure
+
+__all__ = ["Problem", "block_quadratic", "cosh", "cosine", "exponential", "geman_mcclure", "logistic", "power", "separable"]

@@ -1,0 +1,71 @@
+"""Real data for `logistic`: bundled with scikit-learn, or any LIBSVM-format file by path.
+
+Needs the extra ``data`` (scikit-learn). Nothing is downloaded.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theory_lab import _checks
+
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    """Breast Cancer Wisconsin (diagnostic), 569 x 30, standardised; labels -1/+1 (+1: benign)."""
+    data = _datasets().load_breast_cancer()
+    return standardise(data.data), np.where(data.target == 1, 1.0, -1.0)
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Optical digits, 1797 x 64, standardised; labels -1 (even) / +1 (odd)."""
+    data = _datasets().load_digits()
+    return standardise(data.data), np.where(data.target % 2 == 1, 1.0, -1.0)
+
+
+def libsvm(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of a LIBSVM-format file, plain or compressed (.gz, .bz2, .xz), as dense arrays, not standardised.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Features (n, d) and labels (n,), float64, the labels as they stand in the file.
+
+    Raises:
+        ValueError: no such file, or one that is not in LIBSVM format; the message carries the path.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise _checks.refuse("path", "a readable LIBSVM-format file", str(path))
+    opener: Any = OPENERS.get(file.suffix, open)
+    datasets = _datasets()
+    try:
+        with opener(file, "rb") as stream:
+            features, labels = datasets.load_svmlight_file(stream)
+    except (ValueError, OSError, EOFError, IndexError, lzma.LZMAError) as error:
+        raise ValueError(f"path must be a readable LIBSVM-format file, got {str(path)!r} ({error})") from error
+    if features.shape[0] == 0 or features.shape[1] == 0:
+        raise ValueError(f"path must be a LIBSVM-format file with at least one row and one feature, got {str(path)!r}")
+    return features.toarray(), labels
+
+
+def standardise(features: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and standard deviation 1; constant columns become 0."""
+    centred = features - features.mean(axis=0)
+    deviation = centred.std(axis=0)
+    return centred / np.where(deviation > 1e-12 * np.abs(features).max(initial=1.0), deviation, 1.0)
+
+
+def _datasets() -> Any:
+    try:
+        import sklearn.datasets
+    except ImportError as error:
+        raise ValueError("this data set needs scikit-learn: pip install 'theory_lab[data]'") from error
+    return sklearn.datasets

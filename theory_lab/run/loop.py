@@ -1,0 +1,209 @@
+"""The loop: problem, oracle and optimizer strung along an ordering.
+
+One function, `simulate`, does it for a whole grid of step sizes and many seeds in one compiled program; `run` is its
+single case and `sweep` its general one. The scan over logged rows and epochs is outside, the batch inside, so that one
+step of all trajectories is a handful of large array operations: directions are drawn once per seed and shared by all step
+sizes (common random numbers), and matrix-vector products become matrix-matrix products.
+
+Random streams, all folded from the run's key: 0 orders the components, 1 feeds the oracle, 2 starts the parameters. The
+permutations therefore depend on the key alone, not on oracle, optimizer or step sizes.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from theory_lab import blocks
+from theory_lab._typing import Array, Key, Label, Params, Scalar
+from theory_lab.oracles.base import Draw, Oracle
+from theory_lab.orderings import Ordering
+from theory_lab.problems.base import Problem
+
+ORDER, ORACLE, START = range(3)
+
+MakeOptimizer = Callable[[Mapping[Label, Scalar]], optax.GradientTransformation]
+Resolution = Literal["epoch", "step"]
+Carry = tuple[Params, optax.OptState]
+
+
+class State(NamedTuple):
+    """One trajectory between two epochs."""
+
+    params: Params
+    optimizer: optax.OptState
+    diverged_at: Array  # the epoch at whose end the parameters were not finite; inf while they are
+
+
+class Row(NamedTuple):
+    """What is logged of one trajectory at one moment."""
+
+    value: Array
+    gradient_norm_sq: Mapping[Label, Array]
+    distance_sq: Mapping[Label, Array] | None
+
+
+def groups(indices: Array, batch_size: int) -> tuple[Array, Array]:
+    """An epoch's indices in minibatches, and the weight of every member.
+
+    Returns:
+        Indices and weights, both (m, batch_size) with m = ceil(n / batch_size). A group's loss is the weighted *sum* over
+        its members, the weights m/n being such that the mean over the groups is exactly f; a last group that is not full
+        is padded with weight 0.
+    """
+    n = indices.shape[0]
+    m = -(-n // batch_size)
+    padded = jnp.pad(indices, (0, m * batch_size - n))
+    weights = jnp.where(jnp.arange(m * batch_size) < n, m / n, 0.0)
+    return padded.reshape(m, batch_size), weights.reshape(m, batch_size)
+
+
+def scan_in_chunks(steps: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, chunk: int) -> tuple[Any, Any]:
+    """Apply ``steps(carry, part of xs) -> (carry, ys)`` to chunks of equal length, then to what is left over."""
+    length = jax.tree.leaves(xs)[0].shape[0]
+    whole, rest = divmod(length, chunk)
+    parts = []
+    if whole:
+        stacked = jax.tree.map(lambda a: a[: whole * chunk].reshape(whole, chunk, *a.shape[1:]), xs)
+        carry, ys = jax.lax.scan(steps, carry, stacked)
+        parts.append(jax.tree.map(lambda a: a.reshape(whole * chunk, *a.shape[2:]), ys))
+    if rest:
+        carry, ys = steps(carry, jax.tree.map(lambda a: a[whole * chunk :], xs))
+        parts.append(ys)
+    return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+
+
+def start_params(problem: Problem, key: Key) -> Params:
+    return problem.init(jax.random.fold_in(key, START))
+
+
+def observe(problem: Problem, state: State) -> Row:
+    """The exact values at the trajectory's point; inf once it has diverged."""
+    value, gradient = jax.value_and_grad(problem.value)(state.params)
+    norms = blocks.norms_sq(gradient)
+    distances = None
+    if problem.optimum is not None:
+        distances = blocks.norms_sq(jax.tree.map(jnp.subtract, dict(state.params), dict(problem.optimum)))
+    alive = jnp.isinf(state.diverged_at) & jnp.isfinite(value)
+    return jax.tree.map(lambda a: jnp.where(alive & jnp.isfinite(a), a, jnp.inf), Row(value, norms, distances))
+
+
+def one_epoch(
+    problem: Problem,
+    oracle: Oracle,
+    optimizer: optax.GradientTransformation,
+    ordering: Ordering,
+    batch_size: int,
+    draw_ahead: int,
+    log_steps: bool,
+    state: State,
+    key: Key,
+    epoch: Array,
+) -> tuple[State, Row | None]:
+    """One epoch of one trajectory; with ``log_steps`` also a row per step, taken before the step."""
+    indices = ordering(jax.random.fold_in(key, ORDER), epoch, problem.n)
+    members, weights = groups(indices, batch_size)
+    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, ORACLE), epoch), members.shape[0])
+
+    def loss(params: Params, group: Array, weight: Array) -> Array:
+        if batch_size == 1:
+            return problem.component(params, group[0])
+        return jnp.sum(jax.vmap(problem.component, in_axes=(None, 0))(params, group) * weight)
+
+    def step(carry: Carry, xs: tuple[Array, Array, Draw]) -> tuple[Carry, Row | None]:
+        params, optimizer_state = carry
+        group, weight, draw = xs
+        row = observe(problem, State(params, optimizer_state, state.diverged_at)) if log_steps else None
+        estimate = oracle.estimate(lambda p: loss(p, group, weight.astype(jax.tree.leaves(p)[0].dtype)), params, draw)
+        updates, optimizer_state = optimizer.update(estimate.gradient, optimizer_state, params)
+        return (optax.apply_updates(params, updates), optimizer_state), row
+
+    def steps(carry: Carry, xs: tuple[Array, Array, Key]) -> tuple[Carry, Row | None]:
+        """Some consecutive steps, their directions drawn at once: the same numbers as one by one, in far less time."""
+        groups, weights, keys = xs
+        draws = jax.vmap(oracle.draw, in_axes=(0, None))(keys, state.params)
+        return jax.lax.scan(step, carry, (groups, weights, draws))
+
+    (params, optimizer_state), rows = scan_in_chunks(
+        steps, (state.params, state.optimizer), (members, weights, keys), draw_ahead
+    )
+    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]).all()
+    alive = finite & jnp.isinf(state.diverged_at)
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), (params, optimizer_state), (state.params, state.optimizer)
+    )
+    diverged_at = jnp.where(alive, jnp.inf, jnp.minimum(state.diverged_at, epoch + 1))
+    return State(*kept, diverged_at), rows
+
+
+@partial(jax.jit, static_argnames=("make_optimizer", "ordering", "batch_size", "draw_ahead", "resolution", "report"))
+def simulate(
+    problem: Problem,
+    oracle: Oracle,
+    step_sizes: Mapping[Label, Array] | None,
+    params: Params,
+    keys: Key,
+    schedule: Array,
+    *,
+    make_optimizer: MakeOptimizer,
+    ordering: Ordering,
+    batch_size: int,
+    draw_ahead: int,
+    resolution: Resolution,
+    report: Callable[[Any], None] | None,
+) -> tuple[State, Row]:
+    """All trajectories of a sweep, in one program.
+
+    Args:
+        problem, oracle: pytrees; their numbers are traced, so another L or another radius does not compile anew.
+        step_sizes: {label: (G,)}.
+        params: starting points, leaves (S, *shape).
+        keys: (S,).
+        schedule: (E,) int32, the epochs after which to log, increasing, from 0 for the start.
+        make_optimizer: from {label: scalar} to an optax transformation.
+        ordering, batch_size, resolution: as in `sweep`.
+        draw_ahead: for how many steps directions are drawn at once; changes speed and memory, not one number.
+        report: called on the host after every logged row, with the epoch.
+
+    Returns:
+        Final states with leaves (G, S, ...) and rows with leaves (G, S, E), or (G, S, E - 1, m) for single steps.
+    """
+    log_steps = resolution == "step"
+    advance = partial(one_epoch, problem, oracle)
+
+    def over_batch(fn: Callable[..., Any], state_axes: int | None = 0) -> Callable[..., Any]:
+        """Map fn(step_sizes, state, key, epoch) over grid points (outer) and seeds (inner)."""
+        inner = jax.vmap(fn, in_axes=(None, 0, 0, None))
+        return jax.vmap(inner, in_axes=(0, state_axes, None, None))
+
+    def begin(sizes: Mapping[Label, Array], start: Params, key: Key, epoch: Array) -> State:
+        del key, epoch
+        return State(start, make_optimizer(sizes).init(start), jnp.array(jnp.inf))
+
+    def epoch_of(sizes: Mapping[Label, Array], state: State, key: Key, epoch: Array) -> tuple[State, Row | None]:
+        return advance(make_optimizer(sizes), ordering, batch_size, draw_ahead, log_steps, state, key, epoch)
+
+    def log(sizes: Mapping[Label, Array], state: State, key: Key, epoch: Array) -> Row:
+        del sizes, key, epoch
+        return observe(problem, state)
+
+    def segment(states: State, ends: tuple[Array, Array]) -> tuple[State, Row]:
+        """Log, then run the epochs up to the next row."""
+        first, last = ends
+        row = over_batch(log)(step_sizes, states, keys, first)
+        if report is not None:
+            jax.debug.callback(report, first)
+        if log_steps:
+            return over_batch(epoch_of)(step_sizes, states, keys, first)
+        body = lambda epoch, s: over_batch(epoch_of)(step_sizes, s, keys, epoch)[0]
+        return jax.lax.fori_loop(first, last, body, states), row
+
+    states = over_batch(begin, state_axes=None)(step_sizes, params, keys, schedule[0])
+    if log_steps:
+        states, rows = jax.lax.scan(segment, states, (schedule[:-1], schedule[1:]))
+    else:
+        states, rows = jax.lax.scan(segment, states, (schedule, jnp.append(schedule[1:], schedule[-1])))
+    return states, jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), rows)

@@ -1,0 +1,258 @@
+"""The doors to the loop: `run` for one trajectory, `sweep` for a grid of step sizes and many seeds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from theory_lab import _checks, blocks
+from theory_lab._typing import Array, Key, Label, Params
+from theory_lab.oracles.base import Oracle
+from theory_lab.orderings import Ordering, random_reshuffling
+from theory_lab.problems.base import Problem
+from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
+from theory_lab.run.trace import Costs, Trace
+
+
+def run(
+    problem: Problem,
+    oracle: Oracle,
+    optimizer: optax.GradientTransformation,
+    *,
+    epochs: int,
+    key: Key,
+    ordering: Ordering = random_reshuffling,
+    params: Params | None = None,
+    batch_size: int = 1,
+    log_epochs: Sequence[int] | None = None,
+    resolution: Resolution = "epoch",
+    progress: bool = False,
+) -> Trace:
+    """Run one trajectory and log the exact value and gradient norms along it.
+
+    At every step the ordering names a component (or a minibatch of them), the oracle estimates its gradient, the optimizer
+    turns the estimate into an update. All blocks step at once, from the same point.
+
+    Args:
+        problem: what to minimise.
+        oracle: how to estimate a component's gradient.
+        optimizer: an optax transformation for the problem's parameters, e.g. ``hybrid_sgd({"x": 1e-3, "y": 1e-1})``.
+        epochs: T >= 1 passes of n component evaluations each.
+        key: all randomness; the same key gives the same permutations under every oracle, optimizer and step size.
+        ordering: random_reshuffling, shuffle_once, incremental, with_replacement, or your own (key, epoch, n) -> indices.
+        params: the starting point; None starts from the problem's ``init``.
+        batch_size: components per step. If it does not divide n, the last group of an epoch is smaller; every group's loss
+            is weighted so that the mean over groups is exactly f.
+        log_epochs: the epochs to log, increasing, within 0..epochs; None logs all of 0, 1, ..., epochs.
+        resolution: "epoch", or "step" to log before every single step instead (then without log_epochs).
+        progress: show a progress bar if tqdm is installed.
+
+    Returns:
+        The trace. Values that leave the finite numbers are recorded there, never raised.
+
+    Raises:
+        ValueError: whatever breaks one of the rules above, by name, rule and value.
+
+    Example:
+        >>> import theory_lab as tl
+        >>> problem = tl.block_quadratic({"x": 8, "y": 4}, n=4)
+        >>> oracle = tl.Hybrid({"x": tl.TwoPoint(1e-3), "y": tl.FirstOrder()})
+        >>> trace = run(problem, oracle, tl.hybrid_sgd({"x": 0.05, "y": 0.5}), epochs=20, key=jax.random.key(0))
+        >>> bool(trace.value[-1] < trace.value[0] / 10), int(trace.cost.values[-1])
+        (True, 160)
+    """
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise _checks.refuse("optimizer", "an optax transformation (init, update)", optimizer)
+    _checks.key("key", key)
+    if jnp.shape(key) != ():
+        raise _checks.refuse("key", "a single key (use sweep for many seeds)", key)
+    trace = _simulated(
+        problem, oracle, _constant(optimizer), {}, epochs=epochs, keys=key[None], ordering=ordering, params=params,
+        batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
+    )  # fmt: skip
+    first: Callable[[Any], Any] = lambda tree: jax.tree.map(lambda a: a[0, 0], tree)
+    return Trace(
+        trace.epoch, trace.cost, first(trace.value), first(trace.gradient_norm_sq), first(trace.distance_sq),
+        first(trace.diverged_at), first(trace.params),
+    )  # fmt: skip
+
+
+def sweep(
+    problem: Problem,
+    oracle: Oracle,
+    make_optimizer: MakeOptimizer,
+    *,
+    step_sizes: Mapping[Label, Any],
+    epochs: int,
+    keys: Key,
+    ordering: Ordering = random_reshuffling,
+    params: Params | None = None,
+    batch_size: int = 1,
+    log_epochs: Sequence[int] | None = None,
+    resolution: Resolution = "epoch",
+    progress: bool = False,
+) -> Trace:
+    """Run a grid of step sizes times many seeds, compiled once and batched.
+
+    All grid points of a seed share its starting point, permutations and directions (common random numbers), so differences
+    between step sizes are paired.
+
+    Args:
+        problem, oracle, ordering, epochs, params, batch_size, log_epochs, resolution, progress: as in `run`; ``params`` is
+            one starting point for all seeds, None draws one for each.
+        make_optimizer: from {label: step size} to an optax transformation; `hybrid_sgd` is one. Pass the same function
+            object again and nothing is recompiled.
+        step_sizes: {label: (G,)}, the G grid points, nonnegative; `step_size_grid` makes a product of axes.
+        keys: (S,) keys, ``jax.random.split(key, S)``.
+
+    Returns:
+        A trace with leading axes (G, S).
+
+    Raises:
+        ValueError: as in `run`; step sizes of different lengths.
+
+    Example:
+        >>> import theory_lab as tl
+        >>> problem = tl.block_quadratic({"y": 4}, n=4, dispersion=1.0)
+        >>> keys = jax.random.split(jax.random.key(0), 8)
+        >>> trace = sweep(problem, tl.FirstOrder(), tl.hybrid_sgd, step_sizes={"y": [0.1, 0.5, 2.5]}, epochs=30, keys=keys)
+        >>> trace.value.shape, trace.value[:, :, -1].mean(axis=1).argmin()
+        ((3, 8, 31), np.int64(0))
+    """
+    grid = _grid(step_sizes)
+    _checks.key("keys", keys)
+    if jnp.ndim(keys) != 1 or keys.shape[0] == 0:
+        raise _checks.refuse("keys", "a non-empty one-dimensional array of keys, as jax.random.split makes", keys)
+    if not callable(make_optimizer):
+        raise _checks.refuse("make_optimizer", "a function from step sizes to an optax transformation", make_optimizer)
+    trace = _simulated(
+        problem, oracle, make_optimizer, grid, epochs=epochs, keys=keys, ordering=ordering, params=params,
+        batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
+    )  # fmt: skip
+    return Trace(**{**vars(trace), "step_sizes": grid})
+
+
+def step_size_grid(**axes: Sequence[float] | np.ndarray) -> dict[Label, np.ndarray]:
+    """The product of one axis per block, flattened; the last label varies fastest.
+
+    Example:
+        >>> {label: sizes.tolist() for label, sizes in step_size_grid(x=[1.0, 2.0], y=[3.0, 4.0]).items()}
+        {'x': [1.0, 1.0, 2.0, 2.0], 'y': [3.0, 4.0, 3.0, 4.0]}
+    """
+    _checks.labelled("axes", axes)
+    values = [_checks.array(f"axes[{label!r}]", axis, ndim=1) for label, axis in axes.items()]
+    return {label: grid.ravel() for label, grid in zip(axes, np.meshgrid(*values, indexing="ij"), strict=True)}
+
+
+def _simulated(
+    problem: Problem,
+    oracle: Oracle,
+    make_optimizer: MakeOptimizer,
+    grid: Mapping[Label, np.ndarray],
+    *,
+    epochs: int,
+    keys: Key,
+    ordering: Ordering,
+    params: Params | None,
+    batch_size: int,
+    log_epochs: Sequence[int] | None,
+    resolution: Resolution,
+    progress: bool,
+) -> Trace:
+    """Check, simulate, and bring home as NumPy arrays."""
+    if not isinstance(problem, Problem):
+        raise _checks.refuse("problem", "a Problem", problem)
+    if not isinstance(oracle, Oracle):
+        raise _checks.refuse("oracle", "an Oracle", oracle)
+    if not callable(ordering):
+        raise _checks.refuse("ordering", "a function (key, epoch, n) -> indices", ordering)
+    epochs = _checks.count("epochs", epochs)
+    batch_size = _checks.count("batch_size", batch_size)
+    if batch_size > problem.n:
+        raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
+    _checks.choice("resolution", resolution, ("epoch", "step"))
+    schedule = _schedule(log_epochs, epochs, resolution)
+    like = jax.eval_shape(problem.init, jax.random.key(0))
+    cost = oracle.cost(like)
+    if grid:
+        _checks.same_labels("step_sizes", grid, like, "the problem")
+    if params is None:
+        starts = jax.vmap(lambda k: start_params(problem, k))(keys)
+    else:
+        blocks.check_params(params, like)
+        starts = jax.tree.map(lambda a: jnp.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))), dict(params))
+
+    traced = {label: jnp.asarray(sizes) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
+    with _progress(progress, schedule) as report:
+        states, rows = simulate(
+            problem, oracle, traced, starts, keys, jnp.asarray(schedule, dtype=jnp.int32),
+            make_optimizer=make_optimizer, ordering=ordering, batch_size=batch_size, resolution=resolution, report=report,
+            draw_ahead=_draw_ahead(oracle, like, keys.shape[0], -(-problem.n // batch_size)),
+        )  # fmt: skip
+        states, rows = jax.tree.map(np.asarray, jax.block_until_ready((states, rows)))
+    epoch = schedule.astype(np.float64)
+    if resolution == "step":
+        m = rows.value.shape[-1]
+        epoch = (epoch[:-1, None] + np.arange(m) / m).ravel()
+        rows = jax.tree.map(lambda a: a.reshape(*a.shape[:2], -1), rows)
+    spent = np.rint(epoch * problem.n)
+    costs = Costs(spent * cost.values, spent * cost.gradients)
+    return Trace(epoch, costs, rows.value, rows.gradient_norm_sq, rows.distance_sq, states.diverged_at, states.params)
+
+
+def _draw_ahead(oracle: Oracle, like: Params, seeds: int, steps: int) -> int:
+    """How many of an epoch's steps to draw for at once: all, or equal parts that keep the draws below 2^20 numbers."""
+    draw = jax.eval_shape(oracle.draw, jax.random.key(0), like)
+    numbers = seeds * sum(leaf.size for leaf in jax.tree.leaves(draw))
+    parts = min(steps, max(1, -(-numbers * steps // 2**20)))
+    return -(-steps // parts)
+
+
+def _constant(optimizer: optax.GradientTransformation) -> MakeOptimizer:
+    """A make_optimizer that ignores its step sizes."""
+    return lambda step_sizes: optimizer
+
+
+def _grid(step_sizes: Any) -> dict[Label, np.ndarray]:
+    grid = {}
+    for label, sizes in _checks.labelled("step_sizes", step_sizes).items():
+        grid[label] = np.atleast_1d(_checks.array(f"step_sizes[{label!r}]", sizes))
+        if grid[label].ndim != 1 or (grid[label] < 0).any():
+            raise _checks.refuse(f"step_sizes[{label!r}]", "a one-dimensional array of nonnegative numbers", sizes)
+    lengths = {label: sizes.size for label, sizes in grid.items()}
+    if len(set(lengths.values())) != 1:
+        raise _checks.refuse("step_sizes", "of the same length in every block (see step_size_grid)", lengths)
+    return grid
+
+
+def _schedule(log_epochs: Sequence[int] | None, epochs: int, resolution: Resolution) -> np.ndarray:
+    """The epochs to log, ending with ``epochs``, which every run reaches."""
+    if log_epochs is None:
+        return np.arange(epochs + 1)
+    if resolution == "step":
+        raise _checks.refuse("log_epochs", "None where resolution is 'step'", log_epochs)
+    rule = f"increasing whole numbers within 0..{epochs}"
+    chosen = np.asarray(log_epochs)
+    if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "iu":
+        raise _checks.refuse("log_epochs", rule, log_epochs)
+    if (np.diff(chosen) <= 0).any() or chosen[0] < 0 or chosen[-1] > epochs:
+        raise _checks.refuse("log_epochs", rule, log_epochs)
+    return chosen if chosen[-1] == epochs else np.append(chosen, epochs)
+
+
+@contextmanager
+def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Array], None] | None]:
+    """A host callback that moves a tqdm bar, or None."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        wanted = False
+    if not wanted:
+        yield None
+        return
+    with tqdm(total=int(schedule[-1]), unit="epoch", leave=False) as bar:
+        yield lambda epoch: bar.update(max(0, int(epoch) - bar.n)) and None
