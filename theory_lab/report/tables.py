@@ -1,0 +1,142 @@
+"""Verdicts as text: a line on the terminal, the summary below all lines, and the table in the README."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from theory_lab.claims.base import Verdict
+from theory_lab.report.record import read_all, verdicts
+
+SIGNS = {"equals": "=", "at most": "≤", "at least": "≥"}
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
+
+_COLOURS = {"holds": "32", "fails": "31", "undecided": "33", "expected": "36", "unexpected": "1;31"}
+
+
+def number(value: float) -> str:
+    """Four significant digits, everywhere in the report."""
+    return f"{value:.4g}"
+
+
+def interval(verdict: Verdict) -> str:
+    """The measured number with its interval; without one where it is exact.
+
+    Example:
+        >>> interval(Verdict("c", "s", "equals", 1, 2.0, 1.5, 2.5, 8, "fails", "holds", 0.0, ""))
+        '2 [1.5, 2.5]'
+    """
+    if verdict.low == verdict.measured == verdict.high:
+        return number(verdict.measured)
+    return f"{number(verdict.measured)} [{number(verdict.low)}, {number(verdict.high)}]"
+
+
+def outcome(verdict: Verdict) -> str:
+    """The outcome in words, and how it stands to what was expected where that is not plain.
+
+    Example:
+        >>> outcome(Verdict("c", "s", "equals", 1, 2, 2, 2, 8, "fails", "fails", 0.0, ""))
+        'fails (expected)'
+    """
+    if not verdict.as_expected:
+        return f"{verdict.outcome} (unexpected)"
+    return "fails (expected)" if verdict.outcome == "fails" else verdict.outcome
+
+
+def tally(found: Iterable[Verdict]) -> str:
+    """How many claims hold, fail, and are undecided.
+
+    Example:
+        >>> tally([Verdict("c", "s", "equals", 1, 2, 2, 2, 8, "fails", "fails", 0.0, "")])
+        'holds 0 · fails 1 (1 expected) · undecided 0'
+    """
+    found = list(found)
+    holds, fails, undecided = (sum(v.outcome == name for v in found) for name in ("holds", "fails", "undecided"))
+    expected = sum(v.outcome == "fails" and v.as_expected for v in found)
+    surprises = sum(v.outcome == "holds" and not v.as_expected for v in found)
+    return (
+        f"holds {holds}{f' ({surprises} unexpected)' if surprises else ''}"
+        f" · fails {fails}{f' ({expected} expected)' if expected else ''}"
+        f" · undecided {undecided}"
+    )
+
+
+def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Colour on a terminal; never with NO_COLOR set, always with FORCE_COLOR set (https://no-color.org)."""
+    if environment.get("NO_COLOR"):
+        return False
+    return bool(environment.get("FORCE_COLOR")) or (stream.isatty() and environment.get("TERM") != "dumb")
+
+
+def line(verdict: Verdict, *, colour: bool = False, width: int = 0) -> str:
+    """One claim on one line of the terminal.
+
+    Args:
+        verdict: what came of it.
+        colour: whether to colour the outcome.
+        width: the room for the claim, in characters; longer ones take what they need.
+
+    Example:
+        >>> line(Verdict("a coin is fair", "folklore", "equals", 0.5, 0.52, 0.47, 0.57, 64, "holds", "holds", 0.2, ""))
+        'holds      a coin is fair  predicted = 0.5  measured 0.52 [0.47, 0.57]'
+    """
+    word = verdict.outcome.ljust(9)
+    if colour:
+        kind = "unexpected" if not verdict.as_expected else "expected" if verdict.outcome == "fails" else verdict.outcome
+        word = f"\x1b[{_COLOURS[kind]}m{word}\x1b[0m"
+    note = outcome(verdict).removeprefix(verdict.outcome)
+    predicted = f"predicted {SIGNS[verdict.relation]} {number(verdict.predicted)}"
+    return f"{word}  {' '.join(verdict.claim.split()).ljust(width)}  {predicted}  measured {interval(verdict)}{note}"
+
+
+def summary(found: Mapping[str, Sequence[Verdict]]) -> str:
+    """The counts over all experiments; then the undecided claims with what would decide them, then the surprises."""
+    everything = [(name, verdict) for name, some in found.items() for verdict in some]
+    undecided = [(name, v) for name, v in everything if v.outcome == "undecided"]
+    surprises = [(name, v) for name, v in everything if not v.as_expected]
+    lines = [tally(v for _, v in everything)]
+    if undecided:
+        lines += ["", "undecided:", *(f"  {name}: {v.claim}: {v.reason}" for name, v in undecided)]
+    if surprises:
+        lines += ["", "contrary to expectation:"]
+        lines += [f"  {name}: {v.claim}: {v.outcome}, expected {v.expected}: {v.reason}" for name, v in surprises]
+    return "\n".join(lines)
+
+
+def claims_table(folder: Path, order: Sequence[str] = ()) -> str:
+    """All claims of the records in a folder as a markdown table, experiments in the given order."""
+    lines = ["| experiment | claim | source | predicted | measured | outcome |", "|---|---|---|---|---|---|"]
+    for made in read_all(folder, order):
+        name = made["experiment"]
+        for verdict in verdicts(made):
+            predicted = f"{SIGNS[verdict.relation]} {number(verdict.predicted)}"
+            entries = (verdict.claim, verdict.source, predicted, interval(verdict), outcome(verdict))
+            lines.append(f"| [{name}]({folder.name}/{name}.png) | {' | '.join(map(_markdown, entries))} |")
+    return "\n".join(lines)
+
+
+def refreshed(text: str, table: str) -> str:
+    """The text with the table put between its two markers; a README agrees with its figures when this changes nothing.
+
+    Raises:
+        ValueError: the text does not have the two markers, once each and in order.
+
+    Example:
+        >>> print(refreshed(f"before {BEGIN} old {END} after", "| new |"))
+        before <!-- claims:begin -->
+        | new |
+        <!-- claims:end --> after
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before + after:
+        raise ValueError(f"the text must be marked with {BEGIN} and then {END}, once each, got {text[:40]!r}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def _markdown(text: str) -> str:
+    """Text that a markdown table shows as it is."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for character in "\\|*_`[]$":
+        text = text.replace(character, f"\\{character}")
+    return text
