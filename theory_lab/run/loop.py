@@ -61,17 +61,27 @@ def groups(indices: Array, batch_size: int) -> tuple[Array, Array]:
     return padded.reshape(m, batch_size), weights.reshape(m, batch_size)
 
 
-def scan_in_chunks(steps: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, chunk: int) -> tuple[Any, Any]:
-    """Apply ``steps(carry, part of xs) -> (carry, ys)`` to chunks of equal length, then to what is left over."""
-    length = jax.tree.leaves(xs)[0].shape[0]
-    whole, rest = divmod(length, chunk)
+def draw_ahead(oracle: Oracle, params: Params) -> int:
+    """For how many steps to draw at once: up to 1024 numbers, a rule of the problem's size alone.
+
+    It decides which key makes which direction; were it to depend on the number of seeds, so would the directions.
+    """
+    one = jax.eval_shape(partial(oracle.draw, count=1), jax.random.key(0), params)
+    return max(1, 1024 // max(1, sum(leaf.size for leaf in jax.tree.leaves(one))))
+
+
+def scan_chunks(fn: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int) -> tuple[Any, Any]:
+    """Fold ``fn(carry, (number of the chunk, part of xs)) -> (carry, ys)`` over chunks of at most ``length``."""
+    total = jax.tree.leaves(xs)[0].shape[0]
+    length = -(-total // -(-total // length))  # as many chunks, but even
+    whole, rest = divmod(total, length)
     parts = []
     if whole:
-        stacked = jax.tree.map(lambda a: a[: whole * chunk].reshape(whole, chunk, *a.shape[1:]), xs)
-        carry, ys = jax.lax.scan(steps, carry, stacked)
-        parts.append(jax.tree.map(lambda a: a.reshape(whole * chunk, *a.shape[2:]), ys))
+        stacked = jax.tree.map(lambda a: a[: whole * length].reshape(whole, length, *a.shape[1:]), xs)
+        carry, ys = jax.lax.scan(fn, carry, (jnp.arange(whole), stacked))
+        parts.append(jax.tree.map(lambda a: a.reshape(whole * length, *a.shape[2:]), ys))
     if rest:
-        carry, ys = steps(carry, jax.tree.map(lambda a: a[whole * chunk :], xs))
+        carry, ys = fn(carry, (jnp.array(whole), jax.tree.map(lambda a: a[whole * length :], xs)))
         parts.append(ys)
     return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
 
@@ -97,7 +107,6 @@ def one_epoch(
     optimizer: optax.GradientTransformation,
     ordering: Ordering,
     batch_size: int,
-    draw_ahead: int,
     log_steps: bool,
     state: State,
     key: Key,
@@ -106,7 +115,7 @@ def one_epoch(
     """One epoch of one trajectory; with ``log_steps`` also a row per step, taken before the step."""
     indices = ordering(jax.random.fold_in(key, ORDER), epoch, problem.n)
     members, weights = groups(indices, batch_size)
-    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, ORACLE), epoch), members.shape[0])
+    oracle_key = jax.random.fold_in(jax.random.fold_in(key, ORACLE), epoch)
 
     def loss(params: Params, group: Array, weight: Array) -> Array:
         if batch_size == 1:
@@ -121,25 +130,24 @@ def one_epoch(
         updates, optimizer_state = optimizer.update(estimate.gradient, optimizer_state, params)
         return (optax.apply_updates(params, updates), optimizer_state), row
 
-    def steps(carry: Carry, xs: tuple[Array, Array, Key]) -> tuple[Carry, Row | None]:
-        """Some consecutive steps, their directions drawn at once: the same numbers as one by one, in far less time."""
-        groups, weights, keys = xs
-        draws = jax.vmap(oracle.draw, in_axes=(0, None))(keys, state.params)
+    def chunk(carry: Carry, xs: tuple[Array, tuple[Array, Array]]) -> tuple[Carry, Row | None]:
+        """Some consecutive steps, their directions drawn at once."""
+        number, (groups, weights) = xs
+        draws = oracle.draw(jax.random.fold_in(oracle_key, number), state.params, groups.shape[0])
         return jax.lax.scan(step, carry, (groups, weights, draws))
 
-    (params, optimizer_state), rows = scan_in_chunks(
-        steps, (state.params, state.optimizer), (members, weights, keys), draw_ahead
-    )
+    start = (state.params, state.optimizer)
+    (params, optimizer_state), rows = scan_chunks(chunk, start, (members, weights), draw_ahead(oracle, state.params))
     finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]).all()
     alive = finite & jnp.isinf(state.diverged_at)
     kept = jax.tree.map(
         lambda new, old: jnp.where(alive, new, old), (params, optimizer_state), (state.params, state.optimizer)
     )
     diverged_at = jnp.where(alive, jnp.inf, jnp.minimum(state.diverged_at, epoch + 1))
-    return State(*kept, diverged_at), rows
+    return State(kept[0], kept[1], diverged_at), rows
 
 
-@partial(jax.jit, static_argnames=("make_optimizer", "ordering", "batch_size", "draw_ahead", "resolution", "report"))
+@partial(jax.jit, static_argnames=("make_optimizer", "ordering", "batch_size", "resolution", "report"))
 def simulate(
     problem: Problem,
     oracle: Oracle,
@@ -151,7 +159,6 @@ def simulate(
     make_optimizer: MakeOptimizer,
     ordering: Ordering,
     batch_size: int,
-    draw_ahead: int,
     resolution: Resolution,
     report: Callable[[Any], None] | None,
 ) -> tuple[State, Row]:
@@ -162,14 +169,13 @@ def simulate(
         step_sizes: {label: (G,)}.
         params: starting points, leaves (S, *shape).
         keys: (S,).
-        schedule: (E,) int32, the epochs after which to log, increasing, from 0 for the start.
+        schedule: (E,) int32, the epochs after which to log, increasing; 0 is the start. For single steps 0, 1, ..., T.
         make_optimizer: from {label: scalar} to an optax transformation.
         ordering, batch_size, resolution: as in `sweep`.
-        draw_ahead: for how many steps directions are drawn at once; changes speed and memory, not one number.
         report: called on the host after every logged row, with the epoch.
 
     Returns:
-        Final states with leaves (G, S, ...) and rows with leaves (G, S, E), or (G, S, E - 1, m) for single steps.
+        Final states with leaves (G, S, ...) and rows with leaves (G, S, E), or (G, S, T m + 1) for single steps.
     """
     log_steps = resolution == "step"
     advance = partial(one_epoch, problem, oracle)
@@ -184,26 +190,31 @@ def simulate(
         return State(start, make_optimizer(sizes).init(start), jnp.array(jnp.inf))
 
     def epoch_of(sizes: Mapping[Label, Array], state: State, key: Key, epoch: Array) -> tuple[State, Row | None]:
-        return advance(make_optimizer(sizes), ordering, batch_size, draw_ahead, log_steps, state, key, epoch)
+        return advance(make_optimizer(sizes), ordering, batch_size, log_steps, state, key, epoch)
 
     def log(sizes: Mapping[Label, Array], state: State, key: Key, epoch: Array) -> Row:
         del sizes, key, epoch
         return observe(problem, state)
 
     def segment(states: State, ends: tuple[Array, Array]) -> tuple[State, Row]:
-        """Log, then run the epochs up to the next row."""
+        """Run the epochs since the last row, then log; or run one epoch that logs its own steps."""
         first, last = ends
-        row = over_batch(log)(step_sizes, states, keys, first)
-        if report is not None:
-            jax.debug.callback(report, first)
         if log_steps:
-            return over_batch(epoch_of)(step_sizes, states, keys, first)
-        body = lambda epoch, s: over_batch(epoch_of)(step_sizes, s, keys, epoch)[0]
-        return jax.lax.fori_loop(first, last, body, states), row
+            states, row = over_batch(epoch_of)(step_sizes, states, keys, first)
+        else:
+            body = lambda epoch, s: over_batch(epoch_of)(step_sizes, s, keys, epoch)[0]
+            states = jax.lax.fori_loop(first, last, body, states)
+            row = over_batch(log)(step_sizes, states, keys, last)
+        if report is not None:
+            jax.debug.callback(report, last)
+        return states, row
 
     states = over_batch(begin, state_axes=None)(step_sizes, params, keys, schedule[0])
-    if log_steps:
-        states, rows = jax.lax.scan(segment, states, (schedule[:-1], schedule[1:]))
-    else:
-        states, rows = jax.lax.scan(segment, states, (schedule, jnp.append(schedule[1:], schedule[-1])))
-    return states, jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), rows)
+    before = jnp.concatenate([jnp.zeros(1, schedule.dtype), schedule[:-1]])
+    if not log_steps:
+        states, rows = jax.lax.scan(segment, states, (before, schedule))
+        return states, jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), rows)
+    states, rows = jax.lax.scan(segment, states, (before[1:], schedule[1:]))
+    rows = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2).reshape(*a.shape[1:3], -1), rows)
+    end = over_batch(log)(step_sizes, states, keys, schedule[-1])
+    return states, jax.tree.map(lambda a, b: jnp.append(a, b[..., None], axis=2), rows, end)

@@ -48,7 +48,7 @@ def run(
         batch_size: components per step. If it does not divide n, the last group of an epoch is smaller; every group's loss
             is weighted so that the mean over groups is exactly f.
         log_epochs: the epochs to log, increasing, within 0..epochs; None logs all of 0, 1, ..., epochs.
-        resolution: "epoch", or "step" to log before every single step instead (then without log_epochs).
+        resolution: "epoch", or "step" to log before every single step and at the end (then without log_epochs).
         progress: show a progress bar if tqdm is installed.
 
     Returns:
@@ -71,7 +71,7 @@ def run(
     if jnp.shape(key) != ():
         raise _checks.refuse("key", "a single key (use sweep for many seeds)", key)
     trace = _simulated(
-        problem, oracle, _constant(optimizer), {}, epochs=epochs, keys=key[None], ordering=ordering, params=params,
+        problem, oracle, _Constant(optimizer), {}, epochs=epochs, keys=key[None], ordering=ordering, params=params,
         batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
     )  # fmt: skip
     first: Callable[[Any], Any] = lambda tree: jax.tree.map(lambda a: a[0, 0], tree)
@@ -186,35 +186,37 @@ def _simulated(
         blocks.check_params(params, like)
         starts = jax.tree.map(lambda a: jnp.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))), dict(params))
 
-    traced = {label: jnp.asarray(sizes) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
+    precision = jnp.result_type(*jax.tree.leaves(starts))
+    traced = {label: jnp.asarray(sizes, precision) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
     with _progress(progress, schedule) as report:
         states, rows = simulate(
             problem, oracle, traced, starts, keys, jnp.asarray(schedule, dtype=jnp.int32),
             make_optimizer=make_optimizer, ordering=ordering, batch_size=batch_size, resolution=resolution, report=report,
-            draw_ahead=_draw_ahead(oracle, like, keys.shape[0], -(-problem.n // batch_size)),
         )  # fmt: skip
-        states, rows = jax.tree.map(np.asarray, jax.block_until_ready((states, rows)))
+        rows, final, diverged_at = jax.tree.map(np.asarray, (rows, states.params, states.diverged_at))
     epoch = schedule.astype(np.float64)
     if resolution == "step":
-        m = rows.value.shape[-1]
-        epoch = (epoch[:-1, None] + np.arange(m) / m).ravel()
-        rows = jax.tree.map(lambda a: a.reshape(*a.shape[:2], -1), rows)
+        m = (rows.value.shape[-1] - 1) // epochs
+        epoch = np.append(epoch[:-1, None] + np.arange(m) / m, epochs)
     spent = np.rint(epoch * problem.n)
     costs = Costs(spent * cost.values, spent * cost.gradients)
-    return Trace(epoch, costs, rows.value, rows.gradient_norm_sq, rows.distance_sq, states.diverged_at, states.params)
+    return Trace(epoch, costs, rows.value, rows.gradient_norm_sq, rows.distance_sq, diverged_at, final)
 
 
-def _draw_ahead(oracle: Oracle, like: Params, seeds: int, steps: int) -> int:
-    """How many of an epoch's steps to draw for at once: all, or equal parts that keep the draws below 2^20 numbers."""
-    draw = jax.eval_shape(oracle.draw, jax.random.key(0), like)
-    numbers = seeds * sum(leaf.size for leaf in jax.tree.leaves(draw))
-    parts = min(steps, max(1, -(-numbers * steps // 2**20)))
-    return -(-steps // parts)
+class _Constant:
+    """A make_optimizer that ignores its step sizes; equal for the same optimizer object, which then compiles once."""
 
+    def __init__(self, optimizer: optax.GradientTransformation) -> None:
+        self.optimizer = optimizer
 
-def _constant(optimizer: optax.GradientTransformation) -> MakeOptimizer:
-    """A make_optimizer that ignores its step sizes."""
-    return lambda step_sizes: optimizer
+    def __call__(self, step_sizes: Mapping[Label, Any]) -> optax.GradientTransformation:
+        return self.optimizer
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Constant) and self.optimizer is other.optimizer
+
+    def __hash__(self) -> int:
+        return id(self.optimizer)
 
 
 def _grid(step_sizes: Any) -> dict[Label, np.ndarray]:

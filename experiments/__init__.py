@@ -1,0 +1,31 @@
+"""One question, one script, one figure: `python -m experiments --list` names them all.
+
+An experiment is a module of this folder, found by its name; nothing registers it. It has
+
+    '''The question in one paragraph.
+
+    The theorem that it tests, the metric, the expected minutes of the quick and the full profile.
+    '''
+    @dataclass(frozen=True)
+    class Settings: ...                                       # `data: str | None = None` if it reads files of the user
+    QUICK, FULL = Settings(...), Settings(...)
+    def cells(settings: Settings) -> list[dict]               # the independent pieces, as distinct JSON values
+    def compute(cell: dict, key: jax.Array) -> pd.DataFrame   # one piece -> tidy long rows
+    def judge(frame: pd.DataFrame) -> list[Verdict]           # sees only the frame, as read back from the csv
+    def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure
+
+The runner turns on float64, gives every cell a key of its own, keeps finished cells, and writes NAME.csv, NAME.json,
+NAME.png and index.html. Modules whose names begin with an underscore are no experiments.
+"""
+
+# The order in which the experiments are run and told. One that is not named here follows alphabetically.
+ORDER = (
+    "oracle_moments",
+    "smoothing_radius",
+    "reshuffling_floor",
+    "stability_map",
+    "step_size_limits",
+    "rate_epochs",
+    "logistic_real",
+    "throughput",
+)

@@ -1,0 +1,587 @@
+"""The runner on throw-away experiments: what it writes, what it survives, and what it says."""
+
+import errno
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import pytest
+
+from experiments import _cells
+from experiments.__main__ import _with_progress, main
+from theory_lab.report import tables
+from theory_lab.run.store import sha256
+
+ROOT = Path(__file__).parents[2]
+
+STEADY = '''"""Does the mean of {name}
+come out?
+
+It tests `Theorem 0`. Quick: 0 minutes; full: 0 minutes.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import pandas as pd
+
+from theory_lab.claims import claim
+from theory_lab.measure import exact, mean
+from theory_lab.report import band, legend, new_figure, title_with_verdicts
+
+
+@dataclass(frozen=True)
+class Settings:
+    pieces: int
+    {field}
+
+
+QUICK, FULL = Settings({pieces}), Settings({pieces} + 1)
+
+
+def cells(settings):
+    return [{{"index": i{cell}}} for i in range(settings.pieces)]
+
+
+def compute(cell, key):
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        log.write(f"{{cell['index']}} {{os.getpid()}}\\n")
+    time.sleep({seconds})
+    {raising}
+    values = np.random.default_rng(np.asarray(jax.random.key_data(key))).normal(size=5)
+    return pd.DataFrame({{"index": cell["index"], "value": values, "x64": str(jax.numpy.ones(1).dtype)}})
+
+
+def judge(frame):
+    assert set(frame["x64"]) == {{"float64"}}
+    return [
+        claim("the mean | is small", "Theorem 0", "at most", 10.0).check(mean("value", frame["value"])),
+        claim("two is {number}", "arithmetic", "equals", {number}, tolerance=0.5{expected}).check(exact("two", 2.0)),
+        claim("assumed", "Theorem 1", "at least", 1.0, unmet=["convexity"]).check(exact("two", 2.0)),
+    ]
+
+
+def draw(frame, verdicts):
+    figure, axes = new_figure(height=2.0, width=3.0)
+    means = frame.groupby("index")["value"].mean()
+    band(axes[0, 0], means.index, means, like="hybrid")
+    title_with_verdicts(figure, "{name}", verdicts)
+    return figure
+'''
+
+Fake = Callable[..., None]
+
+
+class Lab:
+    """An empty package of experiments, an output folder, and the command line on them."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home, self.capsys = home, capsys
+        self.package = f"fakes_{uuid.uuid4().hex}"
+        self.folder = home / self.package
+        self.folder.mkdir()
+        (self.folder / "__init__.py").write_text('ORDER = ("zeta", "alpha", "absent")\n')
+        self.out, self.log = home / "out", home / "log"
+        monkeypatch.syspath_prepend(home)
+        monkeypatch.setenv("FAKE_LOG", str(self.log))
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.chdir(home)
+
+    def add(self, name: str, **changes: object) -> None:
+        """One more experiment, found by its name alone."""
+        defaults = {"pieces": 3, "number": 2.0, "expected": "", "seconds": 0, "raising": "", "field": "", "cell": ""}
+        (self.folder / f"{name}.py").write_text(STEADY.format(name=name, **{**defaults, **changes}))
+
+    def forget(self) -> None:
+        """Import everything anew, as a new process would."""
+        for name in [name for name in sys.modules if name.startswith(self.package)]:
+            del sys.modules[name]
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        self.forget()
+        out = () if "--out" in arguments or "--profile" in arguments else ("--out", str(self.out))
+        code = main([*arguments, *out], package=self.package)
+        return code, *self.capsys.readouterr()
+
+    def start(self, *arguments: str, out: Path | None = None) -> subprocess.Popen[str]:
+        """The same in a process of its own."""
+        code = "import sys; from experiments.__main__ import main; sys.exit(main(sys.argv[2:], package=sys.argv[1]))"
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.home}"}
+        command = [sys.executable, "-c", code, self.package, *arguments, "--out", str(out or self.out)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
+
+    def computed(self) -> list[int]:
+        """The cells whose computation has begun since the last call."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return [int(line.split()[0]) for line in lines]
+
+    def record(self, name: str) -> dict:
+        return json.loads((self.out / f"{name}.json").read_text())
+
+    def csv(self, name: str) -> bytes:
+        return (self.out / f"{name}.csv").read_bytes()
+
+    def kept(self, name: str) -> set[int]:
+        return {
+            json.loads(path.read_text())["determinants"]["cell"]["index"]
+            for path in (self.out / "cells" / name).glob("[!.]*.json")
+        }
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lab:
+    return Lab(tmp_path, monkeypatch, capsys)
+
+
+def one_line(text: str, *, starts: str) -> bool:
+    return text.strip().startswith(starts) and text.strip().count("\n") == 0 and "Traceback" not in text
+
+
+# What is written and said
+
+
+def test_a_run_writes_csv_json_png_and_page_and_says_each_claim(lab: Lab) -> None:
+    for name in ("alpha", "beta", "zeta"):
+        lab.add(name)
+    (lab.folder / "_shared.py").write_text("")
+    code, out, err = lab.run()
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line for line in lines if line.startswith(("alpha", "beta", "zeta"))] == [
+        "zeta: Does the mean of zeta come out?",
+        "alpha: Does the mean of alpha come out?",
+        "beta: Does the mean of beta come out?",
+    ]
+    assert sum(line.startswith("  holds      two is 2.0") for line in lines) == 3
+    assert "holds 6 · fails 0 · undecided 3" in lines
+    assert "  beta: assumed: assumptions not met: convexity" in lines
+    assert lines[-1] == f"report: {lab.out / 'index.html'}"
+    visible = {path.name for path in lab.out.iterdir() if not path.name.startswith(".")}
+    assert visible == {"cells", "index.html"} | {
+        f"{name}.{end}" for name in ("alpha", "beta", "zeta") for end in ("csv", "json", "png")
+    }
+    assert not [path for path in lab.out.rglob("*.tmp")]
+
+
+def test_the_record_says_what_was_asked_found_and_with_what(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.run("--seed", "5")
+    made = lab.record("alpha")
+    assert list(made) == sorted(made)
+    assert (made["question"], made["about"]) == (
+        "Does the mean of alpha come out?",
+        "It tests `Theorem 0`. Quick: 0 minutes; full: 0 minutes.",
+    )
+    assert (made["experiment"], made["profile"], made["settings"], made["cells"]) == ("alpha", "quick", {"pieces": 3}, 3)
+    assert (made["seeds"]["seed"], made["seeds"]["prng"]) == (5, "threefry2x32")
+    assert made["csv_sha256"] == sha256(lab.csv("alpha"))
+    assert set(made["wall_seconds"]) == {"compile", "run"}
+    assert made["device"]["x64"] is True
+    assert {"versions", "commit", "date"} <= set(made)
+    assert [verdict["outcome"] for verdict in made["verdicts"]] == ["holds", "holds", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "code"),
+    [
+        (2.0, "", 0),
+        (3.0, "", 1),
+        (3.0, ', expected="fails", why="two is not three"', 0),
+        (2.0, ', expected="fails", why="a mistake"', 1),
+    ],
+)
+def test_the_exit_code_is_zero_exactly_when_no_outcome_contradicts_its_expectation(
+    lab: Lab, number: float, expected: str, code: int
+) -> None:
+    lab.add("alpha", number=number, expected=expected)
+    found, out, _ = lab.run()
+    assert found == code
+    assert ("contrary to expectation:" in out) == (code == 1)
+
+
+def test_colour_is_as_the_environment_says(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.add("alpha")
+    assert "\x1b[" not in lab.run()[1]
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[32mholds" in lab.run()[1]
+
+
+def test_progress_is_for_terminals_with_tqdm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    pytest.importorskip("tqdm")
+    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert "alpha" in terminal.getvalue()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    shown = terminal.getvalue()
+    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert terminal.getvalue() == shown
+
+
+def test_list_names_the_experiments_even_broken_ones(lab: Lab) -> None:
+    lab.add("alpha")
+    (lab.folder / "beta.py").write_text("this is no Python")
+    code, out, _ = lab.run("--list")
+    assert code == 0
+    assert [line.rstrip() for line in out.splitlines()] == ["alpha  Does the mean of alpha come out?", "beta"]
+    assert not lab.out.exists()
+
+
+def test_profiles_have_their_folders_and_full_refreshes_the_readme(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.out = lab.home / "figures"
+    (lab.home / "README.md").write_text(f"# Lab\n{tables.BEGIN}\nold\n{tables.END}\nrest\n")
+    assert lab.run("--profile", "quick")[0] == 0
+    assert (lab.home / "results" / "alpha.csv").is_file()
+    assert "old" in (lab.home / "README.md").read_text()
+    assert lab.run("--profile", "full")[0] == 0
+    assert lab.record("alpha")["cells"] == 4
+    text = (lab.home / "README.md").read_text()
+    assert text.startswith(f"# Lab\n{tables.BEGIN}\n| experiment | claim |")
+    assert text.endswith(f"{tables.END}\nrest\n")
+    assert "| [alpha](figures/alpha.png) | the mean \\| is small | Theorem 0 | ≤ 10 |" in text
+    assert text == tables.refreshed(text, tables.claims_table(lab.out, ["alpha"]))
+
+
+# Randomness and what determines a cell
+
+
+def test_the_key_of_a_cell_depends_on_seed_experiment_and_cell_alone() -> None:
+    def words(seed: int, experiment: str, cell: dict[str, object]) -> tuple[int, ...]:
+        return tuple(jax.random.key_data(_cells.cell_key(seed, experiment, cell)).tolist())
+
+    first = words(0, "alpha", {"d": 3, "law": "sphere"})
+    assert first == words(0, "alpha", {"law": "sphere", "d": 3})
+    others = [
+        (1, "alpha", {"d": 3, "law": "sphere"}),
+        (0, "beta", {"d": 3, "law": "sphere"}),
+        (0, "alpha", {"d": 4, "law": "sphere"}),
+    ]
+    assert len({first, *(words(*other) for other in others)}) == 4
+
+
+def test_adding_a_cell_changes_no_other_and_computes_only_itself(lab: Lab) -> None:
+    lab.add("alpha", pieces=3)
+    lab.run()
+    before = lab.csv("alpha")
+    assert lab.computed() == [0, 1, 2]
+    lab.run()
+    assert lab.computed() == []
+    assert lab.csv("alpha") == before
+    lab.run("--profile", "full", "--out", str(lab.out))
+    assert lab.computed() == [3]
+    assert lab.csv("alpha").startswith(before)
+
+
+def test_another_seed_or_another_source_computes_anew_and_a_comment_elsewhere_does_not(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.add("beta")
+    lab.run()
+    first = lab.csv("alpha")
+    lab.computed()
+    lab.run("alpha", "--seed", "1")
+    assert lab.computed() == [0, 1, 2]
+    assert lab.csv("alpha") != first
+    with (lab.folder / "beta.py").open("a") as source:
+        source.write("# another\n")
+    lab.run("--seed", "0")
+    assert lab.computed() == [0, 1, 2]
+    assert lab.csv("alpha") == first
+    (lab.folder / "_shared.py").write_text("")
+    lab.run("alpha")
+    assert lab.computed() == [0, 1, 2]
+
+
+def test_the_library_counts_and_its_reports_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name, content in (("a.py", "1"), ("report/page.py", "1"), ("report/page.py", "2"), ("a.py", "2"), ("run/b.py", "1")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(_cells.theory_lab, "__path__", [str(tmp_path)])
+        found.append(_cells._library())
+    assert found[0] == found[1] == found[2]
+    assert len(set(found)) == 3
+
+
+def test_the_users_data_count_by_content_not_by_place(lab: Lab) -> None:
+    lab.add("alpha", field="data: str | None = None", cell=', "file": f"{settings.data}/a.txt"')
+    bytes_of = {}
+    for place, content in (("here", "1 1:2"), ("there", "1 1:2"), ("elsewhere", "1 1:3")):
+        (lab.home / place).mkdir()
+        (lab.home / place / "a.txt").write_text(content)
+        assert lab.run("--data", place)[0] == 0
+        bytes_of[place] = (lab.csv("alpha"), len(lab.computed()))
+        assert str(lab.home) not in (lab.out / "alpha.json").read_text()
+    assert [count for _, count in bytes_of.values()] == [3, 0, 3]
+    assert len({csv for csv, _ in bytes_of.values()}) == 1  # the fake does not read it, so the keys alone decide
+
+
+# Redrawing
+
+
+def test_redraw_judges_and_draws_from_the_csv_alone(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.run()
+    before = {end: (lab.out / f"alpha.{end}").read_bytes() for end in ("csv", "json", "png")}
+    lab.computed()
+    lab.add("alpha", number=3.0)
+    code, out, _ = lab.run("--redraw")
+    assert code == 1
+    assert lab.computed() == []
+    assert "two is 3.0" in out
+    assert lab.csv("alpha") == before["csv"]
+    assert (lab.out / "alpha.png").read_bytes() != before["png"]
+    after, old = lab.record("alpha"), json.loads(before["json"])
+    assert after["verdicts"][1]["outcome"] == "fails"
+    assert set(after["rejudged"]) == {"commit", "date"}
+    assert {name: after[name] for name in old if name != "verdicts"} == {
+        name: old[name] for name in old if name != "verdicts"
+    }
+
+
+def test_redrawing_the_same_gives_the_same_figure(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.run()
+    before = (lab.out / "alpha.png").read_bytes()
+    lab.run("--redraw")
+    assert (lab.out / "alpha.png").read_bytes() == before
+
+
+def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None:
+    lab.add("alpha")
+    lab.add("beta")
+    code, _, err = lab.run("--redraw", "alpha")
+    assert code == 2
+    assert one_line(err, starts=f"--redraw needs the csv and json of alpha in {lab.out}; run without --redraw first")
+    lab.run("alpha")
+    assert lab.run("--redraw")[0] == 0
+    (lab.out / "alpha.csv").write_bytes(lab.csv("alpha") + b'9,9.0,"float64"\n')
+    code, _, err = lab.run("--redraw")
+    assert code == 1
+    assert "alpha.csv must be the file that alpha.json is about, got another one" in err
+
+
+# Bad usage and experiments that go wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["alhpa"], "experiment must be one of 'alpha', got 'alhpa' (did you mean 'alpha'?)"),
+        (["--seed", "-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
+        (["--executor", "threads"], "executor must be 'serial' or 'process:N' with N at least 1, got 'threads'"),
+        (["--executor", "process:0"], "executor must be 'serial' or 'process:N' with N at least 1, got 'process:0'"),
+        (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
+        (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_two(lab: Lab, arguments: Sequence[str], message: str) -> None:
+    lab.add("alpha")
+    code, _, err = lab.run(*arguments)
+    assert code == 2
+    assert err.strip() == message
+    assert not lab.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("this is no Python", "SyntaxError: invalid syntax"),
+        ("import not_installed_anywhere", "ModuleNotFoundError: No module named 'not_installed_anywhere'"),
+        (
+            "QUICK = 1",
+            "ValueError: experiment 'broken' must define QUICK, FULL, cells, compute, judge, draw; it lacks FULL, cells",
+        ),
+        ("QUICK = FULL = cells = compute = judge = draw = None", "TypeError: 'NoneType' object is not callable"),
+    ],
+)
+def test_an_experiment_that_goes_wrong_is_one_line_and_a_log_and_the_others_go_on(
+    lab: Lab, source: str, message: str
+) -> None:
+    lab.add("alpha")
+    lab.add("zeta")
+    (lab.folder / "broken.py").write_text(source)
+    code, out, err = lab.run()
+    assert code == 1
+    assert one_line(err, starts=f"stopped with {message}")
+    assert "Traceback" not in out
+    assert (lab.out / "alpha.json").is_file()
+    assert (lab.out / "zeta.json").is_file()
+    assert f"  broken: {message}" in out
+    log = (lab.out / "broken.log").read_text()
+    assert "Traceback" in log
+
+
+def test_a_failing_cell_keeps_the_finished_ones_and_the_log_goes_with_the_fault(lab: Lab) -> None:
+    lab.add(
+        "alpha",
+        raising="if cell['index'] == 1 and not os.path.exists('cured'): raise FileNotFoundError('a cell\\nof two lines')",
+    )
+    code, _, err = lab.run()
+    assert code == 1
+    assert one_line(err, starts=f"stopped with FileNotFoundError: a cell of two lines (see {lab.out / 'alpha.log'})")
+    assert not (lab.out / "alpha.csv").exists()
+    assert lab.computed() == [0, 1]
+    (lab.home / "cured").touch()
+    assert lab.run()[0] == 0
+    assert lab.computed() == [1, 2]
+    assert not (lab.out / "alpha.log").exists()
+
+
+@pytest.mark.parametrize(
+    "given", ["[]", "[{'a': 1}, {'a': 1}]", "[{'a': float('nan')}]", "[{'a': object}]", "[1]", "[{'a': {1, 2}}]"]
+)
+def test_cells_that_are_not_distinct_json_are_refused(lab: Lab, given: str) -> None:
+    lab.add("alpha")
+    with (lab.folder / "alpha.py").open("a") as source:
+        source.write(f"\n\ndef cells(settings):\n    return {given}\n")
+    code, _, err = lab.run()
+    assert code == 1
+    assert "ValueError: cells(settings) must be a non-empty list of distinct mappings of JSON values, got [" in err
+
+
+def test_judging_to_something_else_than_verdicts_is_refused(lab: Lab) -> None:
+    lab.add("alpha")
+    with (lab.folder / "alpha.py").open("a") as source:
+        source.write("\n\ndef judge(frame):\n    return [True]\n")
+    assert "ValueError: judge(frame) must be a list of verdicts, got [True]" in lab.run()[2]
+
+
+# Trouble with the disk, with other runs, and with being killed
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_before_anything_is_computed(lab: Lab) -> None:
+    lab.add("alpha")
+    code, out, err = lab.run("--out", "/dev/null/x")
+    assert code == 2
+    assert one_line(err, starts="cannot write /dev/null/x/cells/.gitignore: Not a directory")
+    assert out == ""
+    assert lab.computed() == []
+
+
+@pytest.mark.parametrize("what", ["cells/alpha", "alpha.csv", "alpha.png", "alpha.json", "index.html", "alpha.log"])
+def test_a_full_disk_is_one_line_wherever_it_strikes(lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    lab.add("alpha", raising="raise ZeroDivisionError" if what == "alpha.log" else "")
+    rename = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if what in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        code, _, err = lab.run()
+    assert code == 2
+    assert one_line(err, starts=f"cannot write {lab.out / what}")
+    assert "No space left on device" in err
+    assert not list(lab.out.rglob("*.tmp"))
+    assert lab.run()[0] == (1 if what == "alpha.log" else 0)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_run_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(lab: Lab) -> None:
+    """Killed three times, at random moments; each next run computes none of the cells that were finished."""
+    lab.add("alpha", pieces=30, seconds=0.03)
+    lab.run("--out", str(lab.home / "undisturbed"))
+    lab.computed()
+    kept: set[int] = set()
+    for _ in range(3):
+        process = lab.start()
+        wait_for(lab.log.exists)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        finished(process)
+        begun = set(lab.computed())
+        assert not begun & kept
+        assert kept <= lab.kept("alpha") <= kept | begun
+        kept = lab.kept("alpha")
+    code, out, _ = lab.run()
+    assert code == 0
+    assert set(lab.computed()) == set(range(30)) - kept
+    assert f"30 cells, {len(kept)} of them kept from before" in out
+    for end in ("csv", "png"):
+        assert (lab.out / f"alpha.{end}").read_bytes() == (lab.home / "undisturbed" / f"alpha.{end}").read_bytes()
+
+
+def test_two_runs_in_one_folder_at_once_do_no_harm(lab: Lab) -> None:
+    lab.add("alpha", pieces=12, seconds=0.03)
+    lab.run("--out", str(lab.home / "alone"))
+    lab.computed()
+    other = lab.start()
+    wait_for(lab.log.exists)
+    assert lab.run()[0] == 0
+    assert finished(other)[0] == 0
+    assert len(lab.computed()) >= 12
+    assert lab.kept("alpha") == set(range(12))
+    assert lab.record("alpha")["csv_sha256"] == sha256(lab.csv("alpha"))
+    assert not list(lab.out.rglob("*.tmp"))
+    assert lab.csv("alpha") == (lab.home / "alone" / "alpha.csv").read_bytes()
+
+
+def test_ctrl_c_is_one_line_and_the_finished_cells_stay(lab: Lab) -> None:
+    lab.add("alpha", pieces=30, seconds=0.1)
+    process = lab.start()
+    wait_for(lambda: len(lab.kept("alpha")) >= 2)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finished(process)
+    assert code == 130
+    assert one_line(err, starts=f"interrupted; finished cells are kept in {lab.out / 'cells'} and not computed again")
+    assert len(lab.kept("alpha")) >= 2
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_worker_processes_leave_with_a_killed_parent_and_give_the_same_bytes(lab: Lab) -> None:
+    lab.add("alpha", pieces=8, seconds=0.1)
+    process = lab.start("--executor", "process:1")
+    wait_for(lambda: len(lab.kept("alpha")) >= 1)
+    workers = {int(line.split()[1]) for line in lab.log.read_text().splitlines()}
+    assert process.pid not in workers
+    process.kill()
+    finished(process)
+    wait_for(lambda: not any(map(running, workers)))
+    lab.computed()
+    kept = lab.kept("alpha")
+    assert len(kept) < 8
+    assert lab.run("--executor", "process:2")[0] == 0
+    assert set(lab.computed()) == set(range(8)) - kept
+    parallel = lab.csv("alpha")
+    lab.out = lab.home / "serial"
+    assert lab.run()[0] == 0
+    assert lab.csv("alpha") == parallel
