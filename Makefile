@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# XLA uses all cores; NumPy's small matrices in the theory are faster on one.
+export OPENBLAS_NUM_THREADS ?= 1
+
 .PHONY: verify test check figures clean
 
 # A stamp per set of extras, so that a second call installs nothing.

@@ -26,15 +26,20 @@ def is_traced(value: object) -> bool:
 
 def real(name: str, value: Any, rule: str = "a finite real number") -> float:
     """A finite real scalar as a float; booleans, strings and NaN are refused."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or (not np.isscalar(value) and np.ndim(value) != 0):
-        raise refuse(name, rule, value)
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise refuse(name, rule, value) from None
+    result = number(name, value, rule)
     if not math.isfinite(result):
         raise refuse(name, rule, value)
     return result
+
+
+def number(name: str, value: Any, rule: str = "a real number") -> float:
+    """A real scalar as a float, inf and nan among them."""
+    try:
+        if isinstance(value, (bool, np.bool_, str, bytes)) or np.ndim(value) != 0 or np.iscomplexobj(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise refuse(name, rule, value) from None
 
 
 def positive(name: str, value: Any) -> float:
@@ -82,7 +87,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 def same_labels(name: str, given: Iterable[str], expected: Iterable[str], expected_name: str = "the parameters") -> None:
     """The labels of two mappings agree; the message prints both sides."""
-    given, expected = sorted(given), sorted(expected)
+    given, expected = sorted(given, key=str), sorted(expected, key=str)
     if given != expected:
         raise ValueError(f"{name} must have the labels of {expected_name} {expected}, got {given}")
 
@@ -100,7 +105,10 @@ def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = Tr
     shape = "" if ndim is None else f"{ndim}-dimensional "
     rule = f"a {'non-empty ' if nonempty else ''}{shape}array of finite real numbers"
     try:
-        result = np.asarray(value, dtype=np.float64)
+        given = np.asarray(value)
+        if given.dtype.kind in "cUSmM":
+            raise TypeError
+        result = given.astype(np.float64)
     except (TypeError, ValueError):
         raise refuse(name, rule, value) from None
     if (ndim is not None and result.ndim != ndim) or (nonempty and result.size == 0) or not np.isfinite(result).all():

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Label, Params
@@ -31,7 +32,7 @@ def size(block: Block) -> int:
 
 def norm_sq(block: Block) -> Array:
     """Squared Euclidean norm of a block, a scalar."""
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(block)), start=jnp.zeros(()))
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(block)), start=jnp.asarray(0.0))
 
 
 def norms_sq(params: Params) -> dict[Label, Array]:
@@ -39,18 +40,19 @@ def norms_sq(params: Params) -> dict[Label, Array]:
     return {label: norm_sq(params[label]) for label in labels(params)}
 
 
-def check_params(params: Params, like: Params) -> None:
-    """Refuse parameters whose blocks, shapes or dtypes differ from those of a problem's own ``init``."""
-    _checks.same_labels("params", _checks.labelled("params", params), like, "the problem")
+def check_params(params: Params, like: Params, name: str = "params") -> None:
+    """Refuse parameters that are not floating point, or whose blocks or shapes differ from a problem's own ``init``."""
+    _checks.same_labels(name, _checks.labelled(name, params), like, "the problem")
     for label in labels(like):
         given, expected = (jax.tree.map(lambda a: jnp.shape(a), side[label]) for side in (params, like))
         if given != expected:
-            raise ValueError(f"params[{label!r}] must be of shape {expected}, got {given}")
+            raise ValueError(f"{name}[{label!r}] must be of shape {expected}, got {given}")
         for leaf in jax.tree.leaves(params[label]):
-            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise _checks.refuse(f"params[{label!r}]", "floating point", jnp.result_type(leaf))
+            kind = np.asarray(leaf).dtype
+            if not jnp.issubdtype(kind, jnp.floating):
+                raise _checks.refuse(f"{name}[{label!r}]", "floating point", str(kind))
 
 
 def inner(features: Mapping[Label, Array], params: Params) -> Array:
     """The sum over blocks of ``features[b] @ params[b]``: a linear model whose columns are split into blocks."""
-    return sum((features[label] @ params[label] for label in labels(features)), start=jnp.zeros(()))
+    return sum((features[label] @ params[label] for label in labels(features)), start=jnp.asarray(0.0))

@@ -6,6 +6,8 @@ test. ``None`` means unknown; it never means zero.
 
 from collections.abc import Callable, Mapping
 
+from jax.tree_util import Partial
+
 from theory_lab._trees import record
 from theory_lab._typing import Label, Scalar
 
@@ -22,7 +24,8 @@ class Constants:
         trace: per block tr S_b for matrices with :math:`\|S_b\| \le L_b` and
             :math:`-\mathrm{diag}(S_b) \le \nabla^2 f_i \le \mathrm{diag}(S_b)`; trace / smoothness is the effective rank.
         growth: per block l_b with the same two-sided bound at every point whose gradient norm is at most u:
-            D(u) = diag(l_b(u) I). Hybrid smoothness, Definition 1 of the paper.
+            D(u) = diag(l_b(u) I). Hybrid smoothness, Definition 1 of the paper. A plain function becomes a
+            `jax.tree_util.Partial`, which may cross into compiled code.
         strong_convexity: the least eigenvalue of the Hessian of f over the whole space, if f is convex.
         pl: the Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*).
         optimal_value: f*.
@@ -40,11 +43,17 @@ class Constants:
     optimal_value: Scalar | None = None
     dispersion: Mapping[Label, Scalar] | None = None
 
+    def __post_init__(self) -> None:
+        if self.growth is not None:
+            growth = {label: g if isinstance(g, Partial) else Partial(g) for label, g in self.growth.items()}
+            object.__setattr__(self, "growth", growth)
+
     def dominates(self, measured: "Constants", *, rtol: float = 1e-9) -> bool:
         """Whether no measured constant contradicts a declared one.
 
         Upper bounds (smoothness, trace, dispersion) must not be exceeded, lower bounds (strong convexity, PL, optimal value)
-        not undercut, each within the relative tolerance. What either side does not know is not compared.
+        not undercut, each within the relative tolerance; a measured nan contradicts. What either side does not know is not
+        compared, nor are growth functions.
 
         Example:
             >>> Constants(smoothness={"x": 2.0}).dominates(Constants(smoothness={"x": 1.5}))
@@ -56,10 +65,12 @@ class Constants:
             declared, seen = getattr(self, name), getattr(measured, name)
             if declared is None or seen is None:
                 continue
-            if any(seen[label] > declared[label] + rtol * abs(declared[label]) for label in declared.keys() & seen.keys()):
+            if not all(
+                seen[label] <= declared[label] + rtol * abs(declared[label]) for label in declared.keys() & seen.keys()
+            ):
                 return False
         for name in ("strong_convexity", "pl", "optimal_value"):
             declared, seen = getattr(self, name), getattr(measured, name)
-            if declared is not None and seen is not None and seen < declared - rtol * abs(declared):
+            if declared is not None and seen is not None and not seen >= declared - rtol * abs(declared):
                 return False
         return True

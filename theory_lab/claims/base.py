@@ -134,8 +134,9 @@ def claim(
     """A validated `Claim`; see there for the fields.
 
     Raises:
-        ValueError: an unknown relation or expectation; "equals" without a tolerance; a tolerance on a one-sided relation; an
-            expected failure without a reason.
+        ValueError: a prediction that is not a number (inf and nan are numbers, and leave the claim undecided); an unknown
+            relation or expectation; "equals" without a tolerance; a tolerance on a one-sided relation; an expected failure
+            without a reason.
 
     Example:
         >>> from theory_lab.measure import Measurement
@@ -152,4 +153,8 @@ def claim(
         raise _checks.refuse("tolerance", "positive for 'equals' and zero otherwise", tolerance)
     if expected == "fails" and not why:
         raise _checks.refuse("why", "a reason wherever the claim is expected to fail", why)
-    return Claim(name, source, relation, float(predicted), float(tolerance), tuple(unmet), expected, why)
+    if isinstance(unmet, str):
+        raise _checks.refuse("unmet", "a sequence of statements, not one string", unmet)
+    return Claim(
+        name, source, relation, _checks.number("predicted", predicted), float(tolerance), tuple(unmet), expected, why
+    )

@@ -1,5 +1,17 @@
 """Measurements: traces and functions in, a number with an interval out."""
 
+from theory_lab.measure import constants, curvature, lanczos, oracles, rate, smoothness, stability
 from theory_lab.measure.base import Measurement, exact, mean
 
-__all__ = ["Measurement", "exact", "mean"]
+__all__ = [
+    "Measurement",
+    "constants",
+    "curvature",
+    "exact",
+    "lanczos",
+    "mean",
+    "oracles",
+    "rate",
+    "smoothness",
+    "stability",
+]

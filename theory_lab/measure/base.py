@@ -19,9 +19,12 @@ class Measurement:
     Attributes:
         name: what was measured, in words.
         value: the point estimate.
-        low, high: the ends of the interval; equal to `value` where the measurement is exact.
+        low, high: the ends of the interval; equal to `value` where the measurement is exact, infinite where the samples
+            say nothing about how far off `value` is.
         samples: how many independent samples stand behind it (seeds, not steps).
-        note: what went wrong, if something did ("diverged at epoch 12"); a claim repeats it.
+        note: what to know before believing it ("diverged at epoch 12", "fewer than 32 seeds"); a claim repeats it where
+            the measurement is not finite.
+        products: Hessian-vector products spent, shared by all numbers that one call measures.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Measurement:
     high: float
     samples: int
     note: str = ""
+    products: int = 0
 
 
 def exact(name: str, value: float) -> Measurement:
@@ -40,6 +44,16 @@ def exact(name: str, value: float) -> Measurement:
         2.0
     """
     return Measurement(name, float(value), float(value), float(value), 1)
+
+
+def unmeasured(name: str, samples: int, note: str) -> Measurement:
+    """A measurement that came to nothing, and why; every claim on it is undecided.
+
+    Example:
+        >>> unmeasured("floor", 8, "3 of 8 runs diverged").value
+        nan
+    """
+    return Measurement(name, np.nan, np.nan, np.nan, samples, note)
 
 
 def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float = 0.99) -> Measurement:
@@ -61,12 +75,19 @@ def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float 
         >>> round(m.value, 3), round(m.low, 3), round(m.high, 3)
         (0.5, -0.419, 1.419)
     """
-    values = np.asarray(samples, dtype=np.float64).ravel()
+    try:
+        values = np.asarray(samples, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        raise _checks.refuse("samples", "numbers", samples) from None
     _checks.count("the number of samples", values.size, least=2)
     _checks.between("confidence", confidence, 0, 1, closed="()")
     if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        return Measurement(name, np.nan, np.nan, np.nan, values.size, f"{bad} of {values.size} samples are not finite")
+        return unmeasured(name, values.size, not_finite(values))
     centre = float(values.mean())
     half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
     return Measurement(name, centre, centre - half, centre + half, values.size)
+
+
+def not_finite(values: np.ndarray) -> str:
+    """The note for samples that cannot be averaged: how many of them are not finite."""
+    return f"{int((~np.isfinite(values)).sum())} of {values.size} samples are not finite"

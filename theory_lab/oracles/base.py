@@ -7,8 +7,9 @@ of the moment, so a two-block quadratic and a transformer need no different code
 import abc
 from typing import Any, NamedTuple, final
 
-from theory_lab._typing import Array, Block, Component, Key
+import jax
 
+from theory_lab._typing import Array, Block, Component, Key
 
 Draw = Any  # the random part of a query: a pytree of arrays, empty for a deterministic oracle
 
@@ -31,8 +32,7 @@ class Oracle(abc.ABC):
     """A gradient estimator; immutable, a pytree, random only through its key.
 
     A query has two halves: `draw` makes everything random, knowing only the shapes of the parameters, and `estimate` looks
-    at the function. Calling the oracle does both; the loop draws for many steps at once, which is far cheaper and gives
-    the same numbers.
+    at the function. Calling the oracle does both; the loop draws for many steps at once, which is far cheaper.
     """
 
     @final
@@ -48,11 +48,14 @@ class Oracle(abc.ABC):
             The estimate. Its value is fn(params) wherever that is evaluated; an oracle that never evaluates it (two-sided)
             reports the mean of what it saw, off by O(radius^2).
         """
-        return self.estimate(fn, params, self.draw(key, params))
+        return self.estimate(fn, params, jax.tree.map(lambda a: a[0], self.draw(key, params, 1)))
 
     @abc.abstractmethod
-    def draw(self, key: Key, params: Block) -> Draw:
-        """The random part of a query at parameters of these shapes and dtypes, a pytree; its values are not looked at."""
+    def draw(self, key: Key, params: Block, count: int) -> Draw:
+        """The random part of ``count`` queries at parameters of these shapes and dtypes, leaves (count, ...).
+
+        The values of ``params`` are not looked at.
+        """
 
     @abc.abstractmethod
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
@@ -64,5 +67,5 @@ class Oracle(abc.ABC):
 
     @property
     def needs_value(self) -> bool:
-        """Whether the oracle evaluates fn(params), and so profits from being given it."""
+        """Whether `estimate` evaluates fn(params) unless it is given the value, and so saves one evaluation by it."""
         return True

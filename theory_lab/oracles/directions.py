@@ -8,6 +8,7 @@ before it is added to the parameters:
     sphere      v uniform on the unit sphere S^{d-1}  E vv' = I/d
 """
 
+import math
 from typing import Literal
 
 import jax
@@ -15,23 +16,32 @@ import jax.numpy as jnp
 
 from theory_lab import blocks
 from theory_lab._typing import Array, Block, Key
+from theory_lab.oracles.gaussian import normal
 
 Law = Literal["gaussian", "rademacher", "sphere"]
 LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
 
 
-def draw(key: Key, like: Block, law: Law, count: int) -> Block:
-    """``count`` independent directions, stacked along a new leading axis of every leaf of ``like``.
+def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...]) -> Block:
+    """Independent directions, leaves ``(*shape, *leaf.shape)``.
 
-    The leaves together are one vector: a direction on the sphere has unit norm over all of them.
+    The leaves together are one vector: a direction on the sphere has unit norm over all of them. Numbers are made in one
+    flat run, kept apart from the reshaping that follows: compilers vectorise long rows well and short ones badly.
     """
     leaves, structure = jax.tree.flatten(like)
     keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
-    sample = jax.random.rademacher if law == "rademacher" else jax.random.normal
-    drawn = [sample(k, (count, *jnp.shape(leaf)), jnp.result_type(leaf)) for k, leaf in zip(keys, leaves, strict=True)]
+    count = math.prod(shape)
+    drawn = []
+    for k, leaf in zip(keys, leaves, strict=True):
+        numbers = count * leaf.size
+        signs = law == "rademacher"
+        flat = jax.random.rademacher(k, (numbers,), leaf.dtype) if signs else normal(k, numbers, leaf.dtype)
+        drawn.append(jax.lax.optimization_barrier(flat).reshape(*shape, *leaf.shape))
     if law == "sphere":
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(v.reshape(count, -1)), axis=1) for v in drawn))
-        drawn = [v / norm.reshape(count, *[1] * (v.ndim - 1)) for v in drawn]
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(v.reshape(*shape, -1)), axis=-1) for v in drawn))
+        drawn = [
+            v / norm.reshape(*shape, *[1] * leaf.ndim).astype(leaf.dtype) for v, leaf in zip(drawn, leaves, strict=True)
+        ]
     return jax.tree.unflatten(structure, drawn)
 
 
@@ -41,5 +51,5 @@ def scale(like: Block, law: Law) -> int:
 
 
 def combine(slopes: Array, directions: Block) -> Block:
-    """The mean over directions of slope times direction: slopes (q,), leaves (q, ...) -> leaves (...)."""
-    return jax.tree.map(lambda v: jnp.tensordot(slopes, v, axes=1) / slopes.shape[0], directions)
+    """The mean over directions of slope times direction: slopes (q,), leaves (q, ...) -> leaves (...) of the same dtype."""
+    return jax.tree.map(lambda v: jnp.tensordot(slopes.astype(v.dtype), v, axes=1) / slopes.shape[0], directions)

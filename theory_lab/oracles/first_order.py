@@ -17,7 +17,7 @@ class FirstOrder(Oracle):
         [2.0, 4.0]
     """
 
-    def draw(self, key: Key, params: Block) -> Draw:
+    def draw(self, key: Key, params: Block, count: int) -> Draw:
         return ()
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
@@ -26,3 +26,7 @@ class FirstOrder(Oracle):
 
     def cost(self, params: Block) -> Cost:
         return Cost(values=1, gradients=1)
+
+    @property
+    def needs_value(self) -> bool:
+        return False

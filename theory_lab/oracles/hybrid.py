@@ -45,9 +45,10 @@ class Hybrid(Oracle):
                 raise _checks.refuse(f"members[{label!r}]", "FirstOrder(), TwoPoint(...) or another block oracle", member)
         object.__setattr__(self, "members", dict(members))
 
-    def draw(self, key: Key, params: Params) -> Draw:
+    def draw(self, key: Key, params: Params, count: int) -> Draw:
         _, others = self._split(params)
-        return {label: self.members[label].draw(jax.random.fold_in(key, i), params[label]) for i, label in enumerate(others)}
+        keys = [jax.random.fold_in(key, i) for i in range(len(others))] if len(others) > 1 else [key]
+        return {label: self.members[label].draw(k, params[label], count) for k, label in zip(keys, others, strict=False)}
 
     def estimate(self, fn: Component, params: Params, draw: Draw, *, value: Array | None = None) -> Estimate:
         first, others = self._split(params)
@@ -75,9 +76,14 @@ class Hybrid(Oracle):
             gradients=(1 if first else 0) + sum(c.gradients for c in costs),
         )
 
+    @property
+    def needs_value(self) -> bool:
+        members = self.members.values()
+        return not any(isinstance(m, FirstOrder) for m in members) and any(m.needs_value for m in members)
+
     def _split(self, params: Params) -> tuple[list[Label], list[Label]]:
         """The labels of the first-order blocks and of the others, each sorted."""
-        _checks.same_labels("the oracle's members", self.members, params)
+        _checks.same_labels("the oracle's members", self.members, _checks.labelled("params", params))
         first = sorted(label for label in params if isinstance(self.members[label], FirstOrder))
         return first, sorted(label for label in params if label not in first)
 

@@ -21,8 +21,8 @@ class TwoPoint(Oracle):
         s_j = \frac{f(x + \mu v_j) - f(x - \mu v_j)}{2\mu} \ \text{(two-sided)}
 
     with :math:`v_j` gaussian or Rademacher; on the sphere the sum carries the factor d,
-    :math:`\hat g = \frac dq \sum_j s_j u_j` with |u_j| = 1. For gaussian and sphere :math:`\mathbb E \hat g = \nabla f_\mu`, the
-    gradient of f smoothed with radius mu (over the ball for the sphere); on quadratics, for all three laws, it is
+    :math:`\hat g = \frac dq \sum_j s_j u_j` with |u_j| = 1. For gaussian and sphere :math:`\mathbb E \hat g = \nabla f_\mu`,
+    the gradient of f smoothed with radius mu (over the ball for the sphere); on quadratics, for all three laws, it is
     :math:`\nabla f` itself.
 
     Args:
@@ -53,7 +53,7 @@ class TwoPoint(Oracle):
 
     def __init__(self, radius: Scalar, directions: int = 1, law: Law = "gaussian", sided: int = 1) -> None:
         if not _checks.is_traced(radius):
-            _checks.positive("radius", radius)
+            radius = _checks.positive("radius", radius)  # a Python float: it does not widen float32 parameters
         if isinstance(sided, bool) or sided not in (1, 2):
             raise _checks.refuse("sided", "1 or 2", sided)
         object.__setattr__(self, "radius", radius)
@@ -61,8 +61,8 @@ class TwoPoint(Oracle):
         object.__setattr__(self, "law", _checks.choice("law", law, LAWS))
         object.__setattr__(self, "sided", int(sided))
 
-    def draw(self, key: Key, params: Block) -> Draw:
-        return directions.draw(key, params, self.law, self.directions)  # leaves (q, ...)
+    def draw(self, key: Key, params: Block, count: int) -> Draw:
+        return directions.draw(key, params, self.law, (count, self.directions))  # leaves (count, q, ...)
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
         ahead = self._values(fn, params, draw, self.radius)  # (q,)

@@ -2,9 +2,21 @@
 
 from theory_lab.problems.base import Problem
 from theory_lab.problems.cosine import cosine
+from theory_lab.problems.custom import finite_sum
 from theory_lab.problems.generalized import cosh, exponential, power, separable
 from theory_lab.problems.logistic import logistic
 from theory_lab.problems.quadratic import block_quadratic
 from theory_lab.problems.robust import geman_mcclure
 
-__all__ = ["Problem", "block_quadratic", "cosh", "cosine", "exponential", "geman_mcclure", "logistic", "power", "separable"]
+__all__ = [
+    "Problem",
+    "block_quadratic",
+    "cosh",
+    "cosine",
+    "exponential",
+    "finite_sum",
+    "geman_mcclure",
+    "logistic",
+    "power",
+    "separable",
+]

@@ -53,7 +53,10 @@ class Problem(abc.ABC):
         Raises:
             ValueError: a dtype that is not floating point, or float64 while JAX has it switched off.
         """
-        wanted = jnp.dtype(dtype)
+        try:
+            wanted = jnp.dtype(dtype)
+        except TypeError:
+            raise _checks.refuse("dtype", "floating point", dtype) from None
         if not jnp.issubdtype(wanted, jnp.floating):
             raise _checks.refuse("dtype", "floating point", dtype)
         if jax.dtypes.canonicalize_dtype(wanted) != wanted:

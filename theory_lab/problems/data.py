@@ -7,6 +7,7 @@ import bz2
 import gzip
 import lzma
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,16 @@ def libsvm(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: no such file, or one that is not in LIBSVM format; the message carries the path.
     """
-    file = Path(path)
-    if not file.is_file():
+    if not isinstance(path, (str, os.PathLike)) or not (file := Path(path)).is_file():
         raise _checks.refuse("path", "a readable LIBSVM-format file", str(path))
     opener: Any = OPENERS.get(file.suffix, open)
     datasets = _datasets()
     try:
         with opener(file, "rb") as stream:
             features, labels = datasets.load_svmlight_file(stream)
-    except (ValueError, OSError, EOFError, IndexError, lzma.LZMAError) as error:
+    except (ValueError, OSError, EOFError, IndexError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"path must be a readable LIBSVM-format file, got {str(path)!r} ({error})") from error
-    if features.shape[0] == 0 or features.shape[1] == 0:
+    if features.shape[0] == 0 or features.nnz == 0:
         raise ValueError(f"path must be a LIBSVM-format file with at least one row and one feature, got {str(path)!r}")
     return features.toarray(), labels
 

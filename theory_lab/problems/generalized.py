@@ -39,9 +39,9 @@ class Profile:
         return jnp.abs(t) ** self.b / self.b
 
     def growth(self, u: Scalar) -> Scalar:
-        """l(u), nondecreasing."""
+        """l(u), nondecreasing; of a float in float64, whatever JAX is configured to."""
         if self.kind == "cosh":
-            return jnp.sqrt(self.a**2 + self.b**2 * u**2)
+            return (self.a**2 + self.b**2 * u**2) ** 0.5
         if self.kind == "exponential":
             return self.a + self.b * u
         return (self.b - 1) * u ** ((self.b - 2) / (self.b - 1))
@@ -80,7 +80,8 @@ class Separable(Problem):
         return normal_params(key, {b: t.shape[1] for b, t in self.tilts.items()}, first.dtype)
 
     def component(self, params: Params, index: Array) -> Array:
-        total = sum(jnp.sum(self.profiles[b](params[b])) - jnp.dot(self.tilts[b][index], params[b]) for b in self.tilts)
+        terms = [jnp.sum(self.profiles[b](params[b])) - jnp.dot(self.tilts[b][index], params[b]) for b in self.tilts]
+        total = jnp.sum(jnp.stack(terms))
         if len(self.tilts) == 2:
             x, y = (params[b] for b in sorted(self.tilts))
             shared = min(x.size, y.size)
@@ -174,7 +175,7 @@ def _curvature_beside_sine(profile: Profile) -> float:
         return 0.0
     if profile.kind == "cosh":
         return a
-    t = np.linspace(1e-3, math.pi / 2, 20001)
+    t = np.geomspace(1e-3, math.pi / 2, 20001)
     inner, outer = t[:-1], t[1:]
     quotients = 2 * a / b**2 * (np.expm1(-b * inner) + b * inner) / np.sin(outer) ** 2  # the flat side, t < 0
     return float(min(quotients.min(), a * math.exp(-b * 1e-3)))

@@ -55,10 +55,10 @@ def logistic(
     .. math:: f_i(z) = \log(1 + \exp(-s_i a_i^\top z)) + \tfrac{\lambda}{2} \|z\|^2
 
     The logistic loss has second derivative in (0, 1/4], so
-    :math:`0 \le \nabla^2 f_i \le \frac14 a_i a_i^\top + \lambda I`; the declared L_b are the least constants, in proportion to the
-    blocks' longest rows, with 1/4 a_i a_i' + lambda I <= D for every i. The minimiser is found by Newton's method in float64
-    until the gradient's norm is at most 1e-12 (relative to 1 + its norm at zero), so that
-    f(z) - f* <= |grad f|^2 / (2 lambda) certifies f*.
+    :math:`0 \le \nabla^2 f_i \le \frac14 a_i a_i^\top + \lambda I`; the declared L_b are the least constants, in proportion
+    to the blocks' longest rows, with 1/4 a_i a_i' + lambda I <= D for every i. The minimiser is found by Newton's method in
+    float64 until the gradient's norm is at most 1e-12 (relative to 1 + its norm at zero) and f(z) - f* <= |grad f|^2 /
+    (2 lambda) certifies f* to 1e-12.
 
     Args:
         features: the matrix a, (n, d).
@@ -79,7 +79,8 @@ def logistic(
     signs = _signs(labels, n)
     l2 = _checks.positive("l2", l2)
     parts = {label: matrix[:, index] for label, index in _columns(columns, d).items()}
-    optimum = _newton(matrix, signs, l2)
+    with np.errstate(over="ignore", invalid="ignore"):  # of features too large for float64 the gradient tells
+        optimum = _newton(matrix, signs, l2)
     loss_part = two_sided_scale(parts, 0.25)
     smoothness = {label: value + l2 for label, value in loss_part.items()}
     spread = {label: float(np.mean(np.sum(rows**2, axis=1))) for label, rows in parts.items()}
@@ -107,7 +108,12 @@ def _signs(labels: Any, n: int) -> np.ndarray:
         raise ValueError(f"labels must be one per row of features ({n}), got an array of shape {given.shape}")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise ValueError("labels must be finite, got non-finite entries")
-    values = np.unique(given)
+    try:
+        values = np.unique(given)
+    except TypeError:
+        raise _checks.refuse(
+            "labels", "all numbers or all strings", sorted({type(a).__name__ for a in given.ravel()})
+        ) from None
     if values.size != 2:
         raise _checks.refuse("labels", "binary (exactly two distinct values)", values[:6].tolist())
     return np.where(given == values[1], 1.0, -1.0)
@@ -135,14 +141,17 @@ def _newton(matrix: np.ndarray, signs: np.ndarray, l2: float) -> np.ndarray:
     """The minimiser, by Newton's method with backtracking; quadratic convergence makes a few more steps cheap."""
     n, d = matrix.shape
     z = np.zeros(d)
-    target = ACCURACY * (1 + np.linalg.norm(matrix.T @ signs) / (2 * n))
+    target = min(ACCURACY * (1 + np.linalg.norm(matrix.T @ signs) / (2 * n)), np.sqrt(2 * l2 * ACCURACY))
     for _ in range(200):
         margin = signs * (matrix @ z)
         gradient = matrix.T @ (-signs * expit(-margin)) / n + l2 * z
         if np.linalg.norm(gradient) <= target:
             return z
         weight = expit(margin) * expit(-margin) / n
-        step = np.linalg.solve(matrix.T @ (weight[:, None] * matrix) + l2 * np.eye(d), gradient)
+        try:
+            step = np.linalg.solve(matrix.T @ (weight[:, None] * matrix) + l2 * np.eye(d), gradient)
+        except np.linalg.LinAlgError:
+            raise _checks.refuse("l2", "large enough for the Hessian to be invertible in float64", l2) from None
         size, value = 1.0, _value(matrix, signs, l2, z)
         while size > 1e-4 and _value(matrix, signs, l2, z - size * step) > value - 0.25 * size * gradient @ step + 1e-15:
             size /= 2

@@ -123,10 +123,11 @@ def block_quadratic(
             taken literally and L_b follows from them (1 for a flat uncoupled block).
         spectrum: of H_bb, for all blocks or each: "flat" (all 1), ("power", p) (i^-p), or its d_b nonnegative eigenvalues.
         coupling: rho in [0, 1); needs exactly two blocks if positive.
-        heterogeneity: h >= 0; positive needs n >= 2 (and h <= 1 for "convex").
+        heterogeneity: h >= 0; positive needs n >= 2 (n >= 3 for "indefinite", h <= 1 for "convex").
         components: how the component Hessians deviate from their mean, see above.
         dispersion: sigma_b^2 = (1/n) sum_i |b_ib|^2, exact everywhere if the Hessians are shared; positive needs n >= 2.
-        rotated: turn every block by a random rotation, so that H_bb is not diagonal. Declared constants do not change.
+        rotated: turn every block by a random rotation, so that H_bb is not diagonal. Its spectrum does not change, nor do
+            the declared smoothness and trace where all components share H.
         key: randomness of tilts, rotations and the coupling matrix; None is key 0.
 
     Returns:
@@ -154,6 +155,8 @@ def block_quadratic(
     sigma = per_block("dispersion", dispersion, sizes, _checks.nonnegative)
     if n == 1 and (heterogeneity > 0 or any(sigma.values())):
         raise _checks.refuse("n", "at least 2 where heterogeneity or dispersion is positive", n)
+    if heterogeneity > 0 and components == "indefinite" and n == 2:
+        raise _checks.refuse("n", "at least 3 for indefinite components (two reflections with sum 0 commute)", n)
     spectra = _spectra(spectrum, sizes)
     wanted = None if smoothness is None else per_block("smoothness", smoothness, sizes, _checks.positive)
 
@@ -169,10 +172,12 @@ def block_quadratic(
     reach = _reach(hessian, deviations, top)  # the exact two-sided norm of the components in the geometry of D
     exact = {b: (1 + coupling) * float(s.max()) * reach for b, s in spectra.items()}
     scale = 1.0 if wanted is None else next(wanted[b] / exact[b] for b in exact)
-    extra = heterogeneity * {"convex": 0.0, "commuting": 1.0, "indefinite": 1.0}[components]
-    growth = 1 + heterogeneity if components == "convex" else 1.0
-    trace = {b: scale * ((1 + coupling) * (growth * s.sum() + extra * s.max() * s.size)) for b, s in spectra.items()}
     limit = {b: exact[b] * scale if wanted is None else wanted[b] for b in exact}
+    trace = {b: limit[b] * d for b, d in sizes.items()}
+    if reach >= (1 + heterogeneity) * (
+        1 - 1e-12
+    ):  # then the bound of H + E_i by the spectra has norm L_b, see `_dominating`
+        trace = {b: scale * (1 + coupling) * _dominating(s, heterogeneity, components) for b, s in spectra.items()}
     eigenvalues = np.sort(hessian) if hessian.ndim == 1 else np.linalg.eigvalsh(hessian)
     curved = eigenvalues[eigenvalues > 1e-12 * eigenvalues[-1]]  # the rest is rounding of zero
     return BlockQuadratic(
@@ -183,7 +188,7 @@ def block_quadratic(
         tilts=jnp.asarray(np.concatenate([centred_tilts(rng, n, d, sigma[b]) for b, d in sizes.items()], axis=1)),
         constants=Constants(
             smoothness=limit,
-            trace={b: min(float(trace[b]), limit[b] * sizes[b]) for b in sizes},
+            trace=trace,
             strong_convexity=scale * float(curved[0]) if curved.size == eigenvalues.size else 0.0,
             pl=scale * float(curved[0]),
             optimal_value=0.0,
@@ -268,6 +273,17 @@ def _deviations(n: int, heterogeneity: float, components: Components, root: np.n
     if d % 2:
         reflections[:, -1, -1] = np.cos(angles)
     return heterogeneity * frame @ reflections @ frame.T
+
+
+def _dominating(spectrum: np.ndarray, heterogeneity: float, components: Components) -> float:
+    """tr S_b / (1 + rho), where diag(S_b) dominates every H + E_i on both sides.
+
+    H <= (1 + rho) diag(A, C). Convex components have 0 <= H + E_i <= (1 + h) H, so S_b = (1 + rho)(1 + h) A; the others have
+    -hD <= E_i <= hD, so S_b = (1 + rho)(A + h |A| I). Either way |S_b| = (1 + rho)(1 + h)|A|.
+    """
+    if components == "convex":
+        return (1 + heterogeneity) * float(spectrum.sum())
+    return float(spectrum.sum() + heterogeneity * spectrum.max() * spectrum.size)
 
 
 def _reach(hessian: np.ndarray, deviations: np.ndarray | None, top: np.ndarray) -> float:

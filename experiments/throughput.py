@@ -1,0 +1,235 @@
+"""How many steps per second does `sweep` make, beside a plain NumPy loop and beside what the machine could do at best?
+
+Three contestants make the same hybrid step (one gaussian direction, one-sided, in a block of d/2; the gradient in the other)
+on a dense coupled quadratic of dimension d with n components: `sweep`; a NumPy loop over trajectories and steps, written as
+one would write it; and the floor, a compiled program that only draws the directions and makes the two matrix products of
+a step, without components, orderings, optimizer or logging. All three are timed in turn within every repeat, warm; the
+compilation is counted apart. Claims are about ratios within a repeat: at least 10 times the loop at d = 120, 50 times at
+d = 10, at least 0.7 of the floor's speed, all with 256 trajectories. The second panel is how the cost of a step grows with
+d, with the number of trajectories and with n: from the products, at most like d^2; with trajectories and n, not at all.
+
+A claim about time is about an idle machine: where other programs took more than a tenth of it, nothing is decided.
+
+Minutes: quick 0.3, full 1.5. Times are of this machine and this moment; they do not reproduce to the digit.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import theory_lab as tl
+from theory_lab.claims import Verdict, claim
+from theory_lab.measure import rate
+from theory_lab.oracles.gaussian import normal
+from theory_lab.problems.quadratic import BlockQuadratic
+from theory_lab.report import figures
+
+RADIUS, STEP_SIZES = 1e-3, {"x": 1e-3, "y": 1e-1}
+BASE = {"d": 64, "trajectories": 64, "n": 64}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the duel and of the three growth curves.
+
+    Attributes:
+        repeats: how often everything is timed.
+        duel_d: dimensions of the comparison.
+        d, trajectories, n: the axes of the growth curves, each around `BASE`.
+    """
+
+    repeats: int
+    duel_d: tuple[int, ...]
+    d: tuple[int, ...]
+    trajectories: tuple[int, ...]
+    n: tuple[int, ...]
+
+
+QUICK = Settings(repeats=15, duel_d=(10, 120), d=(16, 1024), trajectories=(4, 1024), n=(4, 1024))
+FULL = Settings(
+    repeats=31,
+    duel_d=(10, 32, 120, 360),
+    d=(4, 16, 256, 1024, 4096),
+    trajectories=(1, 4, 16, 256, 1024, 4096),
+    n=(4, 16, 256, 1024, 4096),
+)
+
+
+def cells(settings: Settings) -> list[dict[str, Any]]:
+    duels = [{"what": "duel", "d": d, "trajectories": 256, "n": 64, "repeats": settings.repeats} for d in settings.duel_d]
+    sizes = [BASE] + [BASE | {axis: size} for axis in BASE for size in getattr(settings, axis)]
+    return duels + [{"what": "growth", **size, "repeats": 5} for size in sizes]
+
+
+def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
+    """Seconds per step and trajectory of every contestant in every repeat."""
+    d, trajectories, n = cell["d"], cell["trajectories"], cell["n"]
+    problem = tl.block_quadratic({"x": d // 2, "y": d - d // 2}, n=n, coupling=0.5, dispersion=1.0, key=key)
+    epochs = max(1, round(_steps(d, trajectories) / (trajectories * n)))
+    contestants: dict[str, tuple[Callable[[], Any], int]] = {
+        "sweep": (partial(_sweep, problem, trajectories, epochs, key), epochs * n * trajectories)
+    }
+    if cell["what"] == "duel":
+        starts = jnp.ones((trajectories, d))
+        floor = jax.jit(partial(_floor, zeroth=d // 2, steps=epochs * n))
+        contestants["floor"] = (
+            lambda: jax.block_until_ready(floor(problem.hessian, starts, key)),
+            epochs * n * trajectories,
+        )
+        contestants["numpy"] = (partial(_numpy_loop, problem, 2000), 2000)
+    first_call = {name: _timed(go) for name, (go, _) in contestants.items()}
+    machine = _Machine()
+    rows = [
+        {**cell, "contestant": name, "repeat": repeat, "seconds": _timed(go) / steps, "first_call": first_call[name]}
+        for repeat in range(cell["repeats"])
+        for name, (go, steps) in contestants.items()
+    ]
+    return pd.DataFrame(rows).assign(others=machine.others())
+
+
+def _steps(d: int, trajectories: int) -> int:
+    """Steps of all trajectories together that take some tens of milliseconds."""
+    return max(trajectories, int(1e8 / (500 + d * d)))
+
+
+def _sweep(problem: BlockQuadratic, trajectories: int, epochs: int, key: jax.Array) -> None:
+    oracle = tl.Hybrid({"x": tl.TwoPoint(RADIUS), "y": tl.FirstOrder()})
+    keys = jax.random.split(key, trajectories)
+    grid = {label: [size] for label, size in STEP_SIZES.items()}
+    tl.sweep(problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs, keys=keys, log_epochs=[epochs])
+
+
+def _floor(hessian: jax.Array, starts: jax.Array, key: jax.Array, *, zeroth: int, steps: int) -> jax.Array:
+    """Nothing but directions, drawn at once, and two products a step; z moves so that no step can be skipped."""
+
+    def step(z: jax.Array, v: jax.Array) -> tuple[jax.Array, None]:
+        ahead = jnp.concatenate([z[:, :zeroth] + RADIUS * v, z[:, zeroth:]], axis=1)
+        return z - STEP_SIZES["x"] * (z @ hessian + ahead @ hessian), None
+
+    trajectories = starts.shape[0]
+    together = max(1, 2**20 // (trajectories * zeroth))  # steps whose directions are drawn at once, as in the loop
+
+    def chunk(z: jax.Array, part: jax.Array) -> tuple[jax.Array, None]:
+        flat = normal(jax.random.fold_in(key, part), together * trajectories * zeroth, starts.dtype)
+        draws = jax.lax.optimization_barrier(flat).reshape(together, trajectories, zeroth)
+        return jax.lax.scan(step, z, draws)
+
+    return jax.lax.scan(chunk, starts, jnp.arange(-(-steps // together)))[0]
+
+
+def _numpy_loop(problem: BlockQuadratic, steps: int) -> np.ndarray:
+    """The hybrid step for one trajectory after another, in plain NumPy."""
+    hessian, tilts = problem.dense_hessian(), np.asarray(problem.tilts)
+    rng = np.random.default_rng(0)
+    zeroth = problem.dimensions[0][1]
+    z = np.ones(hessian.shape[0])
+    for index in rng.permutation(np.arange(steps) % problem.n):
+        tilt = tilts[index]
+        product = hessian @ z
+        value = z @ product / 2 - tilt @ z
+        v = rng.standard_normal(zeroth)
+        ahead = z.copy()
+        ahead[:zeroth] += RADIUS * v
+        slope = (ahead @ (hessian @ ahead) / 2 - tilt @ ahead - value) / RADIUS
+        z[zeroth:] -= STEP_SIZES["y"] * (product - tilt)[zeroth:]
+        z[:zeroth] -= STEP_SIZES["x"] * slope * v
+    return z
+
+
+class _Machine:
+    """What other programs take of the processors, from /proc/stat; nothing where there is none."""
+
+    def __init__(self) -> None:
+        self.start = self._now()
+
+    def others(self) -> float:
+        """The share of all processors, since the start, that was neither idle nor ours."""
+        busy, ours, wall = (now - then for now, then in zip(self._now(), self.start, strict=True))
+        return max(0.0, busy - ours) / (wall * (os.cpu_count() or 1))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        busy = 0.0
+        with contextlib.suppress(OSError):
+            user, nice, system, _, _, interrupts, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+            busy = (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, time.process_time(), time.perf_counter()
+
+
+def _timed(go: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    go()
+    return time.perf_counter() - started
+
+
+def judge(frame: pd.DataFrame) -> list[Verdict]:
+    verdicts = []
+    others = frame.others.max()
+    busy = [f"an idle machine (other programs took {others:.0%} of it)"] if others > 0.1 else []
+    duel = frame[frame.what == "duel"]
+    for d, wanted in ((10, 50.0), (120, 10.0)):
+        seconds = duel[duel.d == d].pivot(index="repeat", columns="contestant", values="seconds")
+        for name, ratio, least in (
+            (f"d = {d}: steps per second, sweep / NumPy loop", seconds["numpy"] / seconds["sweep"], wanted),
+            (f"d = {d}: steps per second, sweep / floor", seconds["floor"] / seconds["sweep"], 0.7),
+        ):
+            measured = rate.quantile(ratio.to_numpy(), 0.5, name="median ratio over repeats")
+            verdicts.append(claim(name, "design aim", "at least", least, unmet=busy).check(measured))
+    for axis, most, why in (("d", 2.0, "two products"), ("trajectories", 0.0, "batching"), ("n", 0.1, "one sort an epoch")):
+        name = f"the cost of a step grows with {axis} with an exponent of at most {most:g} ({why})"
+        verdicts.append(claim(name, "design aim", "at most", most, unmet=busy).check(_exponent(frame, axis)))
+    return verdicts
+
+
+def _exponent(frame: pd.DataFrame, axis: str) -> tl.Measurement:
+    """Slope of log seconds against log size over the axis, a repeat playing the part of a seed."""
+    table = _along(frame, axis).pivot(index="repeat", columns=axis, values="seconds")
+    return rate.loglog_slope(table.columns.to_numpy(), table.to_numpy(), name=f"exponent in {axis}")
+
+
+def _along(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
+    others = [name for name in BASE if name != axis]
+    growth = frame[frame.what == "growth"]
+    return growth[np.logical_and.reduce([growth[name] == BASE[name] for name in others])].sort_values([axis, "repeat"])
+
+
+def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
+    figure, axes = figures.new_figure(1, 2)
+    left, right = axes[0]
+    duel = frame[frame.what == "duel"]
+    for name, like, label in (("numpy", "zeroth_order", "NumPy loop"), ("sweep", "hybrid", "sweep")):
+        _curve(left, duel[duel.contestant == name], "d", figures.look(like), label)
+    floor = duel[duel.contestant == "floor"].groupby("d").seconds.median()
+    figures.theory_line(left, floor.index, 1e6 * floor, label="floor: directions and products alone", line="--")
+    left.set(
+        xscale="log", yscale="log", xlabel="dimension d (256 trajectories, n = 64)", ylabel="µs per step and trajectory"
+    )
+    figures.legend(left)
+    for axis, like in (("d", "gaussian"), ("trajectories", "sphere"), ("n", "rademacher")):
+        _curve(right, _along(frame, axis), axis, figures.look(like), f"against {axis}")
+    sizes = np.array(sorted(_along(frame, "d").d.unique()))
+    last = _along(frame, "d").query("d == d.max()").seconds.median()
+    figures.theory_line(right, sizes, 1e6 * last * (sizes / sizes[-1]) ** 2, label="∝ d²", line=":")
+    right.set(xscale="log", yscale="log", xlabel="size of the axis (others 64)", ylabel="µs per step and trajectory")
+    right.set_ylim(bottom=1e6 * frame.seconds.min() / 2)
+    figures.legend(right)
+    figures.title_with_verdicts(figure, "What a step costs (median and range over repeats)", verdicts)
+    return figure
+
+
+def _curve(axes: Any, frame: pd.DataFrame, axis: str, look: figures.Look, label: str) -> None:
+    """Median microseconds at every size, and the range over repeats."""
+    grouped = frame.groupby(axis).seconds
+    median, least, most = (1e6 * column.to_numpy() for column in (grouped.median(), grouped.min(), grouped.max()))
+    figures.band(axes, np.array(sorted(frame[axis].unique())), median, least, most, like=look, label=label)

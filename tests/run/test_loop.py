@@ -1,0 +1,239 @@
+"""One run against the same mathematics written out step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import theory_lab as tl
+from tests.cases import Slopes
+from theory_lab.run.loop import simulate
+
+KEY = jax.random.key(3)
+PROBLEM = tl.block_quadratic(
+    {"x": 2, "y": 1}, n=5, coupling=0.5, heterogeneity=0.8, spectrum={"x": [1.0, 0.4], "y": [2.0]}, dispersion=1.0
+)
+HESSIANS, TILTS, HESSIAN = PROBLEM.component_hessians(), np.asarray(PROBLEM.tilts), PROBLEM.dense_hessian()
+SIZES = {"x": 0.3, "y": 0.1}
+SGD = tl.hybrid_sgd(SIZES)  # one object, so that runs share their compilation
+START = {"x": jnp.array([1.0, -2.0]), "y": jnp.array([0.5])}
+
+
+HYBRID = tl.Hybrid({"x": tl.TwoPoint(1e-3), "y": tl.FirstOrder()})
+
+
+def run(optimizer=None, oracle=None, problem=PROBLEM, **options):
+    given = {"epochs": 3, "key": KEY, "params": START, **options}
+    return tl.run(problem, tl.FirstOrder() if oracle is None else oracle, optimizer or SGD, **given)
+
+
+def by_hand(epochs: int, batch_size: int = 1) -> list[np.ndarray]:
+    """The points after every step of incremental gradient descent with SIZES."""
+    n = len(TILTS)
+    batches = [range(i, min(i + batch_size, n)) for i in range(0, n, batch_size)]
+    z, path = np.array([1.0, -2.0, 0.5]), []
+    for _ in range(epochs):
+        for batch in batches:
+            path.append(z)
+            gradient = sum(HESSIANS[i] @ z - TILTS[i] for i in batch) * len(batches) / n
+            z = z - np.array([0.3, 0.3, 0.1]) * gradient
+    return [*path, z]
+
+
+def assert_rows(trace: tl.Trace, points: np.ndarray) -> None:
+    gradients = points @ HESSIAN
+    np.testing.assert_allclose(trace.value, np.sum(points * gradients, axis=1) / 2, rtol=1e-10)
+    np.testing.assert_allclose(trace.gradient_norm_sq["x"], np.sum(gradients[:, :2] ** 2, axis=1), rtol=1e-10)
+    np.testing.assert_allclose(trace.gradient_norm_sq["y"], gradients[:, 2] ** 2, rtol=1e-10)
+    np.testing.assert_allclose(trace.distance_sq["x"], np.sum(points[:, :2] ** 2, axis=1), rtol=1e-10)
+    np.testing.assert_allclose(trace.distance_sq["y"], points[:, 2] ** 2, rtol=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_epoch_rows_are_exact_values_along_the_path(batch_size):
+    trace = run(ordering=tl.incremental, batch_size=batch_size)
+    m = -(-5 // batch_size)
+    points = np.array(by_hand(3, batch_size))[::m]
+    assert_rows(trace, points)
+    np.testing.assert_allclose(trace.params["x"], points[-1, :2], rtol=1e-10)
+    np.testing.assert_allclose(trace.params["y"], points[-1, 2:], rtol=1e-10)
+    assert trace.epoch.tolist() == [0, 1, 2, 3]
+    assert trace.cost.values.tolist() == trace.cost.gradients.tolist() == [0, 5, 10, 15]
+    assert trace.diverged_at == np.inf
+    np.testing.assert_allclose(trace.average(trace.value), trace.value[:3].mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_step_rows_stand_before_every_step_and_at_the_end(batch_size):
+    trace = run(ordering=tl.incremental, batch_size=batch_size, resolution="step")
+    m = -(-5 // batch_size)
+    assert_rows(trace, np.array(by_hand(3, batch_size)))
+    np.testing.assert_allclose(trace.epoch, np.append(np.arange(3 * m) / m, 3))
+    assert trace.cost.values[-1] == 15
+    assert (np.diff(trace.cost.values) > 0).all()
+    np.testing.assert_allclose(trace.average(trace.value), trace.value[:-1].mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("chosen", [[0, 3], [2, 3], [2], [0], [1, 4]])  # all of two or three rows: two programs
+def test_chosen_epochs_are_rows_of_the_whole_trace(chosen):
+    whole, trace = run(epochs=4), run(epochs=4, log_epochs=chosen)
+    rows = chosen if chosen[-1] == 4 else [*chosen, 4]  # the end is always logged
+    assert trace.epoch.tolist() == rows
+    np.testing.assert_allclose(trace.value, whole.value[rows], rtol=1e-12)
+    np.testing.assert_allclose(trace.distance_sq["y"], whole.distance_sq["y"][rows], rtol=1e-12)
+    assert trace.cost.values.tolist() == whole.cost.values[rows].tolist()
+
+
+OPTIMIZERS = {
+    "schedule and momentum": tl.hybrid_sgd({"x": optax.linear_schedule(0.3, 0.0, 10), "y": optax.sgd(0.1, momentum=0.9)}),
+    "adam": tl.hybrid_sgd({"x": optax.adam(0.1), "y": 0.1}),
+    "clipped whole": optax.chain(optax.clip_by_global_norm(0.5), tl.hybrid_sgd(SIZES)),
+    "with a key in its state": optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(5)), optax.sgd(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optax_transformation_runs_as_in_a_loop_of_ones_own(name):
+    optimizer = OPTIMIZERS[name]
+    trace = run(optimizer, ordering=tl.incremental)
+
+    @jax.jit
+    def step(params, state, index):
+        gradient = jax.grad(PROBLEM.component)(params, index)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state, values = START, optimizer.init(START), []
+    for k in range(15):
+        if k % 5 == 0:
+            values.append(float(PROBLEM.value(params)))
+        params, state = step(params, state, k % 5)
+    np.testing.assert_allclose(trace.value[:3], values, rtol=1e-10)
+    np.testing.assert_allclose(trace.params["x"], params["x"], rtol=1e-10)
+
+
+VISITS = Slopes(4, {"x": jnp.ones((4, 2)), "y": jnp.arange(1.0, 5.0)[:, None]})
+UNIT, QUARTER = tl.hybrid_sgd({"x": 0.0, "y": 1.0}), tl.hybrid_sgd({"x": 0.0, "y": 0.25})
+
+
+def visited(oracle, ordering, optimizer=UNIT, size=1.0, key=KEY, batch_size=1) -> np.ndarray:
+    """Which components a run looked at, 1 to 4: f falls in every step by size times the visited slope times the mean one."""
+    options = {"epochs": 3, "key": key, "ordering": ordering, "resolution": "step", "batch_size": batch_size}
+    fall = -np.diff(tl.run(VISITS, oracle, optimizer, **options).value)
+    return (fall / (size * 2.5)).reshape(3, -1)
+
+
+@pytest.mark.parametrize("ordering", [tl.random_reshuffling, tl.with_replacement], ids=lambda f: f.__name__)
+def test_the_order_depends_on_the_key_alone(ordering):
+    first = visited(tl.FirstOrder(), ordering)
+    np.testing.assert_allclose(first, np.rint(first), atol=1e-9)
+    if ordering is tl.random_reshuffling:
+        assert (np.sort(np.rint(first), axis=1) == [1, 2, 3, 4]).all()
+    exact = tl.TwoPoint(1.0, law="rademacher", sided=2)  # the exact slope in one dimension
+    oracle = tl.Hybrid({"x": tl.TwoPoint(0.1, directions=3), "y": exact})
+    np.testing.assert_allclose(visited(oracle, ordering, QUARTER, 0.25), first, atol=1e-9)
+    assert (np.rint(visited(tl.FirstOrder(), ordering, key=jax.random.key(4))) != np.rint(first)).any()
+    if ordering is tl.random_reshuffling:  # a group's loss is the mean of its two members
+        pairs = visited(tl.FirstOrder(), ordering, batch_size=2)
+        np.testing.assert_allclose(pairs, first.reshape(3, 2, 2).mean(axis=2), atol=1e-9)
+
+
+def test_same_key_same_bytes_and_one_compilation():
+    first = run(oracle=HYBRID, epochs=2)
+    compiled = simulate._cache_size()
+    again, other = run(oracle=HYBRID, epochs=2), run(oracle=HYBRID, epochs=2, key=jax.random.key(4))
+    assert simulate._cache_size() == compiled
+    assert first.value.tobytes() == again.value.tobytes()
+    assert first.params["x"].tobytes() == again.params["x"].tobytes()
+    assert (first.value[1:] != other.value[1:]).all()
+
+
+def test_start_is_drawn_from_the_key_whatever_runs():
+    drawn = [run(params=None, epochs=2, oracle=oracle).distance_sq["x"][0] for oracle in (tl.FirstOrder(), HYBRID)]
+    assert drawn[0] == drawn[1] > 0
+    assert run(params=None, epochs=2, key=jax.random.key(4)).distance_sq["x"][0] != drawn[0]
+
+
+@pytest.mark.parametrize(
+    "oracle, values, gradients",
+    [
+        (tl.FirstOrder(), 5, 5),
+        (tl.TwoPoint(1e-3, directions=3), 20, 0),
+        (HYBRID, 10, 5),
+    ],
+    ids=["first order", "zeroth order", "hybrid"],
+)
+def test_costs_count_component_evaluations_per_epoch(oracle, values, gradients):
+    trace = run(oracle=oracle, epochs=2)
+    assert trace.cost.values.tolist() == [0, values, 2 * values]
+    assert trace.cost.gradients.tolist() == [0, gradients, 2 * gradients]
+
+
+def test_divergence_is_recorded_and_frozen():
+    """z grows by 1e30 per step, four steps per epoch: f overflows in epoch 2, z itself in epoch 3."""
+    problem = tl.block_quadratic({"y": 1}, n=4)
+    with_steps = tl.hybrid_sgd({"y": 1e30})
+    trace = tl.run(problem, tl.FirstOrder(), with_steps, epochs=6, key=KEY, params={"y": jnp.ones(1)})
+    np.testing.assert_allclose(trace.value[:2], [0.5, 0.5e240], rtol=1e-10)
+    assert np.isinf(trace.value[2:]).all()
+    assert np.isinf(trace.gradient_norm_sq["y"][2:]).all()
+    assert np.isinf(trace.distance_sq["y"][2:]).all()
+    assert trace.diverged_at == 3
+    np.testing.assert_allclose(trace.params["y"], [1e240], rtol=1e-10)
+    assert trace.average(trace.value) == np.inf
+    fine = tl.run(problem, tl.FirstOrder(), with_steps, epochs=6, key=KEY, params={"y": jnp.ones(1)}, resolution="step")
+    assert np.isfinite(fine.value).tolist() == [True] * 6 + [False] * 19
+    assert fine.diverged_at == 3
+
+
+def test_a_start_that_is_not_finite_is_recorded_not_raised():
+    trace = run(params={"x": jnp.array([jnp.nan, 0.0]), "y": jnp.zeros(1)})
+    assert np.isinf(trace.value).all()
+    assert trace.diverged_at == 1
+
+
+def test_blocks_may_be_nested_and_scalar():
+    x, y = jnp.arange(6.0).reshape(3, 2) / 6, jnp.array([1.0, 2.0, 3.0])
+
+    def loss(z, example):
+        row, target = example
+        return (row @ z["x"]["w"] + z["x"]["b"] + z["y"] - target) ** 2 / 2
+
+    problem = tl.finite_sum(loss, (x, y), {"x": {"w": jnp.zeros(2), "b": 0.0}, "y": 0.0})
+    oracle = tl.Hybrid({"x": tl.TwoPoint(1e-4, law="sphere"), "y": tl.FirstOrder()})
+    trace = tl.run(problem, oracle, tl.hybrid_sgd({"x": 0.05, "y": 0.2}), epochs=5, key=KEY)
+    assert trace.value[-1] < trace.value[0] / 4
+    assert trace.distance_sq is None
+    assert jax.tree.map(np.shape, trace.params) == {"x": {"w": (2,), "b": ()}, "y": ()}
+
+
+def test_single_precision_stays_single():
+    single, grid = PROBLEM.astype("float32"), {b: [s] for b, s in SIZES.items()}
+    trace = run(problem=single, oracle=HYBRID, epochs=2, params=None)
+    swept = tl.sweep(single, HYBRID, tl.hybrid_sgd, step_sizes=grid, epochs=2, keys=KEY[None])
+    for rows in (trace, swept):
+        assert {rows.value.dtype, rows.params["x"].dtype, rows.gradient_norm_sq["y"].dtype} == {np.dtype("float32")}
+    np.testing.assert_allclose(swept.value[0, 0], trace.value, rtol=64 * np.finfo(np.float32).eps)
+
+
+def test_progress_changes_nothing_and_is_silent_without_tqdm(capsys, monkeypatch):
+    plain = run()
+    shown = run(progress=True)
+    captured = capsys.readouterr()
+    assert "epoch" in captured.err
+    assert captured.out == ""
+    monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
+    silent = run(progress=True)
+    assert capsys.readouterr() == ("", "")
+    assert plain.value.tobytes() == shown.value.tobytes() == silent.value.tobytes()
+
+
+def test_a_trace_is_a_tidy_frame():
+    trace = run()
+    frame = trace.to_frame()
+    per_block = ["gradient_norm_sq_x", "gradient_norm_sq_y", "distance_sq_x", "distance_sq_y"]
+    assert list(frame) == ["epoch", "values", "gradients", "value", *per_block]
+    assert len(frame) == 4
+    np.testing.assert_array_equal(frame["value"], trace.value)
+    np.testing.assert_allclose(trace.total_gradient_norm_sq, frame["gradient_norm_sq_x"] + frame["gradient_norm_sq_y"])

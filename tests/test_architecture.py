@@ -1,0 +1,132 @@
+"""One direction: who may import whom, read off the source."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "theory_lab"
+MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
+
+GROUND = {"_checks", "_trees", "_typing", "blocks", "constants"}
+MAY_IMPORT = {  # room -> what it may import of the package, itself aside; a dotted name means that module alone
+    "_checks": set(),
+    "_trees": set(),
+    "_typing": set(),
+    "blocks": GROUND,
+    "constants": GROUND,
+    "orderings": GROUND,
+    "oracles": GROUND,
+    "problems": GROUND,
+    "theory": GROUND,
+    "optimizer": GROUND,
+    "models": GROUND | {"problems.base", "oracles.directions"},
+    "run": GROUND | {"orderings", "oracles.base", "problems.base"},
+    "finetune": GROUND | {"orderings", "oracles.base", "oracles.directions", "problems.base", "models"},
+    "measure": GROUND | {"problems.base", "oracles.base", "run.trace"},
+    "claims": GROUND | {"theory", "measure"},
+    "advise": GROUND | {"theory", "measure"},
+    "report": GROUND | {"claims.base"},
+}
+ONLY = {"matplotlib": {"report"}, "sklearn": {"problems"}, "pandas": {"run", "measure", "report", "finetune"}}
+NEVER_IN_THEORY = {"jax", "jaxlib", "optax", "pandas", "matplotlib", "sklearn"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if is_module(name) else node.module for name in named)
+
+
+def is_module(name: str) -> bool:
+    return name in MODULES or f"{name}.__init__" in MODULES
+
+
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+modules = pytest.mark.parametrize("module", [name for name in MODULES if name != "theory_lab.__init__"])
+
+
+@modules
+def test_imports_go_one_way(module):
+    here = room(module)
+    assert here in MAY_IMPORT, "a new room needs its line in MAY_IMPORT"
+    for name in imports(parsed(module)):
+        if name.split(".")[0] != "theory_lab" or room(name) == here:
+            continue
+        inside = name.removeprefix("theory_lab.")
+        allowed = {inside, room(name)} & MAY_IMPORT[here]
+        assert allowed, f"{module} may not import {name}"
+
+
+@modules
+def test_outside_libraries_stay_in_their_rooms(module):
+    here = room(module)
+    for name in imports(parsed(module)):
+        top = name.split(".")[0]
+        assert here in ONLY.get(top, {here}), f"{module} may not import {top}"
+        assert here != "theory" or top not in NEVER_IN_THEORY, f"{module} may not import {top}"
+        assert top not in {"experiments", "tests"}, f"{module} may not import {top}"
+
+
+def test_prediction_meets_measurement_in_claims_and_advise_only():
+    for module in MODULES:
+        if room(module) in {"claims", "advise", "__init__"}:
+            continue
+        met = {room(name) for name in imports(parsed(module)) if name.startswith("theory_lab.")}
+        assert not {"theory", "measure"} <= met | {room(module)}, module
+    assert {n for n in imports(parsed("theory_lab.claims.base")) if n.startswith("theory_lab")} <= {
+        "theory_lab._checks",
+        "theory_lab.measure.base",
+    }
+
+
+@modules
+def test_importing_a_module_does_nothing_else(module):
+    """No statement at the top of a module that is there for its effect, and no global configuration anywhere."""
+    tree = parsed(module)
+    for node in tree.body:
+        if isinstance(node, ast.Expr):
+            assert isinstance(node.value, ast.Constant), f"{module}:{node.lineno} runs on import"
+        assert not isinstance(node, (ast.For, ast.While, ast.With, ast.Delete, ast.AugAssign)), f"{module}:{node.lineno}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            forbidden = (
+                "config.update",
+                "random.seed",
+                "filterwarnings",
+                "simplefilter",
+                "matplotlib.use",
+                "environ.setdefault",
+            )
+            assert not called.endswith(forbidden), f"{module}:{node.lineno} calls {called}"
+        if isinstance(node, ast.Assign):
+            assert not any("environ" in ast.unparse(target) for target in node.targets), f"{module}:{node.lineno}"
+
+
+def test_importing_the_package_is_silent_and_leaves_jax_alone():
+    program = """
+import sys, jax
+before = dict(jax.config.values)
+import theory_lab
+assert dict(jax.config.values) == before
+heavy = {"matplotlib", "sklearn", "tqdm", "experiments"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,42 @@
+"""What every measurement of a function at a point refuses."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory_lab import _checks, blocks
+from theory_lab._typing import Array, Label, Params
+
+Objective = Callable[..., Array]  # fn(params, *args) -> scalar
+
+
+def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, Any], tuple[Any, ...]]:
+    """The blocks in sorted order and the further arguments of fn, as arrays, where fn has a finite scalar value."""
+    if not callable(fn):
+        raise _checks.refuse("fn", "a function of the parameters", fn)
+    try:
+        hash(fn)  # what is compiled is kept by function object
+    except TypeError:
+        raise _checks.refuse("fn", "hashable (a function or a lambda around it)", fn) from None
+    point = {label: jax.tree.map(jnp.asarray, block) for label, block in sorted(_checks.labelled("params", params).items())}
+    for label, block in point.items():
+        if blocks.size(block) == 0:
+            raise _checks.refuse(f"params[{label!r}]", "a block of at least one number", block)
+        for leaf in jax.tree.leaves(block):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise _checks.refuse(f"params[{label!r}]", "floating point", str(leaf.dtype))
+    arrays = tuple(jax.tree.map(jnp.asarray, one) for one in args)
+    value = _value(fn, point, arrays)
+    if not isinstance(value, jax.Array) or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise _checks.refuse("fn", "a function with a floating-point scalar value", value)
+    if not np.isfinite(value):
+        raise _checks.refuse("fn(params)", "finite", float(value))
+    return point, arrays
+
+
+@jax.jit(static_argnums=0)
+def _value(fn: Objective, params: Params, args: tuple[Any, ...]) -> Any:
+    return fn(params, *args)

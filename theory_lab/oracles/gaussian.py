@@ -1,0 +1,54 @@
+"""Standard normals in bulk, as cheaply as they can be had exactly.
+
+On a processor the directions dominate the cost of a zeroth-order step on a small problem. `jax.random.normal` inverts the
+error function in float64, branch by branch; the Box-Muller transform needs a logarithm, a root, and the sine and cosine
+of a uniform angle, all without branches:
+
+    (r cos theta, r sin theta),   r = sqrt(-2 log u),   u uniform on (0, 1], theta uniform on a circle.
+
+u carries 53 random bits. theta is uniform on 2^32 equally spaced points of the circle, which integrate every trigonometric
+polynomial of lower degree exactly: no moment below order 2^32 feels the grid. One and a half 64-bit words make two
+normals.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from theory_lab._typing import Array, Key
+
+# sin t and cos t on [-pi/4, pi/4] to the last bit: odd and even minimax polynomials in t^2, highest power first
+# (the kernels of fdlibm, Sun Microsystems 1993).
+_SIN = (1.58969099521155010221e-10, -2.50507602534068634195e-08, 2.75573137070700676789e-06, -1.98412698298579493134e-04,
+        8.33333333332248946124e-03, -1.66666666666666324348e-01, 1.0)  # fmt: skip
+_COS = (-1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.75573143513906633035e-07, 2.48015872894767294178e-05,
+        -1.38888888888741095749e-03, 4.16666666666666019037e-02, -0.5, 1.0)  # fmt: skip
+
+
+def normal(key: Key, count: int, dtype: jnp.dtype) -> Array:
+    """Independent standard normals, (count,): by Box-Muller in float64, else `jax.random.normal`.
+
+    Example:
+        >>> normal(jax.random.key(0), 3, jnp.dtype("float32")).shape
+        (3,)
+    """
+    if dtype != jnp.float64:
+        return jax.random.normal(key, (count,), dtype)
+    pairs = -(-count // 2)
+    words = jax.random.bits(key, (pairs + -(-pairs // 2),), jnp.uint64)
+    u = ((words[:pairs] >> 11).astype(dtype) + 1) * 2.0**-53
+    halves = words[pairs:]
+    angles = jnp.concatenate([halves >> 32, halves & 0xFFFFFFFF])[:pairs]
+    cos, sin = circle(angles)
+    radius = jnp.sqrt(-2 * jnp.log(u))
+    return jnp.concatenate([radius * cos, radius * sin])[:count]
+
+
+def circle(angle: Array) -> tuple[Array, Array]:
+    """Cosine and sine of the angle 2 pi (k + 1/2) / 2^32 - pi/4 for 32-bit integers k (held in 64 bits)."""
+    quadrant = angle >> 30
+    t = ((angle & 0x3FFFFFFF).astype(jnp.float64) + 0.5) * (jnp.pi / 2**31) - jnp.pi / 4
+    squared = t * t
+    cos, sin = jnp.polyval(jnp.array(_COS), squared, unroll=8), t * jnp.polyval(jnp.array(_SIN), squared, unroll=8)
+    odd, low = quadrant & 1 == 1, quadrant >> 1 == 0  # odd quadrants swap the two; signs go round the circle
+    x, y = jnp.where(odd, -sin, cos), jnp.where(odd, cos, sin)
+    return jnp.where(low, x, -x), jnp.where(low, y, -y)

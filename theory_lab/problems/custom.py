@@ -1,0 +1,88 @@
+"""Your own loss as a problem."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory_lab import _checks, blocks
+from theory_lab._trees import record
+from theory_lab._typing import Array, Key, Params
+from theory_lab.constants import Constants
+from theory_lab.problems.base import Problem
+
+Loss = Callable[[Params, Any], Array]  # (parameters, one example) -> scalar
+
+
+@record(data=("examples", "start", "constants", "optimum"))
+class FiniteSum(Problem):
+    """f_i(z) = loss(z, examples[i]); build it with `finite_sum`."""
+
+    loss: Loss
+    n: int
+    examples: Any
+    start: Params
+    constants: Constants
+    optimum: Params | None
+
+    def init(self, key: Key) -> Params:
+        del key
+        return dict(self.start)
+
+    def component(self, params: Params, index: Array) -> Array:
+        return self.loss(params, jax.tree.map(lambda a: a[index], self.examples))
+
+
+def finite_sum(
+    loss: Loss, examples: Any, params: Params, *, constants: Constants | None = None, optimum: Params | None = None
+) -> FiniteSum:
+    r"""A problem from a loss, data and a starting point, :math:`f(z) = \frac1n\sum_i \mathrm{loss}(z, e_i)`.
+
+    Args:
+        loss: (parameters, one example) -> scalar, differentiable by JAX. Pass the same function object again and nothing is
+            recompiled.
+        examples: a pytree of arrays whose leading axes all have length n.
+        params: the starting point, a dict from block labels to pytrees of floating-point arrays.
+        constants: what you know of f; None, the default, says nothing.
+        optimum: a minimiser, if you know one; distances to it are then logged.
+
+    Raises:
+        ValueError: a loss that is not scalar and floating, examples without a common leading axis, parameters without labels
+            or with integer leaves, an optimum unlike the parameters.
+
+    Example:
+        >>> x, y = jnp.arange(6.0).reshape(3, 2), jnp.array([1.0, 2.0, 3.0])
+        >>> loss = lambda z, example: (example[0] @ z["x"] + z["y"][0] - example[1]) ** 2
+        >>> problem = finite_sum(loss, (x, y), {"x": jnp.zeros(2), "y": jnp.zeros(1)})
+        >>> problem.n, round(float(problem.value(problem.init(jax.random.key(0)))), 4)
+        (3, 4.6667)
+    """
+    if not callable(loss):
+        raise _checks.refuse("loss", "a function of parameters and one example", loss)
+    try:
+        examples = jax.tree.map(lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a)), examples)
+    except TypeError:
+        raise _checks.refuse("examples", "a pytree of arrays of numbers", examples) from None
+    lengths = sorted({leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(examples)})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
+    start = {label: jax.tree.map(jnp.asarray, block) for label, block in _checks.labelled("params", params).items()}
+    for label, block in start.items():
+        for leaf in jax.tree.leaves(block) or [None]:
+            if leaf is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise _checks.refuse(f"params[{label!r}]", "floating point", "nothing" if leaf is None else str(leaf.dtype))
+    if optimum is not None:
+        blocks.check_params(optimum, start, "optimum")
+    result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
+    if getattr(result, "shape", None) != () or not jnp.issubdtype(result.dtype, jnp.floating):
+        raise _checks.refuse("loss", "scalar and floating point", result)
+    return FiniteSum(
+        loss=loss,
+        n=lengths[0],
+        examples=examples,
+        start=start,
+        constants=Constants() if constants is None else constants,
+        optimum=optimum,
+    )
