@@ -22,7 +22,7 @@ verify: $(VENV)/.run
 	$(RUN) -m experiments --profile quick
 
 test: $(VENV)/.test
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto
 
 # What continuous integration adds to the tests.
 check: $(VENV)/.test

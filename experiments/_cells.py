@@ -10,7 +10,6 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -133,7 +132,7 @@ def circumstances(package: str, experiment: str, data: str | None) -> dict[str, 
     return {
         "library": LIBRARY,
         "source": digest(home, [home / f"{experiment}.py", *shared]),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
+        "versions": record.versions(),
         "device": [jax.devices()[0].device_kind, record.processor(), os.environ.get("XLA_FLAGS", "")],
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
         "data": None if data is None else data_digest(Path(data)),

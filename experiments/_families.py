@@ -4,11 +4,13 @@ The numbers come as columns value, low and high, from intervals of confidence 1 
 of the family. What is said of the worst of them then holds with confidence 1 - alpha, wherever on the grid the worst is.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from experiments import _limits
 from theory_lab.measure import Measurement
 from theory_lab.measure.base import not_finite, unmeasured
 
@@ -42,25 +44,26 @@ def smallest(name: str, rows: pd.DataFrame) -> Measurement:
     return Measurement(name, -worst.value, -worst.high, -worst.low, worst.samples, worst.note)
 
 
-def largest_deviation(name: str, rows: pd.DataFrame, predicted: float) -> Measurement:
-    """The largest distance from a number: "at most 0.02" says that all rows are within 0.02 of it.
+def farthest(name: str, rows: pd.DataFrame, *, centre: float) -> Measurement:
+    """The number farthest from the centre: "equals" on it says that all rows agree, as `_limits.farthest` explains.
 
     Example:
         >>> rows = pd.DataFrame({"value": [0.98, 1.01], "low": [0.97, 0.99], "high": [0.99, 1.03], "samples": 64})
-        >>> worst = largest_deviation("error", rows, 1.0)
+        >>> worst = farthest("error", rows, centre=1.0)
         >>> round(worst.value, 3), round(worst.low, 3), round(worst.high, 3)
-        (0.02, 0.01, 0.03)
+        (0.98, 0.97, 0.99)
     """
-    value, low, high = (rows[end].to_numpy() - predicted for end in ("value", "low", "high"))
-    nearest = np.maximum(np.maximum(low, -high), 0)  # 0 where the interval contains the prediction
-    return _worst(name, rows, np.abs(value), nearest, np.maximum(high, -low))
+    columns = zip(*(rows[end] for end in ("value", "low", "high", "samples")), strict=True)
+    found = [Measurement(name, float(v), float(low), float(high), int(size)) for v, low, high, size in columns]
+    return replace(_limits.farthest(name, found, centre=centre), samples=int(rows.samples.min()))
 
 
 def average(name: str, rows: pd.DataFrame) -> Measurement:
     """The average: between the averages of the ends, whatever the rows have in common."""
     if not np.isfinite(rows[["value", "low", "high"]]).all(axis=None):
         return unmeasured(name, int(rows.samples.min()), not_finite(rows.value.to_numpy()))
-    return Measurement(name, *(float(rows[end].mean()) for end in ("value", "low", "high")), int(rows.samples.min()))
+    value, low, high = (float(rows[end].mean()) for end in ("value", "low", "high"))
+    return Measurement(name, value, low, high, int(rows.samples.min()))
 
 
 def _worst(name: str, rows: Any, value: np.ndarray, low: np.ndarray, high: np.ndarray) -> Measurement:

@@ -469,4 +469,5 @@ def _orderings(axes: Axes, rows: pd.DataFrame, *, labelled: bool = True, per: fl
     """The limits under all orderings in units of 1/L_b, side by side."""
     for aside, name in zip((1.0, 1.09, 0.92), ORDERINGS, strict=True):
         part, label = rows[rows.series == name], figures.look(name).label if labelled else ""
-        _points(axes, part, name, label, per=per, aside=aside, hollow=hollow)
+        if len(part):
+            _points(axes, part, name, label, per=per, aside=aside, hollow=hollow)

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 import theory_lab as tl
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import rate
+from theory_lab.measure import mean, rate
 from theory_lab.oracles.gaussian import normal
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
@@ -193,9 +193,10 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _exponent(frame: pd.DataFrame, axis: str) -> tl.Measurement:
-    """Slope of log seconds against log size over the axis, a repeat playing the part of a seed."""
+    """Slope of log seconds against log size over the axis, fitted in every repeat by itself."""
     table = _along(frame, axis).pivot(index="repeat", columns=axis, values="seconds")
-    return rate.loglog_slope(table.columns.to_numpy(), table.to_numpy(), name=f"exponent in {axis}")
+    slopes = np.polyfit(np.log(table.columns.to_numpy(dtype=float)), np.log(table.to_numpy()).T, 1)[0]
+    return mean(f"exponent in {axis}", slopes)
 
 
 def _along(frame: pd.DataFrame, axis: str) -> pd.DataFrame:

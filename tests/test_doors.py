@@ -57,6 +57,7 @@ def finite_sum(loss=loss, examples=EXAMPLES, params=None, **options):
 LABELS = "a non-empty mapping from block labels (strings)"
 A_KEY = "a typed PRNG key, as jax.random.key(seed) makes"
 ORACLE_RULE = "FirstOrder(), TwoPoint(...) or another block oracle"
+ORDERING_RULE = "ordering must be a function (key, epoch, n) -> (4,) integer indices"
 NUMBERS = "array of finite real numbers"
 
 DOORS = {
@@ -184,7 +185,7 @@ DOORS = {
         ),
         (
             lambda: tl.separable(SIZES, tl.cosh(), coupling=1.5),
-            "coupling must be at most 1, so that the minimum stays at the origin, got 1.5",
+            "coupling must be at most 1, up to which the minimum is known to stay at the origin, got 1.5",
         ),
         (
             lambda: tl.separable({"x": 2}, tl.cosh(), coupling=0.5),
@@ -205,6 +206,23 @@ DOORS = {
             "optimum must have the labels of the problem ['x'], got ['y']",
         ),
         (finite_sum(optimum={"x": jnp.zeros(3)}), "optimum['x'] must be of shape (2,), got (3,)"),
+        (
+            finite_sum(params={"x": jnp.zeros(0)}),
+            "params['x'] must be of dimension at least 1, got Array([], shape=(0,), dtype=float64)",
+        ),
+        (finite_sum(constants={"smoothness": 1.0}), "constants must be Constants or None, got {'smoothness': 1.0}"),
+        (
+            finite_sum(constants=tl.Constants(smoothness={"x": -1.0})),
+            "smoothness['x'] must be nonnegative and finite, got -1.0",
+        ),
+        (
+            finite_sum(constants=tl.Constants(dispersion={"x": NAN})),
+            "dispersion['x'] must be nonnegative and finite, got nan",
+        ),
+        (finite_sum(constants=tl.Constants(pl=-0.1)), "pl must be nonnegative and finite, got -0.1"),
+        (finite_sum(constants=tl.Constants(optimal_value=INF)), "optimal_value must be a finite real number, got inf"),
+        (lambda: tl.Constants(smoothness=1.0), f"smoothness must be {LABELS}, got 1.0"),
+        (lambda: tl.Constants(growth={}), f"growth must be {LABELS}, got {{}}"),
         (finite_sum(params={}), f"params must be {LABELS}, got {{}}"),
         (finite_sum(params={"x": jnp.zeros(2, int)}), "params['x'] must be floating point, got 'int64'"),
         (
@@ -246,6 +264,15 @@ DOORS = {
             lambda: HYBRID(lambda z: 0.0, {"x": jnp.zeros(2)}, KEY),
             "the oracle's members must have the labels of the parameters ['x'], got ['x', 'y']",
         ),
+        (lambda: tl.FirstOrder()(jnp.sum, jnp.zeros(2), 0), f"key must be {A_KEY}, got 0"),
+        (
+            lambda: tl.FirstOrder()(jnp.sum, jnp.zeros(2, int), KEY),
+            "params must be floating point in every leaf, got 'int64'",
+        ),
+        (
+            lambda: tl.TwoPoint(1e-3)(lambda z: 2 * z, jnp.zeros(3), KEY),
+            "fn must be scalar, got 'a function with values of shape (3,)'",
+        ),
         (lambda: HYBRID(lambda z: 0.0, jnp.zeros(1), KEY), f"params must be {LABELS}, got {jnp.zeros(1)!r}"),
         (
             lambda: HYBRID.cost({"x": 0.0, "z": 0.0}),
@@ -257,6 +284,10 @@ DOORS = {
         (lambda: tl.hybrid_sgd(0.1), f"step_sizes must be {LABELS}, got 0.1"),
         (lambda: tl.hybrid_sgd({"x": -0.1}), "step_sizes['x'] must be nonnegative and finite, got -0.1"),
         (lambda: tl.hybrid_sgd({"x": NAN}), "step_sizes['x'] must be nonnegative and finite, got nan"),
+        (
+            lambda: tl.hybrid_sgd({"x": optax.adam}),
+            f"step_sizes['x'] must be a number, a schedule or a transformation (call the factory first), got {optax.adam!r}",
+        ),
         (lambda: tl.hybrid_sgd({"x": "0.1"}), "step_sizes['x'] must be nonnegative and finite, got '0.1'"),
         (
             lambda: tl.hybrid_sgd({"x": 0.1}).init({"x": jnp.zeros(1), "y": jnp.zeros(1)}),
@@ -269,7 +300,15 @@ DOORS = {
         (run(optimizer=0.1), "optimizer must be an optax transformation (init, update), got 0.1"),
         (
             run(ordering="random_reshuffling"),
-            "ordering must be a function (key, epoch, n) -> indices, got 'random_reshuffling'",
+            f"{ORDERING_RULE}, got 'random_reshuffling'",
+        ),
+        (
+            run(ordering=lambda key, epoch, n: jnp.arange(n - 1)),
+            f"{ORDERING_RULE}, got ShapeDtypeStruct(shape=(3,), dtype=int64)",
+        ),
+        (
+            run(params={"x": jnp.zeros(2), "y": np.zeros(2, np.float32)}),
+            "params['y'] must be of the problem's precision, float64, got 'float32'",
         ),
         (run(epochs=0), "epochs must be a whole number of at least 1, got 0"),
         (run(epochs=2.5), "epochs must be a whole number of at least 1, got 2.5"),

@@ -31,6 +31,13 @@ def test_every_block_moves_by_its_own_step_size():
     assert_trees_close(moved["y"], PARAMS["y"] - 2.0 * GRADIENTS["y"])
 
 
+def test_step_sizes_of_any_kind_keep_single_precision():
+    params = {"y": jnp.ones(2, jnp.float32)}
+    for size in (0.5, 1, np.float64(0.5), jnp.float32(0.5), lambda count: 0.5):
+        optimizer = tl.hybrid_sgd({"y": size})
+        assert optimizer.update(params, optimizer.init(params), params)[0]["y"].dtype == jnp.float32
+
+
 def test_zero_freezes_a_block():
     moved = steps(tl.hybrid_sgd({"x": 0.0, "y": 1.0}), 3)
     assert_trees_close(moved["x"], PARAMS["x"])

@@ -19,7 +19,7 @@ def test_example_runs(number: int) -> None:
     if number == 0:
         assert "outcome='holds'" in printed.getvalue()
     if number == 2:
-        assert "zeroth-order block" in printed.getvalue()
+        assert "zeroth-order step size below" in printed.getvalue()
 
 
 def test_every_python_block_is_tested() -> None:

@@ -47,10 +47,12 @@ def check_params(params: Params, like: Params, name: str = "params") -> None:
         given, expected = (jax.tree.map(lambda a: jnp.shape(a), side[label]) for side in (params, like))
         if given != expected:
             raise ValueError(f"{name}[{label!r}] must be of shape {expected}, got {given}")
-        for leaf in jax.tree.leaves(params[label]):
+        for leaf, own in zip(jax.tree.leaves(params[label]), jax.tree.leaves(like[label]), strict=True):
             kind = np.asarray(leaf).dtype
             if not jnp.issubdtype(kind, jnp.floating):
                 raise _checks.refuse(f"{name}[{label!r}]", "floating point", str(kind))
+            if jax.dtypes.canonicalize_dtype(kind) != own.dtype:
+                raise _checks.refuse(f"{name}[{label!r}]", f"of the problem's precision, {own.dtype}", str(kind))
 
 
 def inner(features: Mapping[Label, Array], params: Params) -> Array:

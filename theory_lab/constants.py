@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from jax.tree_util import Partial
 
+from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Label, Scalar
 
@@ -44,9 +45,32 @@ class Constants:
     dispersion: Mapping[Label, Scalar] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("smoothness", "trace", "growth", "dispersion"):
+            if getattr(self, name) is not None:
+                _checks.labelled(name, getattr(self, name))
         if self.growth is not None:
             growth = {label: g if isinstance(g, Partial) else Partial(g) for label, g in self.growth.items()}
             object.__setattr__(self, "growth", growth)
+
+    def declared(self) -> "Constants":
+        """These constants, if one may declare them; measured ones may be anything.
+
+        Raises:
+            ValueError: smoothness, trace, dispersion, strong convexity or PL negative, or anything not finite.
+
+        Example:
+            >>> Constants(smoothness={"x": 2.0}, strong_convexity=0.5).declared().strong_convexity
+            0.5
+        """
+        for name in ("smoothness", "trace", "dispersion"):
+            for label, value in (getattr(self, name) or {}).items():
+                if value is not None and not _checks.is_traced(value):
+                    _checks.nonnegative(f"{name}[{label!r}]", value)
+        for name in ("strong_convexity", "pl", "optimal_value"):
+            value = getattr(self, name)
+            if value is not None and not _checks.is_traced(value):
+                (_checks.real if name == "optimal_value" else _checks.nonnegative)(name, value)
+        return self
 
     def dominates(self, measured: "Constants", *, rtol: float = 1e-9) -> bool:
         """Whether no measured constant contradicts a declared one.

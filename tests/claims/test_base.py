@@ -53,6 +53,11 @@ def test_the_interval_decides(relation, low, high, outcome):
     assert math.isnan(verdict.power) == (outcome == "undecided")
 
 
+def test_what_the_measurement_notes_is_repeated():
+    verdict = stated("at most").check(measured(1.0, 1.5, note="3 of 64 runs left out"))
+    assert verdict.reason.endswith("is claimed (3 of 64 runs left out)")
+
+
 def test_the_point_estimate_plays_no_part():
     """Percentile intervals need not contain it."""
     inside = stated("at most").check(measured(1.0, 1.5))

@@ -11,7 +11,7 @@ from scipy import stats
 from theory_lab.oracles.gaussian import circle, normal
 
 RARE = 1e-6
-COUNT = 2**18
+COUNT = 2**20
 
 
 def test_cosine_and_sine_of_every_quadrant():

@@ -38,7 +38,7 @@ def test_every_cell_of_a_sweep_is_a_run(batch_size):
     assert trace.params["x"].shape == (2, 3, 3)
     assert trace.diverged_at.shape == (2, 3)
     assert {b: s.tolist() for b, s in trace.step_sizes.items()} == GRID
-    for g in range(2 if batch_size == 1 else 1):
+    for g in (0,) if batch_size == 1 else (1,):
         optimizer = tl.hybrid_sgd({b: s[g] for b, s in GRID.items()})
         for s in range(3):
             single = tl.run(default(), ORACLE, optimizer, epochs=3, key=KEYS[s], batch_size=batch_size)
@@ -85,6 +85,7 @@ def test_one_diverged_run_leaves_the_others_alone():
     assert np.isfinite(trace.value[[0, 2]]).all()
     np.testing.assert_allclose(trace.value[0], trace.value[2], rtol=1e-12)
     np.testing.assert_allclose(trace.value[0, :, :4], sweep().value[0], rtol=1e-10)
+    assert trace.divergence.endswith("(3 of 9 runs)")
     average = trace.average(trace.value)
     assert np.isfinite(average).tolist() == [[True] * 3, [False] * 3, [True] * 3]
 

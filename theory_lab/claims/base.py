@@ -74,6 +74,8 @@ class Claim:
     def check(self, measurement: Measurement) -> Verdict:
         """Judge one measurement."""
         outcome, reason = self._judge(measurement)
+        if measurement.note and measurement.note not in reason:
+            reason = f"{reason} ({measurement.note})"
         if outcome == "fails" and self.expected == "fails":
             reason = f"{reason}; expected: {self.why}"
         power = self._power(measurement) if outcome != "undecided" else math.nan

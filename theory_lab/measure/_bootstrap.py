@@ -9,7 +9,6 @@ from theory_lab import _checks
 from theory_lab._typing import Key
 from theory_lab.problems.base import generator
 
-ENOUGH = 32  # seeds from which percentile intervals for averaged metrics have honest coverage
 CHUNK = 2**22  # resampled values held at a time
 
 
@@ -69,16 +68,19 @@ def interval(resampled: np.ndarray, size: int, confidence: float) -> tuple[float
     Reference:
         Hesterberg: What teachers should know about the bootstrap, 2014, the expanded percentile interval.
     """
-    tail = float(stats.norm.cdf(np.sqrt(size / (size - 1)) * stats.t.ppf(0.5 - confidence / 2, size - 1)))
     ordered = np.sort(resampled)
-    rank = int(np.floor(tail * ordered.size))
-    return float(ordered[rank]), float(ordered[-1 - rank])
+    rank = int(np.floor(_tail(size, confidence) * ordered.size))
+    return (float(ordered[rank]), float(ordered[-1 - rank])) if rank else (-np.inf, np.inf)
 
 
-def few(size: int) -> str:
-    """The note for fewer seeds than honest coverage asks for; empty if there are enough."""
-    return "" if size >= ENOUGH else f"fewer than {ENOUGH} seeds: the interval may be too narrow"
+def enough(resamples: int, size: int, confidence: float) -> int:
+    """At least ``resamples``, and as many as it takes to have five beyond either end of the interval, up to a million.
+
+    Where a million do not reach that far, `interval` is infinite: so few seeds say nothing at that confidence.
+    """
+    return max(resamples, min(10**6, int(5 / max(_tail(size, confidence), 1e-9))))
 
 
-def join(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
+def _tail(size: int, confidence: float) -> float:
+    """The share of resampled statistics that the expanded interval leaves out at either end."""
+    return float(stats.norm.cdf(np.sqrt(size / (size - 1)) * stats.t.ppf(0.5 - confidence / 2, size - 1)))

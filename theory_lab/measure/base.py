@@ -11,6 +11,8 @@ from scipy import stats
 
 from theory_lab import _checks
 
+ENOUGH = 32  # seeds from which intervals for averaged metrics have honest coverage
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -56,16 +58,18 @@ def unmeasured(name: str, samples: int, note: str) -> Measurement:
     return Measurement(name, np.nan, np.nan, np.nan, samples, note)
 
 
-def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float = 0.99) -> Measurement:
+def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float = 0.99, note: str = "") -> Measurement:
     r"""Sample mean with Student's interval :math:`\bar s \pm t_{S-1} \hat\sigma / \sqrt S`.
 
     Args:
         name: what was measured.
         samples: shape (S,), S >= 2 independent values; a non-finite one makes the whole measurement non-finite.
         confidence: coverage of the two-sided interval.
+        note: what is known of the samples beforehand, as `Trace.divergence` tells it.
 
     Returns:
-        The measurement; its interval is honest for S >= 32 unless the samples are heavy-tailed.
+        The measurement; its interval is honest for S >= 32 unless the samples are heavy-tailed. A note says so where there
+        are fewer, or where one sample alone makes up more than half of the variance.
 
     Raises:
         ValueError: fewer than two samples, or a confidence outside (0, 1).
@@ -82,12 +86,24 @@ def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float 
     _checks.count("the number of samples", values.size, least=2)
     _checks.between("confidence", confidence, 0, 1, closed="()")
     if not np.isfinite(values).all():
-        return unmeasured(name, values.size, not_finite(values))
+        return unmeasured(name, values.size, note or not_finite(values))
     centre = float(values.mean())
+    squares = (values - centre) ** 2
+    if values.size >= ENOUGH and squares.max() > squares.sum() / 2:
+        note = join(note, "heavy tail: one sample makes up more than half of the variance")
     half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
-    return Measurement(name, centre, centre - half, centre + half, values.size)
+    return Measurement(name, centre, centre - half, centre + half, values.size, join(note, few(values.size)))
 
 
 def not_finite(values: np.ndarray) -> str:
     """The note for samples that cannot be averaged: how many of them are not finite."""
     return f"{int((~np.isfinite(values)).sum())} of {values.size} samples are not finite"
+
+
+def few(size: int) -> str:
+    """The note for fewer seeds than honest coverage asks for; empty if there are enough."""
+    return "" if size >= ENOUGH else f"fewer than {ENOUGH} seeds: the interval may be too narrow"
+
+
+def join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -8,7 +8,7 @@ from scipy import stats
 from theory_lab import _checks
 from theory_lab._typing import Key
 from theory_lab.measure import _bootstrap
-from theory_lab.measure.base import Measurement, mean, not_finite, unmeasured
+from theory_lab.measure.base import Measurement, few, join, mean, not_finite, unmeasured
 
 FloorRule = Literal["subtract", "cut"]
 CLEAR = 5.0  # a floor below a fifth of a value bends the slope there by little; see `loglog_slope`
@@ -44,7 +44,7 @@ def loglog_slope(
         floor_rule: "subtract" or "cut".
         paired: whether the rows are seeds shared by all x.
         confidence: coverage of the expanded percentile interval.
-        resamples: bootstrap resamples.
+        resamples: bootstrap resamples, at least; more are drawn where the confidence asks for them.
         key: randomness of the bootstrap; None is key 0.
 
     Returns:
@@ -81,6 +81,7 @@ def loglog_slope(
         x, values, floor = x[kept], values[:, kept], 0.0
         if x.size < 3:
             return unmeasured(name, values.shape[0], f"fewer than three points stand {CLEAR:g} times above the floor")
+    resamples = _bootstrap.enough(resamples, values.shape[0], confidence)
     means = _bootstrap.resampled_means(values, resamples=resamples, paired=paired, key=key)
     means = np.concatenate([values.mean(axis=0)[None], means]) - floor  # the data first, then the resamples
     if (means <= 0).any():
@@ -91,9 +92,7 @@ def loglog_slope(
     low, high = _bootstrap.interval(slopes[1:], values.shape[0], confidence)
     decades = float(np.log10(x.max() / x.min()))
     reach = "" if x.size >= 5 and decades >= 1.5 else f"only {x.size} points over {decades:.2g} decades"
-    return Measurement(
-        name, float(slopes[0]), low, high, values.shape[0], _bootstrap.join(reach, _bootstrap.few(values.shape[0]))
-    )
+    return Measurement(name, float(slopes[0]), low, high, values.shape[0], join(reach, few(values.shape[0])))
 
 
 def ratio(
@@ -140,7 +139,7 @@ def ratio(
     alpha = 1 - confidence
     low = np.max(centre - stats.t.isf(alpha / (2 * points), s - 1) * error)
     high = np.max(centre + stats.t.isf(alpha / 2, s - 1) * error)
-    note = _bootstrap.join(f"closest at grid point {int(np.argmax(centre))}", _bootstrap.few(s))
+    note = join(f"closest at grid point {int(np.argmax(centre))}", few(s))
     return Measurement(name, float(centre.max()), float(low), float(high), s, note)
 
 

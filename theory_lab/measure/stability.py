@@ -13,7 +13,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab._typing import Key
 from theory_lab.measure import _bootstrap
-from theory_lab.measure.base import Measurement, unmeasured
+from theory_lab.measure.base import Measurement, few, join, unmeasured
 
 CARRIERS = 16.0  # effective seeds below which an interval for a mean is not believed
 
@@ -50,7 +50,7 @@ def growth(
         after: (S,) the same runs, k steps later.
         steps: k.
         confidence: coverage of the expanded percentile interval.
-        resamples: bootstrap resamples.
+        resamples: bootstrap resamples, at least; more are drawn where the confidence asks for them.
         key: randomness of the bootstrap; None is key 0.
 
     Returns:
@@ -71,14 +71,14 @@ def growth(
     if not (np.isfinite(first).all() and np.isfinite(last).all()):
         diverged = int((~np.isfinite(last)).sum())
         return unmeasured(name, size, f"{diverged} of {size} runs diverged")
-    point, resampled = _growths(first, last, steps, resamples, key)
+    point, resampled = _growths(first, last, steps, _bootstrap.enough(resamples, size, confidence), key)
     if not np.isfinite(point[0]):
         return unmeasured(name, size, "a mean squared distance is zero")
     carried = min(float(effective_seeds(side.T)[0]) for side in (first, last))
     if carried < CARRIERS:
         return Measurement(name, float(point[0]), -np.inf, np.inf, size, _heavy(carried, size))
     low, high = _bootstrap.interval(resampled[:, 0], size, confidence)
-    return Measurement(name, float(point[0]), low, high, size, _bootstrap.few(size))
+    return Measurement(name, float(point[0]), low, high, size, few(size))
 
 
 def limit(
@@ -129,7 +129,7 @@ def limit(
         raise _checks.refuse("before", f"of shape ({sizes.size}, seeds), a row for every step size", f"shape {first.shape}")
     steps = _door(first, last, steps, confidence, resamples)
     size = first.shape[1]
-    point, resampled = _growths(first, last, steps, resamples, key)
+    point, resampled = _growths(first, last, steps, _bootstrap.enough(resamples, size, confidence), key)
     if np.isnan(point).any():
         return unmeasured(name, size, "a growth is not a number: runs were not finite at the start, or are exactly zero")
     if (point < 0).all():
@@ -150,7 +150,7 @@ def limit(
     low, _ = _bootstrap.interval(np.where(np.isnan(crossings), -np.inf, crossings), size, confidence)
     _, high = _bootstrap.interval(np.where(np.isnan(crossings), np.inf, crossings), size, confidence)
     note = "" if np.isfinite(low) and np.isfinite(high) else "the crossing is too near the end of the grid"
-    return Measurement(name, value, low, high, size, _bootstrap.join(note, _bootstrap.few(size)))
+    return Measurement(name, value, low, high, size, join(note, few(size)))
 
 
 def crossing(step_sizes: np.ndarray, growths: np.ndarray) -> np.ndarray:

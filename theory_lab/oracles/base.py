@@ -8,7 +8,9 @@ import abc
 from typing import Any, NamedTuple, final
 
 import jax
+import jax.numpy as jnp
 
+from theory_lab import _checks
 from theory_lab._typing import Array, Block, Component, Key
 
 Draw = Any  # the random part of a query: a pytree of arrays, empty for a deterministic oracle
@@ -48,6 +50,10 @@ class Oracle(abc.ABC):
             The estimate. Its value is fn(params) wherever that is evaluated; an oracle that never evaluates it (two-sided)
             reports the mean of what it saw, off by O(radius^2).
         """
+        _checks.key("key", key)
+        for leaf in jax.tree.leaves(params):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise _checks.refuse("params", "floating point in every leaf", str(jnp.result_type(leaf)))
         return self.estimate(fn, params, jax.tree.map(lambda a: a[0], self.draw(key, params, 1)))
 
     @abc.abstractmethod

@@ -77,7 +77,10 @@ class TwoPoint(Oracle):
 
     def _values(self, fn: Component, params: Block, draw: Block, radius: Scalar) -> Array:
         """fn at params + radius v_j for every direction, (q,)."""
-        return jax.vmap(lambda v: fn(jax.tree.map(lambda p, w: p + radius * w, params, v)))(draw)
+        values = jax.vmap(lambda v: fn(jax.tree.map(lambda p, w: p + radius * w, params, v)))(draw)
+        if jnp.shape(values) != (self.directions,):
+            raise _checks.refuse("fn", "scalar", f"a function with values of shape {jnp.shape(values)[1:]}")
+        return values
 
     def cost(self, params: Block) -> Cost:
         return Cost(values=self.directions + 1 if self.sided == 1 else 2 * self.directions, gradients=0)

@@ -1,5 +1,6 @@
 """Problems: finite sums with named blocks and exactly known constants."""
 
+from theory_lab.problems import data
 from theory_lab.problems.base import Problem
 from theory_lab.problems.cosine import cosine
 from theory_lab.problems.custom import finite_sum
@@ -13,6 +14,7 @@ __all__ = [
     "block_quadratic",
     "cosh",
     "cosine",
+    "data",
     "exponential",
     "finite_sum",
     "geman_mcclure",

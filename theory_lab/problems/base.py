@@ -121,8 +121,9 @@ def two_sided_scale(parts: dict[str, np.ndarray], curvature: float) -> dict[str,
         curvature: c.
     """
     squares = {label: np.sum(rows**2, axis=1) for label, rows in parts.items()}
-    largest = {label: float(s.max()) or 1.0 for label, s in squares.items()}
-    t = curvature * float(sum(squares[label] / largest[label] for label in parts).max())
+    largest = {label: float(s.max()) for label, s in squares.items()}
+    shares = [squares[label] / largest[label] for label in parts if largest[label] > 0]
+    t = curvature * float(np.max(np.sum(shares, axis=0), initial=0.0)) if shares else 0.0
     return {label: t * largest[label] for label in parts}
 
 

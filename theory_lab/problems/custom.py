@@ -59,6 +59,8 @@ def finite_sum(
         >>> problem.n, round(float(problem.value(problem.init(jax.random.key(0)))), 4)
         (3, 4.6667)
     """
+    if constants is not None and not isinstance(constants, Constants):
+        raise _checks.refuse("constants", "Constants or None", constants)
     if not callable(loss):
         raise _checks.refuse("loss", "a function of parameters and one example", loss)
     try:
@@ -70,9 +72,11 @@ def finite_sum(
         raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
     start = {label: jax.tree.map(jnp.asarray, block) for label, block in _checks.labelled("params", params).items()}
     for label, block in start.items():
-        for leaf in jax.tree.leaves(block) or [None]:
-            if leaf is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise _checks.refuse(f"params[{label!r}]", "floating point", "nothing" if leaf is None else str(leaf.dtype))
+        if sum(leaf.size for leaf in jax.tree.leaves(block)) == 0:
+            raise _checks.refuse(f"params[{label!r}]", "of dimension at least 1", block)
+        for leaf in jax.tree.leaves(block):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise _checks.refuse(f"params[{label!r}]", "floating point", str(leaf.dtype))
     if optimum is not None:
         blocks.check_params(optimum, start, "optimum")
     result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
@@ -83,6 +87,6 @@ def finite_sum(
         n=lengths[0],
         examples=examples,
         start=start,
-        constants=Constants() if constants is None else constants,
+        constants=Constants() if constants is None else constants.declared(),
         optimum=optimum,
     )

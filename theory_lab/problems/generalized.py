@@ -106,7 +106,9 @@ def separable(
 
     .. math:: l_b(u) = \ell_{\phi_b}(u + c) + c.
 
-    The minimum is 0, at 0, as long as c sin x sin y <= phi_x(x) + phi_y(y) everywhere; a stronger coupling is refused.
+    The minimum is 0, at 0, as long as c |sin x sin y| <= phi_x(x) + phi_y(y) everywhere. With
+    m_b = inf 2 phi_b(t) / sin^2 t that is known for c <= sqrt(m_x m_y), by the inequality of the two means; a stronger
+    coupling is refused.
 
     Args:
         dimensions: the size of every block.
@@ -117,7 +119,7 @@ def separable(
         key: randomness of the tilts b_i; None is key 0.
 
     Raises:
-        ValueError: a coupling so strong that the origin is no longer known to be the minimum, and the usual rules.
+        ValueError: a coupling above sqrt(m_x m_y), and the usual rules.
 
     Example:
         >>> problem = separable({"x": 2, "y": 2}, {"x": cosh(), "y": exponential()}, coupling=0.5)
@@ -130,9 +132,11 @@ def separable(
     coupling = _checks.nonnegative("coupling", coupling)
     if coupling > 0 and len(sizes) != 2:
         raise _checks.refuse("coupling", f"0 unless there are exactly two blocks (here {sorted(sizes)})", coupling)
-    most = min(_curvature_beside_sine(p) for p in chosen.values())
+    most = math.prod(_curvature_beside_sine(p) for p in chosen.values()) ** (1 / len(chosen))
     if coupling > most:
-        raise _checks.refuse("coupling", f"at most {most:.4g}, so that the minimum stays at the origin", coupling)
+        raise _checks.refuse(
+            "coupling", f"at most {most:.4g}, up to which the minimum is known to stay at the origin", coupling
+        )
     sigma = per_block("dispersion", dispersion, sizes, _checks.nonnegative)
     if n == 1 and any(sigma.values()):
         raise _checks.refuse("n", "at least 2 where dispersion is positive", n)

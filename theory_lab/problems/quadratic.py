@@ -164,22 +164,18 @@ def block_quadratic(
     if wanted is not None:
         spectra = {b: s * (wanted[b] / s.max()) for b, s in spectra.items()}
     rotations = {b: _rotation(rng, d) if rotated else None for b, d in sizes.items()}
-    hessian, root = _mean_hessian(spectra, coupling, rotations, rng)
-    top = np.concatenate(
-        [np.full(d, (1 + coupling) * spectra[b].max()) for b, d in sizes.items()]
-    )  # diagonal of D, unscaled
-    deviations = _deviations(n, heterogeneity, components, root, top) if heterogeneity else None
+    hessian = _mean_hessian(spectra, coupling, rotations, rng)
+    # The diagonal of D, not yet scaled.
+    top = np.concatenate([np.full(d, (1 + coupling) * spectra[b].max()) for b, d in sizes.items()])
+    deviations = _deviations(n, heterogeneity, components, hessian, top) if heterogeneity else None
     reach = _reach(hessian, deviations, top)  # the exact two-sided norm of the components in the geometry of D
     exact = {b: (1 + coupling) * float(s.max()) * reach for b, s in spectra.items()}
     scale = 1.0 if wanted is None else next(wanted[b] / exact[b] for b in exact)
     limit = {b: exact[b] * scale if wanted is None else wanted[b] for b in exact}
     trace = {b: limit[b] * d for b, d in sizes.items()}
-    if reach >= (1 + heterogeneity) * (
-        1 - 1e-12
-    ):  # then the bound of H + E_i by the spectra has norm L_b, see `_dominating`
+    if reach >= (1 + heterogeneity) * (1 - 1e-12):  # then `_dominating` bounds H + E_i by matrices of norm L_b
         trace = {b: scale * (1 + coupling) * _dominating(s, heterogeneity, components) for b, s in spectra.items()}
-    eigenvalues = np.sort(hessian) if hessian.ndim == 1 else np.linalg.eigvalsh(hessian)
-    curved = eigenvalues[eigenvalues > 1e-12 * eigenvalues[-1]]  # the rest is rounding of zero
+    least, least_positive = _least_curvatures(hessian)
     return BlockQuadratic(
         dimensions=tuple(sizes.items()),
         n=n,
@@ -189,8 +185,8 @@ def block_quadratic(
         constants=Constants(
             smoothness=limit,
             trace=trace,
-            strong_convexity=scale * float(curved[0]) if curved.size == eigenvalues.size else 0.0,
-            pl=scale * float(curved[0]),
+            strong_convexity=scale * least,
+            pl=None if least_positive is None else scale * least_positive,
             optimal_value=0.0,
             dispersion=sigma if deviations is None else None,
         ),
@@ -232,11 +228,11 @@ def _rotation(rng: np.random.Generator, d: int) -> np.ndarray:
 
 def _mean_hessian(
     spectra: dict[str, np.ndarray], coupling: float, rotations: dict[str, np.ndarray | None], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """H and a matrix M with MM' = H; both diagonal, shape (d,), where nothing couples the coordinates."""
+) -> np.ndarray:
+    """H, (d, d), or its diagonal (d,) where nothing couples the coordinates."""
     diagonal = np.concatenate(list(spectra.values()))
     if coupling == 0 and all(r is None for r in rotations.values()):
-        return diagonal, np.sqrt(diagonal)
+        return diagonal
     hessian = np.diag(diagonal)
     if coupling > 0:
         a, c = spectra.values()
@@ -251,19 +247,38 @@ def _mean_hessian(
         if rotation is not None:
             turn[start : start + s.size, start : start + s.size] = rotation
         start += s.size
-    values, vectors = np.linalg.eigh(hessian)
-    root = turn @ (vectors * np.sqrt(np.clip(values, 0, None)))
     hessian = turn @ hessian @ turn.T
-    return (hessian + hessian.T) / 2, root
+    return (hessian + hessian.T) / 2
 
 
-def _deviations(n: int, heterogeneity: float, components: Components, root: np.ndarray, top: np.ndarray) -> np.ndarray:
+def _root(hessian: np.ndarray) -> np.ndarray:
+    """A matrix M with MM' = H."""
+    if hessian.ndim == 1:
+        return np.diag(np.sqrt(hessian))
+    values, vectors = np.linalg.eigh(hessian)
+    return vectors * np.sqrt(np.clip(values, 0, None))
+
+
+def _least_curvatures(hessian: np.ndarray) -> tuple[float, float | None]:
+    """The least eigenvalue of H, and the least positive one if that can be told.
+
+    A diagonal is exact. Of a dense matrix, eigenvalues below 1e-12 of the largest cannot be told from zero: then 0 is
+    still a lower bound, and the least positive one is unknown.
+    """
+    if hessian.ndim == 1:
+        return float(hessian.min()), float(hessian[hessian > 0].min())
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    resolved = eigenvalues[0] > 1e-12 * eigenvalues[-1]
+    return (float(eigenvalues[0]), float(eigenvalues[0])) if resolved else (0.0, None)
+
+
+def _deviations(n: int, heterogeneity: float, components: Components, hessian: np.ndarray, top: np.ndarray) -> np.ndarray:
     """E_i, (n, d, d), with sum 0."""
     d = top.size
     if components == "commuting":
         signs = np.array([1.0, -1.0] * (n // 2) + [0.0] * (n % 2))
         return heterogeneity * signs[:, None, None] * np.diag(top)
-    frame = np.diag(np.sqrt(top)) if components == "indefinite" else np.diag(root) if root.ndim == 1 else root
+    frame = np.diag(np.sqrt(top)) if components == "indefinite" else _root(hessian)
     angles = 2 * np.pi * np.arange(n) / n
     reflections = np.zeros((n, d, d))
     for j in range(0, d - 1, 2):  # a reflection in every coordinate plane (j, j + 1), phases differing between planes

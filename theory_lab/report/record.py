@@ -88,7 +88,7 @@ def environment(root: Path) -> Record:
     """
     devices = jax.devices()
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "commit": commit(root),
         "device": {
             "platform": devices[0].platform,
@@ -195,6 +195,11 @@ def verdicts(made: Mapping[str, Any]) -> list[Verdict]:
         fields: Any = {name: float(row[name]) if name in numbers else row[name] for name in VERDICT_FIELDS}
         found.append(Verdict(**fields))
     return found
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages whose versions can change a number."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(name: str) -> str:

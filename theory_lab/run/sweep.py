@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from theory_lab import _checks, blocks
-from theory_lab._typing import Array, Key, Label, Params
+from theory_lab._typing import Key, Label, Params
 from theory_lab.oracles.base import Oracle
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.problems.base import Problem
@@ -40,14 +40,16 @@ def run(
     Args:
         problem: what to minimise.
         oracle: how to estimate a component's gradient.
-        optimizer: an optax transformation for the problem's parameters, e.g. ``hybrid_sgd({"x": 1e-3, "y": 1e-1})``.
+        optimizer: an optax transformation for the problem's parameters, e.g. ``hybrid_sgd({"x": 1e-3, "y": 1e-1})``. A new
+            transformation object compiles anew; `sweep` does not.
         epochs: T >= 1 passes of n component evaluations each.
         key: all randomness; the same key gives the same permutations under every oracle, optimizer and step size.
         ordering: random_reshuffling, shuffle_once, incremental, with_replacement, or your own (key, epoch, n) -> indices.
         params: the starting point; None starts from the problem's ``init``.
         batch_size: components per step. If it does not divide n, the last group of an epoch is smaller; every group's loss
             is weighted so that the mean over groups is exactly f.
-        log_epochs: the epochs to log, increasing, within 0..epochs; None logs all of 0, 1, ..., epochs.
+        log_epochs: the epochs to log, increasing, within 0..epochs, to which the last is added; None logs all of
+            0, 1, ..., epochs.
         resolution: "epoch", or "step" to log before every single step and at the end (then without log_epochs).
         progress: show a progress bar if tqdm is installed.
 
@@ -77,7 +79,7 @@ def run(
     first: Callable[[Any], Any] = lambda tree: jax.tree.map(lambda a: a[0, 0], tree)
     return Trace(
         trace.epoch, trace.cost, first(trace.value), first(trace.gradient_norm_sq), first(trace.distance_sq),
-        first(trace.diverged_at), first(trace.params),
+        first(trace.diverged_at), first(trace.params), every_step=trace.every_step,
     )  # fmt: skip
 
 
@@ -168,8 +170,7 @@ def _simulated(
         raise _checks.refuse("problem", "a Problem", problem)
     if not isinstance(oracle, Oracle):
         raise _checks.refuse("oracle", "an Oracle", oracle)
-    if not callable(ordering):
-        raise _checks.refuse("ordering", "a function (key, epoch, n) -> indices", ordering)
+    _check_ordering(ordering, problem.n)
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
     if batch_size > problem.n:
@@ -197,10 +198,29 @@ def _simulated(
     epoch = schedule.astype(np.float64)
     if resolution == "step":
         m = (rows.value.shape[-1] - 1) // epochs
-        epoch = np.append(epoch[:-1, None] + np.arange(m) / m, epochs)
+        seen = np.minimum(np.arange(m) * batch_size, problem.n) / problem.n  # the last group of an epoch may be smaller
+        epoch = np.append(epoch[:-1, None] + seen, epochs)
     spent = np.rint(epoch * problem.n)
     costs = Costs(spent * cost.values, spent * cost.gradients)
-    return Trace(epoch, costs, rows.value, rows.gradient_norm_sq, rows.distance_sq, diverged_at, final)
+    return Trace(
+        epoch,
+        costs,
+        rows.value,
+        rows.gradient_norm_sq,
+        rows.distance_sq,
+        diverged_at,
+        final,
+        every_step=resolution == "step",
+    )
+
+
+def _check_ordering(ordering: Any, n: int) -> None:
+    rule = f"a function (key, epoch, n) -> ({n},) integer indices"
+    if not callable(ordering):
+        raise _checks.refuse("ordering", rule, ordering)
+    given = jax.eval_shape(lambda key, epoch: ordering(key, epoch, n), jax.random.key(0), jnp.int32(0))
+    if getattr(given, "shape", None) != (n,) or not jnp.issubdtype(given.dtype, jnp.integer):
+        raise _checks.refuse("ordering", rule, given)
 
 
 class _Constant:
@@ -246,9 +266,18 @@ def _schedule(log_epochs: Sequence[int] | None, epochs: int, resolution: Resolut
     return chosen if chosen[-1] == epochs else np.append(chosen, epochs)
 
 
+_bars: list[Any] = []  # the bars now on the screen, the innermost last
+
+
+def _report(epoch: Any) -> None:
+    """Move the innermost bar; one function for all runs, so that a bar never compiles anything anew."""
+    if _bars:
+        _bars[-1].update(max(0, int(epoch) - _bars[-1].n))
+
+
 @contextmanager
-def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Array], None] | None]:
-    """A host callback that moves a tqdm bar, or None."""
+def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Any], None] | None]:
+    """What the compiled loop reports to: a tqdm bar if one is wanted and tqdm is installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -257,4 +286,9 @@ def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Array], 
         yield None
         return
     with tqdm(total=int(schedule[-1]), unit="epoch", leave=False) as bar:
-        yield lambda epoch: bar.update(max(0, int(epoch) - bar.n)) and None
+        _bars.append(bar)
+        try:
+            yield _report
+            jax.effects_barrier()
+        finally:
+            _bars.remove(bar)

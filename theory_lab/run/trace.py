@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from theory_lab._typing import Label, Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Trace:
         distance_sq: {label: (..., E)} the squared distance of every block to the problem's optimum; None if that is unknown.
         diverged_at: (...) the epoch at whose end the run was no longer finite; inf for a run that stayed finite.
         params: the last finite parameters, leaves (..., *shape).
+        every_step: whether the rows are all iterates (resolution "step"), not only epochs.
         step_sizes: {label: (G,)} the grid of a sweep, None for a single run.
     """
 
@@ -43,6 +47,7 @@ class Trace:
     distance_sq: Mapping[Label, np.ndarray] | None
     diverged_at: np.ndarray
     params: Params
+    every_step: bool = False
     step_sizes: Mapping[Label, np.ndarray] | None = None
 
     @property
@@ -50,19 +55,51 @@ class Trace:
         """||grad f||^2, the sum over blocks, (..., E)."""
         return np.sum([norm for norm in self.gradient_norm_sq.values()], axis=0)
 
+    @property
+    def divergence(self) -> str:
+        """The note of a measurement on runs that diverged: how many, and when the first; empty if all stayed finite."""
+        gone = np.isfinite(self.diverged_at)
+        if not gone.any():
+            return ""
+        return f"diverged at epoch {self.diverged_at[gone].min():g} ({gone.sum()} of {gone.size} runs)"
+
     def average(self, rows: np.ndarray) -> np.ndarray:
-        """The theorem's metric: the mean of a logged quantity over the starts of all epochs, without the end of the last.
+        """The metric of the reshuffling theorems: the mean of a logged quantity over the starts of epochs 0, ..., T-1.
 
         Args:
             rows: (..., E), any logged quantity of this trace.
 
         Returns:
             (...), one number per run; inf where a run diverged.
-        """
-        return np.mean(rows[..., self.epoch < self.epoch[-1]], axis=-1) if self.epoch.size > 1 else rows[..., 0]
 
-    def to_frame(self) -> pd.DataFrame:
+        Raises:
+            ValueError: the start of some epoch was not logged.
+        """
+        starts = (self.epoch == np.rint(self.epoch)) & (self.epoch < self.epoch[-1])
+        if starts.sum() != self.epoch[-1]:
+            raise ValueError(
+                f"the trace must be logged at the start of every epoch, got {starts.sum()} of {self.epoch[-1]:g}"
+            )
+        return np.mean(rows[..., starts], axis=-1)
+
+    def average_over_steps(self, rows: np.ndarray) -> np.ndarray:
+        """The metric of the with-replacement theorems: the mean of a logged quantity over all iterates before a step.
+
+        Args:
+            rows: (..., E), any logged quantity of this trace, which was logged with resolution "step".
+
+        Raises:
+            ValueError: only epochs were logged, and an epoch has more than one step.
+        """
+        before = self.epoch < self.epoch[-1]
+        if not self.every_step:
+            raise ValueError("the trace must be logged with resolution='step', got one row per logged epoch")
+        return np.mean(rows[..., before], axis=-1)
+
+    def to_frame(self) -> "pd.DataFrame":
         """Tidy rows: one per grid point, seed and logged epoch."""
+        import pandas as pd  # here, because it takes longer to import than all of the package
+
         shape = self.value.shape
         labels = sorted(self.gradient_norm_sq)
         index = np.indices(shape).reshape(len(shape), -1)
@@ -71,6 +108,7 @@ class Trace:
             assert self.step_sizes is not None
             columns |= {f"step_size_{b}": self.step_sizes[b][index[0]] for b in sorted(self.step_sizes)}
             columns |= {"seed": index[1]}
+        columns["diverged_at"] = np.broadcast_to(self.diverged_at[..., None], shape).ravel()
         columns["epoch"] = self.epoch[index[-1]]
         columns["values"], columns["gradients"] = self.cost.values[index[-1]], self.cost.gradients[index[-1]]
         columns["value"] = self.value.ravel()

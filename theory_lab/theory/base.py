@@ -61,6 +61,8 @@ class Budget:
             _checks.nonnegative("initial_gap", self.initial_gap)
         for label, distance in (self.initial_distance_sq or {}).items():
             _checks.nonnegative(f"initial_distance_sq[{label!r}]", distance)
+        if self.convex_components not in (None, True, False):
+            raise _checks.refuse("convex_components", "True, False or None", self.convex_components)
         if self.failure_probability is not None:
             _checks.between("failure_probability", self.failure_probability, 0, 1, closed="()")
 
@@ -92,8 +94,9 @@ class Theorem:
         statement: the guarantee in words and plain-text mathematics, with the metric that `bound` bounds.
         kind: what the number is: "exact", "upper bound", "lower bound", "measured conjecture", or "exponents only" for a
             statement whose constants are unknown.
-        exponents: the powers with which the guaranteed accuracy (the average of ||grad f||^2, unless the statement says
-            otherwise) scales at the theorem's own step sizes once its leading term dominates, as in ``{"epochs": -0.5}``.
+        exponents: the powers with which the guaranteed accuracy in the average of ||grad f||^2 scales at the theorem's own
+            step sizes once its leading term dominates, as in ``{"epochs": -0.5}``. Where `bound` bounds the average of
+            sum_b eta_b ||grad_b f||^2, the accuracy is that bound divided by the least step size.
         needs: fields of `Constants` and of `Budget` that must be known.
         blocks: the labels that every per-block constant must cover; empty where any labels do.
         conditions: further assumptions that do not hold, in words; called only when nothing needed is unknown.
@@ -117,7 +120,7 @@ class Theorem:
 
     def assumptions(self, constants: Constants, budget: Budget) -> list[str]:
         """What stands between these constants and the theorem, in words; empty when it applies."""
-        unmet = unknown(self.needs, self.blocks, constants, budget)
+        unmet = unknown(self.needs, self.blocks, constants.declared(), budget)
         return unmet or self.conditions(constants, budget)
 
     def step_sizes(self, constants: Constants, budget: Budget) -> dict[Label, float]:
