@@ -135,10 +135,8 @@ def hybrid(**members: tl.Oracle) -> tl.Hybrid:
 ORACLES = {
     "first order": tl.FirstOrder(),
     "gaussian": tl.TwoPoint(1e-3),
-    "gaussian, two-sided": tl.TwoPoint(0.5, sided=2),
     "gaussian, 3 directions": tl.TwoPoint(1e-3, directions=3),
     "rademacher": tl.TwoPoint(0.5, law="rademacher"),
-    "rademacher, two-sided, 2 directions": tl.TwoPoint(1e-3, directions=2, law="rademacher", sided=2),
     "sphere": tl.TwoPoint(0.5, law="sphere"),
     "sphere, two-sided, 2 directions": tl.TwoPoint(1e-3, directions=2, law="sphere", sided=2),
     "hybrid": hybrid(x=tl.TwoPoint(1e-3), y=tl.FirstOrder()),

@@ -59,7 +59,7 @@ def test_neighbours_are_uncorrelated(sample):
         assert stats.pearsonr(np.square(sample[:-lag]), np.square(sample[lag:])).pvalue > RARE
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_any_count_and_precision(count, dtype):
     made = normal(jax.random.key(0), count, jnp.dtype(dtype))

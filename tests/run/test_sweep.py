@@ -116,15 +116,15 @@ SEEDS, EPOCHS, RARE = 16384, 3, 1e-6
 
 
 def nodes(law: str) -> list[tuple[np.ndarray, float, float]]:
-    """Directions in the plane with their probabilities and the estimator's factor, exact for moments up to degree 8."""
+    """Directions in the plane with their probabilities and the estimator's factor, exact for moments up to degree 7."""
     if law == "rademacher":
         return [(np.array(v), 0.25, 1.0) for v in itertools.product([-1.0, 1.0], repeat=2)]
     if law == "sphere":
-        angles = 2 * np.pi * np.arange(12) / 12
-        return [(np.array([np.cos(a), np.sin(a)]), 1 / 12, 2.0) for a in angles]
-    points, weights = np.polynomial.hermite_e.hermegauss(6)
+        angles = 2 * np.pi * np.arange(8) / 8
+        return [(np.array([np.cos(a), np.sin(a)]), 1 / 8, 2.0) for a in angles]
+    points, weights = np.polynomial.hermite_e.hermegauss(4)
     weights = weights / weights.sum()
-    pairs = itertools.product(range(6), repeat=2)
+    pairs = itertools.product(range(4), repeat=2)
     return [(points[[i, j]], weights[i] * weights[j], 1.0) for i, j in pairs]
 
 
