@@ -176,7 +176,11 @@ def _timed(go: Callable[[], Any]) -> float:
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     verdicts = []
     others = frame.others.max()
-    busy = [f"an idle machine (other programs took {others:.0%} of it)"] if others > 0.1 else []
+    busy = (
+        [f"an idle machine (other programs took {others:.0%} of it; delete cells/throughput, run again)"]
+        if others > 0.1
+        else []
+    )
     duel = frame[frame.what == "duel"]
     for d, wanted in ((10, 50.0), (120, 10.0)):
         seconds = duel[duel.d == d].pivot(index="repeat", columns="contestant", values="seconds")

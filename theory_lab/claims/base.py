@@ -39,6 +39,15 @@ class Verdict:
     expected: Outcome
     power: float
     reason: str
+    tolerance: float = 0.0
+
+    def __str__(self) -> str:
+        sign = {"equals": "=", "at most": "<=", "at least": ">="}[self.relation]
+        band = f" +- {self.tolerance:.4g}" if self.tolerance else ""
+        return (
+            f"{self.outcome}: {self.claim} ({self.source}): predicted {sign} {self.predicted:.4g}{band}, "
+            f"measured {self.measured:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        )
 
     @property
     def as_expected(self) -> bool:
@@ -81,7 +90,7 @@ class Claim:
         power = self._power(measurement) if outcome != "undecided" else math.nan
         return Verdict(
             self.name, self.source, self.relation, self.predicted, measurement.value, measurement.low, measurement.high,
-            measurement.samples, outcome, self.expected, power, reason,
+            measurement.samples, outcome, self.expected, power, reason, self.tolerance,
         )  # fmt: skip
 
     def _judge(self, m: Measurement) -> tuple[Outcome, str]:

@@ -50,7 +50,8 @@ class Oracle(abc.ABC):
             The estimate. Its value is fn(params) wherever that is evaluated; an oracle that never evaluates it (two-sided)
             reports the mean of what it saw, off by O(radius^2).
         """
-        _checks.key("key", key)
+        if _checks.key("key", key).shape != ():
+            raise _checks.refuse("key", "a single key", f"an array of keys of shape {key.shape}")
         for leaf in jax.tree.leaves(params):
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise _checks.refuse("params", "floating point in every leaf", str(jnp.result_type(leaf)))

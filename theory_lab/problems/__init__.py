@@ -1,5 +1,6 @@
 """Problems: finite sums with named blocks and exactly known constants."""
 
+from theory_lab._trees import record
 from theory_lab.problems import data
 from theory_lab.problems.base import Problem
 from theory_lab.problems.cosine import cosine
@@ -20,5 +21,6 @@ __all__ = [
     "geman_mcclure",
     "logistic",
     "power",
+    "record",
     "separable",
 ]

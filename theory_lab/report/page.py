@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from theory_lab.claims.base import Verdict
 from theory_lab.report.record import Record, read_all, verdicts
-from theory_lab.report.tables import SIGNS, interval, number, outcome, tally
+from theory_lab.report.tables import interval, number, outcome, prediction, tally
 
 _MARKS = {"holds": "✓", "fails": "✕", "undecided": "?"}
 _LIMIT = 12  # claims that a section shows without being asked
@@ -152,7 +152,7 @@ def _detailed(verdict: Verdict) -> str:
     return (
         f'<tr><td>{escape(verdict.claim)}<br><span class="quiet">{escape(verdict.source)}</span>'
         f'<br><span class="quiet">{escape(verdict.reason)}</span></td>'
-        f'<td data-label="predicted" class="number">{SIGNS[verdict.relation]} {number(verdict.predicted)}</td>'
+        f'<td data-label="predicted" class="number">{prediction(verdict)}</td>'
         f'<td data-label="measured" class="number">{interval(verdict)}</td>'
         f'<td data-label="samples" class="number">{verdict.samples}</td>'
         f'<td data-label="power" class="number">{power}</td>'
@@ -168,7 +168,7 @@ def _all_claims(everything: Sequence[tuple[str, Verdict]]) -> str:
         f'<tr><td data-label="experiment"><a href="#{_anchor(name)}">{_words(name)}</a></td>'
         f"<td>{escape(v.claim)}</td>"
         f'<td data-label="source">{escape(v.source)}</td>'
-        f'<td data-label="predicted" {_sorted_by(v.predicted)}>{SIGNS[v.relation]} {number(v.predicted)}</td>'
+        f'<td data-label="predicted" {_sorted_by(v.predicted)}>{prediction(v)}</td>'
         f'<td data-label="measured" {_sorted_by(v.measured)}>{interval(v)}</td>'
         f'<td data-label="outcome">{_pill(v)}</td></tr>'
         for name, v in everything

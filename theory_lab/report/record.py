@@ -189,7 +189,7 @@ def verdicts(made: Mapping[str, Any]) -> list[Verdict]:
         >>> verdicts({"verdicts": []})
         []
     """
-    numbers = ("predicted", "measured", "low", "high", "power")
+    numbers = ("predicted", "measured", "low", "high", "power", "tolerance")
     found = []
     for row in made["verdicts"]:
         fields: Any = {name: float(row[name]) if name in numbers else row[name] for name in VERDICT_FIELDS}

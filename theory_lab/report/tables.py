@@ -19,6 +19,17 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def prediction(verdict: Verdict) -> str:
+    """The predicted number with its relation, and with its tolerance where it has one.
+
+    Example:
+        >>> prediction(Verdict("c", "s", "equals", 1, 2, 2, 2, 8, "fails", "fails", 0.0, "", tolerance=0.05))
+        '= 1 ± 0.05'
+    """
+    band = f" ± {number(verdict.tolerance)}" if verdict.tolerance else ""
+    return f"{SIGNS[verdict.relation]} {number(verdict.predicted)}{band}"
+
+
 def interval(verdict: Verdict) -> str:
     """The measured number with its interval; without one where it is exact.
 
@@ -85,7 +96,7 @@ def line(verdict: Verdict, *, colour: bool = False, width: int = 0) -> str:
         kind = "unexpected" if not verdict.as_expected else "expected" if verdict.outcome == "fails" else verdict.outcome
         word = f"\x1b[{_COLOURS[kind]}m{word}\x1b[0m"
     note = outcome(verdict).removeprefix(verdict.outcome)
-    predicted = f"predicted {SIGNS[verdict.relation]} {number(verdict.predicted)}"
+    predicted = f"predicted {prediction(verdict)}"
     return f"{word}  {' '.join(verdict.claim.split()).ljust(width)}  {predicted}  measured {interval(verdict)}{note}"
 
 
@@ -109,8 +120,7 @@ def claims_table(folder: Path, order: Sequence[str] = ()) -> str:
     for made in read_all(folder, order):
         name = made["experiment"]
         for verdict in verdicts(made):
-            predicted = f"{SIGNS[verdict.relation]} {number(verdict.predicted)}"
-            entries = (verdict.claim, verdict.source, predicted, interval(verdict), outcome(verdict))
+            entries = (verdict.claim, verdict.source, prediction(verdict), interval(verdict), outcome(verdict))
             lines.append(f"| [{name}]({folder.name}/{name}.png) | {' | '.join(map(_markdown, entries))} |")
     return "\n".join(lines)
 

@@ -129,8 +129,7 @@ def sweep(
     _checks.key("keys", keys)
     if jnp.ndim(keys) != 1 or keys.shape[0] == 0:
         raise _checks.refuse("keys", "a non-empty one-dimensional array of keys, as jax.random.split makes", keys)
-    if not callable(make_optimizer):
-        raise _checks.refuse("make_optimizer", "a function from step sizes to an optax transformation", make_optimizer)
+    _check_maker(make_optimizer, {label: float(sizes[0]) for label, sizes in grid.items()})
     trace = _simulated(
         problem, oracle, make_optimizer, grid, epochs=epochs, keys=keys, ordering=ordering, params=params,
         batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
@@ -147,6 +146,9 @@ def step_size_grid(**axes: Sequence[float] | np.ndarray) -> dict[Label, np.ndarr
     """
     _checks.labelled("axes", axes)
     values = [_checks.array(f"axes[{label!r}]", axis, ndim=1) for label, axis in axes.items()]
+    for label, axis in zip(axes, values, strict=True):
+        if (axis < 0).any():
+            raise _checks.refuse(f"axes[{label!r}]", "nonnegative numbers", axes[label])
     return {label: grid.ravel() for label, grid in zip(axes, np.meshgrid(*values, indexing="ij"), strict=True)}
 
 
@@ -168,6 +170,10 @@ def _simulated(
     """Check, simulate, and bring home as NumPy arrays."""
     if not isinstance(problem, Problem):
         raise _checks.refuse("problem", "a Problem", problem)
+    if jax.tree_util.all_leaves([problem]):
+        raise _checks.refuse(
+            "problem", "a pytree: decorate its class with theory_lab.problems.record", type(problem).__name__
+        )
     if not isinstance(oracle, Oracle):
         raise _checks.refuse("oracle", "an Oracle", oracle)
     _check_ordering(ordering, problem.n)
@@ -214,6 +220,16 @@ def _simulated(
     )
 
 
+def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None:
+    rule = "a function from {label: step size} to an optax transformation"
+    try:
+        made = make_optimizer(step_sizes)
+    except (TypeError, AttributeError) as error:
+        raise _checks.refuse("make_optimizer", rule, make_optimizer) from error
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise _checks.refuse("make_optimizer", rule, make_optimizer)
+
+
 def _check_ordering(ordering: Any, n: int) -> None:
     rule = f"a function (key, epoch, n) -> ({n},) integer indices"
     if not callable(ordering):
@@ -221,6 +237,9 @@ def _check_ordering(ordering: Any, n: int) -> None:
     given = jax.eval_shape(lambda key, epoch: ordering(key, epoch, n), jax.random.key(0), jnp.int32(0))
     if getattr(given, "shape", None) != (n,) or not jnp.issubdtype(given.dtype, jnp.integer):
         raise _checks.refuse("ordering", rule, given)
+    seen = np.asarray(ordering(jax.random.key(0), jnp.int32(0), n))
+    if seen.min() < 0 or seen.max() >= n:
+        raise _checks.refuse("ordering", f"a function whose indices lie within 0..{n - 1}", f"{seen.min()}..{seen.max()}")
 
 
 class _Constant:
