@@ -364,7 +364,7 @@ DOORS = {
         (sweep(keys=[0, 1]), f"keys must be {A_KEY}, got [0, 1]"),
         (
             sweep(make_optimizer=None),
-            "make_optimizer must be a function from step sizes to an optax transformation, got None",
+            "make_optimizer must be a function from {label: step size} to an optax transformation, got None",
         ),
         (sweep(epochs=-1), "epochs must be a whole number of at least 1, got -1"),
         (lambda: tl.step_size_grid(), f"axes must be {LABELS}, got {{}}"),

@@ -165,4 +165,5 @@ def test_verdict_repeats_claim_and_measurement():
         "expected": "holds",
         "power": 0.5,
         "reason": "the interval [3.5, 4.5] lies within what is claimed",
+        "tolerance": 0.0,
     }

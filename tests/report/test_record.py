@@ -13,7 +13,7 @@ from theory_lab.report import record
 
 FIELDS = {
     *("claim", "source", "relation", "predicted", "measured", "low"),
-    *("high", "samples", "outcome", "expected", "power", "reason"),
+    *("high", "samples", "outcome", "expected", "power", "reason", "tolerance"),
 }
 
 

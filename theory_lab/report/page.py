@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from theory_lab.claims.base import Verdict
 from theory_lab.report.record import Record, read_all, verdicts
-from theory_lab.report.tables import interval, number, outcome, prediction, tally
+from theory_lab.report.tables import interval, outcome, prediction, tally
 
 _MARKS = {"holds": "✓", "fails": "✕", "undecided": "?"}
 _LIMIT = 12  # claims that a section shows without being asked
