@@ -18,8 +18,9 @@ third series f is computed in float64 and its value rounded to multiples of 2^-b
 
 What would refute it: an error more than a tenth off the law within two decades of the best radius; a best radius or floor
 (from a fit of the law's two terms to the measured errors) that is not the predicted one; other exponents. Where mu v is
-smaller than the spacing of floating-point numbers at x the law ends. The full profile adds q = 8 and the other two laws; for
-Rademacher's the band is a fifth, since mu v is then rounded alike in all coordinates.
+smaller than the spacing of floating-point numbers at x the law ends. The full profile adds q = 8 and the other two laws.
+Signs move every coordinate by the same mu, so x + mu v is rounded by the same fraction in all of them and sigma_f jumps with
+the last bits of mu, the error by up to a quarter; so their radii are powers of two, at which x + mu v is not rounded at all.
 
 Minutes: quick 0.3, full 1.
 """
@@ -165,7 +166,7 @@ def _points(centre: jax.Array, key: jax.Array, dtype: Any, samples: int) -> jax.
 def _evaluation_error(cell: dict[str, Any], centre: np.ndarray, key: jax.Array) -> tuple[Measurement, float]:
     """sigma_f from differences of evaluations at one small radius; and what it would be, were only results rounded."""
     dtype = np.dtype(cell["precision"])
-    radius = float(np.finfo(dtype).eps) ** (2 / 3)
+    radius = float(_power_of_two(np.finfo(dtype).eps ** (2 / 3)))
     squares, values = _differences(
         centre, _cubic(cell["sided"]), dtype.type(radius), key, law=cell["law"], sided=cell["sided"], samples=cell["samples"]
     )
@@ -196,6 +197,11 @@ def _differences(
     return (seen - exact) ** 2, f(x)
 
 
+def _power_of_two(radius: Any) -> np.ndarray:
+    """The nearest one, by ratio."""
+    return 2.0 ** np.round(np.log2(radius))
+
+
 def _curve(
     cell: dict[str, Any], law: rounding.RadiusLaw, centre: np.ndarray, spacing: float, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -203,6 +209,8 @@ def _curve(
     below = DECADES if cell["precision"] == ROUNDED else BELOW
     steps = np.arange(-round(below * cell["per_decade"]), round(DECADES * cell["per_decade"]) + 1)
     relative = 10.0 ** (steps / cell["per_decade"])
+    if cell["law"] == "rademacher" and cell["precision"] != ROUNDED:
+        relative = np.unique(_power_of_two(relative * law.optimal_radius)) / law.optimal_radius
     precision, samples = (
         ("float64", cell["samples"] // 2) if cell["precision"] == ROUNDED else (cell["precision"], cell["samples"])
     )
@@ -263,23 +271,15 @@ def _row(quantity: str, measured: Measurement, **known: float) -> dict[str, Any]
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Bands: rounding errors are not quite independent, sigma_f has an interval, and both enter at every radius.
-
-    Signs move every coordinate by the same mu: where coordinates share a binade, x + mu v is rounded by the same fraction in
-    all of them, and sigma_f jumps with the last bits of mu. Hence the wider band for the rademacher law.
-    """
+    """Bands: rounding errors are not quite independent, sigma_f has an interval, and both enter at every radius."""
     of = {quantity: families.quotients(rows, "predicted") for quantity, rows in frame.groupby("quantity")}
     verdicts = []
     for sided, words in SIDES.items():
         errors = of["error"][(of["error"].sided == sided) & (np.abs(np.log10(of["error"].relative)) < DECADES + 0.01)]
-        alike = (errors.law == "rademacher") & (errors.precision != ROUNDED)
-        groups = [(PRECISION_WORDS[precision], rows, 0.1) for precision, rows in errors[~alike].groupby("precision")]
-        if alike.any():
-            groups.append(("float32 and float64, rademacher", errors[alike], 0.2))
-        for precision, rows, band in groups:
-            name = f"{words}, {precision}: error / law over four decades of radii, farthest from 1"
+        for precision, rows in errors.groupby("precision"):
+            name = f"{words}, {PRECISION_WORDS[precision]}: error / law over four decades of radii, farthest from 1"
             farthest = families.farthest("error/law", rows, centre=1.0)
-            verdicts.append(claim(name, LAW, "equals", 1.0, tolerance=band).check(farthest))
+            verdicts.append(claim(name, LAW, "equals", 1.0, tolerance=0.1).check(farthest))
         for quantity in FITTED:
             rows = of[quantity][(of[quantity].sided == sided) & (of[quantity].precision != ROUNDED)]
             name = f"{words}, float32 and float64: {quantity} / predicted, averaged"

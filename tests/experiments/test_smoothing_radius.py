@@ -66,9 +66,9 @@ def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
             "two-sided, rounded values: error / law",
         ),
         (
-            {"quantity": "error", "sided": 2, "precision": "float64", "relative": 1.0, "law": "rademacher"},
-            1.3,
-            "float64, rademacher: error",
+            {"quantity": "error", "sided": 2, "precision": "float64", "relative": 10.0, "law": "rademacher"},
+            1.2,
+            "two-sided, float64: error / law",
         ),
         ({"quantity": "best radius", "sided": 1}, 1.1, "one-sided, float32 and float64: best radius"),
         ({"quantity": "floor", "sided": 2}, 0.9, "two-sided, float32 and float64: floor"),
