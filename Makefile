@@ -30,7 +30,7 @@ check: $(VENV)/.test
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
-# The committed figures, from scratch (about 20 minutes on two cores).
+# The committed figures, from scratch.
 figures: $(VENV)/.run
 	$(RUN) -m experiments --profile full
 
