@@ -40,9 +40,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _families as families
+from experiments._rows import measurements, quotients
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, mean, stability
+from theory_lab.measure import Measurement, exact, family, mean, stability
 from theory_lab.problems import data
 from theory_lab.problems.logistic import Logistic
 from theory_lab.report import figures
@@ -105,7 +105,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
             grid += [{**runs, "ordering": ordering} for ordering in ORDERINGS]
         if "hybrid" in methods:
             grid.append({"part": "steps", **at, "method": "hybrid", "seeds": 32, "epochs": 16})
-    return [{**cell, "confidence": families.confidence(len(grid))} for cell in grid]
+    return [{**cell, "confidence": family.confidence(len(grid))} for cell in grid]
 
 
 def _files(place: str) -> list[str]:
@@ -413,8 +413,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     )
     certified = claim("f(z*) - f* is certified, largest over data", "strong convexity", "at most", 1e-12)
     return [
-        certified.check(families.largest("|grad f(z*)|^2/(2 l2)", of["certificate"])),
-        lowest.check(families.smallest("f - f*", of["lowest value less f*"])),
+        certified.check(family.largest("|grad f(z*)|^2/(2 l2)", measurements(of["certificate"]))),
+        lowest.check(family.smallest("f - f*", measurements(of["lowest value less f*"]))),
         *_judge_limits(of),
         *_judge_floors(of["floor"]),
         *_judge_bounds(of["average of squared gradients"]),
@@ -422,7 +422,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _judge_limits(of: dict[str, pd.DataFrame]) -> list[Verdict]:
-    ratios = families.quotients(of["limit"], "predicted")
+    ratios = quotients(of["limit"], "predicted")
     verdicts = [
         claim(
             f"{figures.look(method).label}: step size limit / predicted, farthest from 1",
@@ -430,14 +430,14 @@ def _judge_limits(of: dict[str, pd.DataFrame]) -> list[Verdict]:
             "equals",
             1.0,
             tolerance=0.1,
-        ).check(families.farthest("measured/predicted", ratios[ratios.method == method], centre=1.0))
+        ).check(family.farthest("measured/predicted", measurements(ratios[ratios.method == method]), centre=1.0))
         for method in ("zeroth_order", "hybrid")
     ]
     average = claim("step size limits / predicted, averaged over data and methods", LIMIT, "equals", 1.0, tolerance=0.05)
-    verdicts.append(average.check(families.average("measured/predicted", ratios)))
+    verdicts.append(average.check(family.average("measured/predicted", measurements(ratios))))
     measured = of["limit"][of["limit"].method == "zeroth_order"].set_index("data")
     by = {name: of[f"limit by {name}"].set_index("data").value for name in ("trace, lower", "trace, upper", "dimension")}
-    lower, upper, dimension = (families.quotients(measured.assign(unit=by[name]), "unit") for name in by)
+    lower, upper, dimension = (quotients(measured.assign(unit=by[name]), "unit") for name in by)
     folklore = claim(
         "the limit is 2/(|H|(d+2)), within a factor of 2: least measured / that", "folklore: eta ~ 1/(L d)", "at most", 2.0,
         expected="fails", why="the effective rank of real data is far below the dimension",
@@ -445,23 +445,23 @@ def _judge_limits(of: dict[str, pd.DataFrame]) -> list[Verdict]:
     return [
         *verdicts,
         claim("the trace bounds the limit below: least measured / (2/(tr H + 2|H|))", LIMIT, "at least", 1.0).check(
-            families.smallest("measured/lower", lower)
+            family.smallest("measured/lower", measurements(lower))
         ),
         claim("the trace bounds the limit above: largest measured / (2/(tr H (1 + 2/d)))", LIMIT, "at most", 1.0).check(
-            families.largest("measured/upper", upper)
+            family.largest("measured/upper", measurements(upper))
         ),
-        folklore.check(families.smallest("measured/by dimension", dimension)),
+        folklore.check(family.smallest("measured/by dimension", measurements(dimension))),
     ]
 
 
 def _judge_floors(floors: pd.DataFrame) -> list[Verdict]:
-    ratios = families.quotients(floors, "predicted")
+    ratios = quotients(floors, "predicted")
     verdicts = [
         claim("floors / predicted, averaged over methods, orderings and data", EXACT, "equals", 1.0, tolerance=0.12).check(
-            families.average("measured/predicted", ratios)
+            family.average("measured/predicted", measurements(ratios))
         ),
         claim("floors / predicted, farthest from 1", EXACT, "equals", 1.0, tolerance=0.25).check(
-            families.farthest("measured/predicted", ratios, centre=1.0)
+            family.farthest("measured/predicted", measurements(ratios), centre=1.0)
         ),
     ]
     gains = _gains(floors)
@@ -473,7 +473,7 @@ def _judge_floors(floors: pd.DataFrame) -> list[Verdict]:
         "reshuffling at least halves the floor of zeroth order too: least floor RR/WR", "folklore", "at most", 0.5,
         expected="fails", why="the noise of the directions is most of it, and reshuffling does not touch that",
     )  # fmt: skip
-    return [*verdicts, folklore.check(families.smallest("RR/WR", gains[gains.method == "zeroth_order"]))]
+    return [*verdicts, folklore.check(family.smallest("RR/WR", measurements(gains[gains.method == "zeroth_order"])))]
 
 
 def _gains(floors: pd.DataFrame) -> pd.DataFrame:
@@ -484,12 +484,12 @@ def _gains(floors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_bounds(averages: pd.DataFrame) -> list[Verdict]:
-    ratios = families.quotients(averages, "predicted")
+    ratios = quotients(averages, "predicted")
     theorems = {"random_reshuffling": "theory_lab, Theorem 2", "with_replacement": "theory_lab, Theorem 1"}
     words = "average of sum eta_b |grad_b f|^2 at the theorem's step sizes, largest measured/bound"
     return [
         claim(f"{figures.look(ordering).label}: {words}", source, "at most", 1.0).check(
-            families.largest("measured/bound", ratios[ratios.ordering == ordering])
+            family.largest("measured/bound", measurements(ratios[ratios.ordering == ordering]))
         )
         for ordering, source in theorems.items()
     ]
@@ -576,7 +576,7 @@ def _draw_training(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _draw_floors(axes: Axes, rows: pd.DataFrame) -> None:
     """Measured/predicted, method by method."""
-    ratios = families.quotients(rows, "predicted")
+    ratios = quotients(rows, "predicted")
     _draw_by_method(axes, ratios)
     axes.set(ylabel="measured / predicted", title="Floors E f − f* at small steps", ylim=(0.6, 1.6))
     figures.legend(axes, loc="upper left", fontsize=7.5)
@@ -614,6 +614,6 @@ def _draw_gains(axes: Axes, gains: pd.DataFrame) -> None:
 
 
 def _draw_bounds(axes: Axes, rows: pd.DataFrame) -> None:
-    _draw_by_method(axes, families.quotients(rows, "predicted"), theory="Theorems 2 and 1", line="--")
+    _draw_by_method(axes, quotients(rows, "predicted"), theory="Theorems 2 and 1", line="--")
     axes.set(ylim=(0, 1.5), ylabel="measured / bound", title="Bounds from declared constants")
     figures.legend(axes, loc="upper left", fontsize=7.5)

@@ -35,9 +35,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _families as families
+from experiments._rows import measurements, quotients
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact
+from theory_lab.measure import Measurement, exact, family
 from theory_lab.measure.oracles import moments as measured_moments
 from theory_lab.oracles.directions import LAWS
 from theory_lab.report import figures
@@ -85,7 +85,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
         *(("worst case", d, 1, 1) for d, q in settings.bounded if q == 1 and d <= 32),  # beyond, 1/2 is too near to tell
     ]
     names = ("function", "dimension", "directions", "sided")
-    level = families.confidence(24 * len(grid))  # 24: the most intervals that a cell has
+    level = family.confidence(24 * len(grid))  # 24: the most intervals that a cell has
     return [{**dict(zip(names, at, strict=True)), "numbers": settings.numbers, "confidence": level} for at in grid]
 
 
@@ -236,28 +236,39 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 def _judge_quadratics(frame: pd.DataFrame) -> list[Verdict]:
     """The identities neglect nothing; a band is what the quick profile can resolve."""
     of = {quantity: rows for quantity, rows in frame[frame.function == "quadratic"].groupby("quantity")}
-    ratios = families.quotients(of["second moment"], "exact")
+    ratios = quotients(of["second moment"], "exact")
     verdicts = [
         claim(
             f"{law}: E|ghat|^2 / identity, averaged over d, q, radius and side", IDENTITIES, "equals", 1.0, tolerance=0.04
-        ).check(families.average("measured/exact", ratios[ratios.law == law]))
+        ).check(family.average("measured/exact", measurements(ratios[ratios.law == law])))
         for law in LAWS
     ]
-    matrix = families.quotients(of["error of the matrix"], "scale")
-    shares = families.quotients(of["squared bias"], "scale")
+    matrix = quotients(of["error of the matrix"], "scale")
+    shares = quotients(of["squared bias"], "scale")
     for words, band, measured in (
-        ("E ghat ghat': largest error of an entry, in units of the largest entry", 0.2, families.largest("error", matrix)),
-        ("no bias on quadratics: |E ghat - g|^2 in units of E|ghat|^2, at most", 0.002, families.largest("share", shares)),
+        (
+            "E ghat ghat': largest error of an entry, in units of the largest entry",
+            0.2,
+            family.largest("error", measurements(matrix)),
+        ),
+        (
+            "no bias on quadratics: |E ghat - g|^2 in units of E|ghat|^2, at most",
+            0.002,
+            family.largest("share", measurements(shares)),
+        ),
     ):
         verdicts.append(claim(words, IDENTITIES, "at most", band).check(measured))
     everywhere = claim("E|ghat|^2 / identity, farthest from 1 over the grid", IDENTITIES, "equals", 1.0, tolerance=0.1)
-    verdicts.append(everywhere.check(families.farthest("measured/exact", ratios, centre=1.0)))
+    verdicts.append(everywhere.check(family.farthest("measured/exact", measurements(ratios), centre=1.0)))
     folklore = claim(
         "rademacher: E|ghat|^2 does not depend on the axes (H along the axes / rotated, least over d)",
         "folklore: laws with E vv' = I are alike", "at least", 0.95, expected="fails",
         why="v_i^2 = 1: along the axes the radius adds tr(H)^2 and nothing of 2 tr(H^2)",
     )  # fmt: skip
-    return [*verdicts, folklore.check(families.smallest("along the axes/rotated", _axes_to_rotated(of["second moment"])))]
+    return [
+        *verdicts,
+        folklore.check(family.smallest("along the axes/rotated", measurements(_axes_to_rotated(of["second moment"])))),
+    ]
 
 
 def _axes_to_rotated(rows: pd.DataFrame) -> pd.DataFrame:
@@ -273,7 +284,7 @@ def _axes_to_rotated(rows: pd.DataFrame) -> pd.DataFrame:
 def _judge_smoothing(frame: pd.DataFrame) -> list[Verdict]:
     rows = frame[frame.function == "exponential"]
     bias, errors = (rows[rows.quantity == name] for name in ("bias along the first axis", "error of the bias"))
-    ratios = families.quotients(bias, "exact")
+    ratios = quotients(bias, "exact")
     one, two = (bias[bias.sided == sided].set_index(["law", "radius"]) for sided in (1, 2))
     ends = {"value": two.value / one.value, "low": two.low / one.high, "high": two.high / one.low}
     folklore = claim(
@@ -283,11 +294,11 @@ def _judge_smoothing(frame: pd.DataFrame) -> list[Verdict]:
     return [
         claim(
             "bias on exp(a'z) / exact, averaged over law, radius and side", IDENTITIES, "equals", 1.0, tolerance=0.05
-        ).check(families.average("measured/exact", ratios)),
+        ).check(family.average("measured/exact", measurements(ratios))),
         claim("bias on exp(a'z): largest error of a coordinate, in units of the largest", IDENTITIES, "at most", 0.15).check(
-            families.largest("error", families.quotients(errors, "scale"))
+            family.largest("error", measurements(quotients(errors, "scale")))
         ),
-        folklore.check(families.largest("two-sided/one-sided", pd.DataFrame({**ends, "samples": one.samples}))),
+        folklore.check(family.largest("two-sided/one-sided", measurements(pd.DataFrame({**ends, "samples": one.samples})))),
     ]
 
 
@@ -296,7 +307,7 @@ def _judge_bounds(frame: pd.DataFrame) -> list[Verdict]:
     of = {quantity: rows for quantity, rows in cosine.groupby("quantity")}
     verdicts = [
         claim(f"{words}: largest measured/bound", source, "at most", 1.0).check(
-            families.largest("measured/bound", families.quotients(rows, column))
+            family.largest("measured/bound", measurements(quotients(rows, column)))
         )
         for words, source, rows, column in (
             ("E|ghat|^2 stays below its bound", LEMMA, second, "bound"),
@@ -312,11 +323,11 @@ def _judge_bounds(frame: pd.DataFrame) -> list[Verdict]:
     attained = claim(
         "the bias bound cannot be halved: L<u,z>|z|/2 attains (bias/bound, least over d)", LEMMA, "at least", 0.5
     )
-    worst = families.quotients(frame[frame.function == "worst case"], "bound")
+    worst = quotients(frame[frame.function == "worst case"], "bound")
     return [
         *verdicts,
         sharper.check(exact("bound/published", (both.bound / both.published).max())),
-        attained.check(families.smallest("bias/bound", worst)),
+        attained.check(family.smallest("bias/bound", measurements(worst))),
     ]
 
 
@@ -332,7 +343,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
 
 def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
     """Measured/exact over d; every law at the larger radius with its band, all other settings as dots behind."""
-    rows = families.quotients(frame[(frame.function == "quadratic") & (frame.quantity == "second moment")], "exact")
+    rows = quotients(frame[(frame.function == "quadratic") & (frame.quantity == "second moment")], "exact")
     shown = (rows.radius == max(RELATIVE_RADII)) & (rows.sided == 1) & (rows.directions == 1) & (rows.variant == "rotated")
     for shift, law in zip((0.9, 1.0, 1.1), LAWS, strict=True):
         every, some = rows[rows.law == law], rows[shown & (rows.law == law)]
@@ -351,7 +362,7 @@ def _draw_radius_terms(axes: Axes, frame: pd.DataFrame) -> None:
     linear = [1 + moments.variance_factor(d, law=law) for d, law in zip(rows.dimension, rows.law, strict=True)]
     added = rows.assign(**{name: rows[name] - linear for name in ("value", "low", "high", "exact")})
     unit = added.dimension.map(added[added.law == "gaussian"].set_index("dimension").exact)
-    added = families.quotients(added.assign(unit=unit, exact=added.exact / unit), "unit").sort_values("dimension")
+    added = quotients(added.assign(unit=unit, exact=added.exact / unit), "unit").sort_values("dimension")
     for (law, variant), part in added.groupby(["law", "variant"]):
         look = figures.look(law)
         if law == "rademacher":
@@ -389,7 +400,7 @@ def _draw_bounds(axes: Axes, frame: pd.DataFrame) -> None:
         ("cosine", "second moment", "published", "E|ĝ|², cosine, published", figures.Look("#7f7f7f", "<", ":", "")),
     )
     for function, quantity, column, label, look in series:
-        rows = families.quotients(frame[(frame.function == function) & (frame.quantity == quantity)], column)
+        rows = quotients(frame[(frame.function == function) & (frame.quantity == quantity)], column)
         worst = rows.loc[rows.groupby("dimension").value.idxmax()]
         figures.band(axes, worst.dimension, worst.value, worst.low, worst.high, like=look, label=label)
     _over_dimensions(axes, frame.dimension)

@@ -30,9 +30,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 import theory_lab as tl
-from experiments._limits import farthest
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, mean, rate
+from theory_lab.measure.family import farthest
 from theory_lab.report import figures
 from theory_lab.theory import dynamics, first_order, hybrid, tuned
 from theory_lab.theory.base import Budget, Pair

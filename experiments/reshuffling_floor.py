@@ -27,9 +27,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments._limits import farthest, smallest
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, mean, rate
+from theory_lab.measure.family import farthest, smallest
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
 from theory_lab.theory import heterogeneous

@@ -37,9 +37,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _families as families
+from experiments._rows import measurements, quotients
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, mean, rate
+from theory_lab.measure import Measurement, family, mean, rate
 from theory_lab.oracles import directions as directions_of
 from theory_lab.oracles.directions import Law
 from theory_lab.report import figures
@@ -90,7 +90,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     grid = [(*one, s, precision) for one in settings.estimators for s in (1, 2) for precision in (*PRECISIONS, ROUNDED)]
     names = ("law", "directions", "sided", "precision")
     common = {"per_decade": settings.per_decade, "samples": settings.samples}
-    level = families.confidence(len(grid) * int(2 * DECADES * settings.per_decade + 3))
+    level = family.confidence(len(grid) * int(2 * DECADES * settings.per_decade + 3))
     return [{**dict(zip(names, at, strict=True)), **common, "confidence": level} for at in grid]
 
 
@@ -272,24 +272,28 @@ def _row(quantity: str, measured: Measurement, **known: float) -> dict[str, Any]
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     """Bands: rounding errors are not quite independent, sigma_f has an interval, and both enter at every radius."""
-    of = {quantity: families.quotients(rows, "predicted") for quantity, rows in frame.groupby("quantity")}
+    of = {quantity: quotients(rows, "predicted") for quantity, rows in frame.groupby("quantity")}
     verdicts = []
     for sided, words in SIDES.items():
         errors = of["error"][(of["error"].sided == sided) & (np.abs(np.log10(of["error"].relative)) < DECADES + 0.01)]
         for precision, rows in errors.groupby("precision"):
             name = f"{words}, {PRECISION_WORDS[precision]}: error / law over four decades of radii, farthest from 1"
-            farthest = families.farthest("error/law", rows, centre=1.0)
+            farthest = family.farthest("error/law", measurements(rows), centre=1.0)
             verdicts.append(claim(name, LAW, "equals", 1.0, tolerance=0.1).check(farthest))
         for quantity in FITTED:
             rows = of[quantity][(of[quantity].sided == sided) & (of[quantity].precision != ROUNDED)]
             name = f"{words}, float32 and float64: {quantity} / predicted, averaged"
             verdicts.append(
-                claim(name, LAW, "equals", 1.0, tolerance=0.04).check(families.average("measured/predicted", rows))
+                claim(name, LAW, "equals", 1.0, tolerance=0.04).check(
+                    family.average("measured/predicted", measurements(rows))
+                )
             )
             exponents = frame[(frame.quantity == f"exponent of the {quantity}") & (frame.sided == sided)]
             name = f"{words}: exponent of the {quantity} in sigma_f over eight decades"
             predicted = float(exponents.predicted.iloc[0])
-            verdict = claim(name, LAW, "equals", predicted, tolerance=0.005).check(families.average("exponent", exponents))
+            verdict = claim(name, LAW, "equals", predicted, tolerance=0.005).check(
+                family.average("exponent", measurements(exponents))
+            )
             verdicts.append(verdict)
     return [*verdicts, *_judge_folklore(frame, of)]
 
@@ -308,8 +312,8 @@ def _judge_folklore(frame: pd.DataFrame, of: dict[str, pd.DataFrame]) -> list[Ve
         "at most", 1.0, expected="fails", why="rounding errors are divided by the radius",
     )  # fmt: skip
     return [
-        result.check(families.smallest("sigma_f/(ulp/sqrt 12)", of["sigma_f"])),
-        smaller.check(families.smallest("error/error", pd.DataFrame({**ends, "samples": small.samples}))),
+        result.check(family.smallest("sigma_f/(ulp/sqrt 12)", measurements(of["sigma_f"]))),
+        smaller.check(family.smallest("error/error", measurements(pd.DataFrame({**ends, "samples": small.samples})))),
     ]
 
 
@@ -344,7 +348,7 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
-    rows = families.quotients(frame[frame.quantity == "error"], "predicted")
+    rows = quotients(frame[frame.quantity == "error"], "predicted")
     axes.axvspan(10**-DECADES, 10**DECADES, color="0.5", alpha=0.08, linewidth=0)
     for precision in PRECISIONS[::-1]:
         part = rows[rows.precision == precision]

@@ -35,9 +35,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _limits
+from experiments import _rows
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, mean, stability
+from theory_lab.measure import Measurement, exact, family, mean, stability
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
 from theory_lab.theory import dynamics, published, stability_region
@@ -135,7 +135,7 @@ def _line(problem: BlockQuadratic, cell: dict[str, Any], key: jax.Array) -> list
     )  # fmt: skip
     exact = _exact(problem, cell["step_size_y"])
     at = {"step_size_x": exact, "step_size_y": cell["step_size_y"], "predicted": exact}
-    return [{"what": cell["what"], **_limits.row(limit), **at}]
+    return [{"what": cell["what"], **_rows.row(limit), **at}]
 
 
 def _boundary(problem: BlockQuadratic, cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             name = "no coupling: along every line the limit of eta_x is 2/(L_x(d_x+2)), the box's: measured / predicted"
         ratios = [_limit(limit, per=limit.predicted) for _, limit in limits.iterrows()]
         boundary = claim(name, "theory_lab, Theorem 5", "equals", 1.0, tolerance=TOLERANCE)
-        verdicts.append(boundary.check(_limits.farthest("limit / exact limit", ratios, centre=1.0)))
+        verdicts.append(boundary.check(family.farthest("limit / exact limit", ratios, centre=1.0)))
     recursion = claim(
         "E|z|^2 at 0.8 of the limit follows the exact recursion: measured / predicted, mean over all rows",
         "theory_lab, Theorem 5", "equals", 1.0, tolerance=0.05,
@@ -185,7 +185,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         "coupled: the hybrid-smoothness box is stable up to its edge: smallest limit of eta_x / side of the box",
         "theory_lab, Theorem 5, box", "at least", 1.0,
     )  # fmt: skip
-    verdicts.append(box.check(_limits.smallest("limit / side", _in_units_of_the_box(lines))))
+    verdicts.append(box.check(family.smallest("limit / side", _in_units_of_the_box(lines))))
     for _, limit in frame[frame.what == "published"].iterrows():
         side, _ = published.published_box(smoothness=(1 + limit.coupling, 1 + limit.coupling), n=N, dimension=D)
         words = f"coupling {limit.coupling}" if limit.coupling else "no coupling"
@@ -202,7 +202,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         "folklore", "equals", 1.0, tolerance=TOLERANCE, expected="fails",
         why="near its own limit the first-order block amplifies what the coupling feeds into it",
     )  # fmt: skip
-    verdicts.append(apart.check(_limits.ratio("limit / limit", _limit(edge), _limit(middle))))
+    verdicts.append(apart.check(family.ratio("limit / limit", _limit(edge), _limit(middle))))
     shrinks = claim(
         f"{words}: coupling can only shrink the stable region: limit of eta_x at eta_y = {middle.step_size_y} / uncoupled",
         "folklore", "at most", 1.0, expected="fails",
@@ -226,7 +226,7 @@ def _signs(frame: pd.DataFrame) -> Verdict:
 
 
 def _limit(row: pd.Series, *, per: float = 1.0) -> Measurement:
-    return _limits.measurement(row, per=per, name=f"coupling {row.coupling}, eta_y = {row.step_size_y:.4g}")
+    return _rows.measurement(row, per=per, name=f"coupling {row.coupling}, eta_y = {row.step_size_y:.4g}")
 
 
 def _in_units_of_the_box(lines: pd.DataFrame) -> Iterator[Measurement]:

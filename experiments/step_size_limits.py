@@ -35,9 +35,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import theory_lab as tl
-from experiments import _limits
+from experiments import _rows
 from theory_lab.claims import Claim, Verdict, claim
-from theory_lab.measure import Measurement, exact, stability
+from theory_lab.measure import Measurement, exact, family, stability
 from theory_lab.report import figures
 from theory_lab.theory import heterogeneous, quadratic, stability_region
 
@@ -179,7 +179,7 @@ def _spectrum(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     x = {"dimension": cell["d"], "bounded rank": cell["d"], "rank": rank, "directions": q, "law": q}[cell["family"]]
     series = {"dimension": f"L = {cell['smoothness']:g}", "law": law}.get(cell["family"], "")
     limit = _limit(grid, trace.value, steps - steps // 4, key)
-    return [{"family": cell["family"], "series": series, "x": float(x), "predicted": predicted, **_limits.row(limit)}]
+    return [{"family": cell["family"], "series": series, "x": float(x), "predicted": predicted, **_rows.row(limit)}]
 
 
 def _convex(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
@@ -198,8 +198,7 @@ def _convex(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     limits = {label: _limit(grid[label], trace.distance_sq[label], epochs * cell["n"], key) for label in "xy"}
     common = {"series": cell["ordering"], "x": float(cell["n"])}
     return [
-        {"family": f"convex {label}", "predicted": predicted[label], **common, **_limits.row(limits[label])}
-        for label in "xy"
+        {"family": f"convex {label}", "predicted": predicted[label], **common, **_rows.row(limits[label])} for label in "xy"
     ]
 
 
@@ -220,7 +219,7 @@ def _first_dimension(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any
         log_epochs=[steps // 4, steps], keys=jax.random.split(key, cell["seeds"]),
     )  # fmt: skip
     limit = _limit(grid, trace.value, steps - steps // 4, key)
-    return [{"family": "first dimension", "series": "", "x": float(d), "predicted": predicted, **_limits.row(limit)}]
+    return [{"family": "first dimension", "series": "", "x": float(d), "predicted": predicted, **_rows.row(limit)}]
 
 
 def _operator(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
@@ -232,7 +231,7 @@ def _operator(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     growth = [np.log(quadratic.growth_factor(np.diag(eigenvalues), D, (eta, 0.0))) for eta in grid]
     limit = exact("crossing", float(stability.crossing(grid, np.array([growth]))[0]))
     row = {"family": "operator", "series": f"p = {cell['decay']:g}", "x": float(eigenvalues.sum()), "predicted": predicted}
-    return [row | _limits.row(limit)]
+    return [row | _rows.row(limit)]
 
 
 def _indefinite(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
@@ -252,7 +251,7 @@ def _indefinite(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
         limit = exact("crossing", float(stability.crossing(grid, np.array([growth]))[0]))
         predicted = closed if name == "with_replacement" else np.nan  # for the others only the exponent is predicted
         row = {"family": "indefinite", "series": name, "x": float(n), "predicted": predicted}
-        rows.append(row | _limits.row(limit))
+        rows.append(row | _rows.row(limit))
     return rows
 
 
@@ -283,16 +282,16 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     verdicts = []
     for name, members, tolerance in named:
         rows = pd.concat([families[member] for member in members])
-        ratios = [_limits.measurement(row, per=row.predicted, name=f"{row.family}, {row.x:g}") for _, row in rows.iterrows()]
+        ratios = [_rows.measurement(row, per=row.predicted, name=f"{row.family}, {row.x:g}") for _, row in rows.iterrows()]
         statement = claim(f"{name}: measured / predicted", "theory_lab, Theorem 5", "equals", 1.0, tolerance=tolerance)
-        verdicts.append(statement.check(_limits.farthest("limit / predicted", ratios, centre=1.0)))
+        verdicts.append(statement.check(family.farthest("limit / predicted", ratios, centre=1.0)))
     turning = families["indefinite"]
     replaced = turning[turning.series == "with_replacement"].iloc[-1]
     statement = claim(
         "indefinite, not commuting, with replacement: eta_y = 2h/(h^2+s^2), exact operator: measured / predicted",
         "theory_lab, identity", "equals", 1.0, tolerance=1e-3,
     )  # fmt: skip
-    verdicts.append(statement.check(_limits.measurement(replaced, per=replaced.predicted)))
+    verdicts.append(statement.check(_rows.measurement(replaced, per=replaced.predicted)))
     reshuffled, sorted_types = (_decay(turning[turning.series == name]) for name in ("random_reshuffling", "incremental"))
     rank = families["rank"].sort_values("x").iloc[0]
     isotropic = families["dimension"].query("series == 'L = 1'").sort_values("x").iloc[-1]  # of the same dimension
@@ -311,7 +310,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             f"spectrum of effective rank {rank.x:.0f}: the limit of eta_x is that of equal eigenvalues: ratio of the two",
             "folklore: d_x sets the step size", "equals", 1.0, tolerance=TOLERANCE, expected="fails",
             why="the trace of the Hessian sets the limit, not the dimension",
-        ).check(_limits.ratio("limit / limit", _limits.measurement(rank), _limits.measurement(isotropic))),
+        ).check(family.ratio("limit / limit", _rows.measurement(rank), _rows.measurement(isotropic))),
     ]  # fmt: skip
     return verdicts
 
@@ -327,8 +326,8 @@ def _exponent(what: str, predicted: float, tolerance: float, source: str, *, why
 def _trend(rows: pd.DataFrame) -> Measurement:
     """The exponent between the smallest and the largest x of a family."""
     ends = rows.sort_values("x").iloc[[0, -1]]
-    first, last = (_limits.measurement(row) for _, row in ends.iterrows())
-    return _limits.exponent("exponent", first, last, float(ends.x.iloc[1] / ends.x.iloc[0]))
+    first, last = (_rows.measurement(row) for _, row in ends.iterrows())
+    return family.exponent("exponent", first, last, float(ends.x.iloc[1] / ends.x.iloc[0]))
 
 
 def _decay(rows: pd.DataFrame) -> Measurement:

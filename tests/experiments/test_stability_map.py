@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import _limits, stability_map
+from experiments import _rows, stability_map
 from experiments.stability_map import LINES, UNIT, D, N
 from theory_lab.claims import Verdict
 from theory_lab.measure import Measurement
@@ -33,7 +33,7 @@ def frame() -> pd.DataFrame:
             exact = boundary(coupling, eta_y)
             limit = Measurement("limit", exact, 0.995 * exact, 1.005 * exact, 128)
             rows.append({"what": what, "coupling": coupling, "step_size_y": eta_y, "step_size_x": exact, "predicted": exact}
-                        | _limits.row(limit))  # fmt: skip
+                        | _rows.row(limit))  # fmt: skip
         rows.append({"what": "boundary", "coupling": coupling, "step_size_x": 0.0, "step_size_y": 2.0, "predicted": 0.0})
     table = pd.DataFrame(rows).reindex(columns=stability_map.COLUMNS)
     return table.fillna({"note": "", "samples": 0}).astype({"samples": int})

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import _limits, step_size_limits
+from experiments import _rows, step_size_limits
 from theory_lab.measure import Measurement, exact
 
 
 def limit(family: str, series: str, x: float, predicted: float, *, error: float = 0.005) -> dict[str, object]:
     measured = Measurement("limit", predicted, (1 - error) * predicted, (1 + error) * predicted, 64)
-    return {"family": family, "series": series, "x": x, "predicted": predicted, **_limits.row(measured)}
+    return {"family": family, "series": series, "x": x, "predicted": predicted, **_rows.row(measured)}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def frame() -> pd.DataFrame:
         for series, value in (("random_reshuffling", 1.5 * n**-0.52), ("incremental", 3.5 / n), ("with_replacement", 2e-3)):
             predicted = 2e-3 if series == "with_replacement" else np.nan
             row = {"family": "indefinite", "series": series, "x": float(n), "predicted": predicted}
-            rows.append(row | _limits.row(exact("limit", value)))
+            rows.append(row | _rows.row(exact("limit", value)))
     return pd.DataFrame(rows)[step_size_limits.COLUMNS]
 
 

@@ -1,6 +1,6 @@
 """Measurements: traces and functions in, a number with an interval out."""
 
-from theory_lab.measure import constants, curvature, lanczos, oracles, rate, smoothness, stability
+from theory_lab.measure import constants, curvature, family, lanczos, oracles, rate, smoothness, stability
 from theory_lab.measure.base import Measurement, exact, mean
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "constants",
     "curvature",
     "exact",
+    "family",
     "lanczos",
     "mean",
     "oracles",

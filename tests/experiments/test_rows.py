@@ -1,0 +1,27 @@
+"""Measurements as rows of a frame and back."""
+
+import pandas as pd
+
+from experiments import _rows
+from theory_lab.measure import Measurement
+
+
+def some(value: float, half: float, note: str = "") -> Measurement:
+    return Measurement("some", value, value - half, value + half, 64, note)
+
+
+def test_a_measurement_survives_its_row():
+    row = pd.Series(_rows.row(some(2.0, 0.5, "few")))
+    assert _rows.measurement(row, name="some") == some(2.0, 0.5, "few")
+    assert _rows.measurement(row, per=2.0).high == 1.25
+
+
+def test_a_note_that_was_read_back_empty_is_empty():
+    frame = pd.DataFrame([_rows.row(some(2.0, 0.5)) | {"note": float("nan")}])
+    assert [found.note for found in _rows.measurements(frame)] == [""]
+
+
+def test_quotients_leave_out_what_has_no_unit():
+    frame = pd.DataFrame([_rows.row(some(2.0, 0.5)) | {"unit": unit} for unit in (2.0, float("nan"))])
+    found = _rows.quotients(frame, "unit")
+    assert found[["value", "low", "high"]].to_numpy().tolist() == [[1.0, 0.75, 1.25]]
