@@ -2,6 +2,7 @@
 
 from theory_lab.theory import (
     base,
+    catalogue,
     clean,
     convex,
     dynamics,
@@ -32,6 +33,7 @@ __all__ = [
     "Budget",
     "Theorem",
     "base",
+    "catalogue",
     "clean",
     "convex",
     "dynamics",
