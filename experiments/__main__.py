@@ -86,7 +86,8 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     """Parse and check the arguments.
 
     Raises:
-        ValueError: an unknown experiment, a seed out of range, data that are not there or that no chosen experiment reads.
+        ValueError: an unknown experiment, a seed out of range, data that are not there or that no chosen experiment reads,
+            an option that --redraw would ignore.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments", description="Run experiments and judge their claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run; all by default")
@@ -94,25 +95,27 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         "--profile", choices=sorted(OUT, reverse=True), default="quick", help="how long to compute (default: quick)"
     )
     parser.add_argument("--redraw", action="store_true", help="judge and draw anew from the csv files, without computing")
-    parser.add_argument("--seed", type=int, default=0, help="the seed that all randomness follows from (default: 0)")
+    parser.add_argument("--seed", type=int, help="the seed that all randomness follows from (default: 0)")
     parser.add_argument(
         "--out", metavar="DIR", help=f"where results go (default: {OUT['quick']}/ or {OUT['full']}/, by profile)"
     )
     parser.add_argument(
         "--data", metavar="PATH", help="a LIBSVM file, or a folder of them, for the experiments that read one"
     )
-    parser.add_argument(
-        "--executor", metavar="SPEC", default="serial", help="serial (default) or process:N; timings want serial"
-    )
+    parser.add_argument("--executor", metavar="SPEC", help="serial (default) or process:N; timings want serial")
     parser.add_argument("--list", action="store_true", dest="listing", help="name all experiments and their questions")
     given = parser.parse_args(arguments)
 
+    for option in ("seed", "data", "executor"):
+        if given.redraw and getattr(given, option) is not None:
+            raise _checks.refuse(option, "left out with --redraw, which computes nothing", getattr(given, option))
+    seed, executor = 0 if given.seed is None else given.seed, given.executor or "serial"
     known = _cells.names(package)
     for name in given.names:
         _checks.choice("experiment", name, known)
-    if not 0 <= given.seed < _cells.SEEDS:
-        raise _checks.refuse("seed", f"a whole number from 0 to {_cells.SEEDS - 1}", given.seed)
-    _cells.worker_count(given.executor)
+    if not 0 <= seed < _cells.SEEDS:
+        raise _checks.refuse("seed", f"a whole number from 0 to {_cells.SEEDS - 1}", seed)
+    _cells.worker_count(executor)
     data = None
     if given.data is not None:
         if not Path(given.data).exists():
@@ -120,7 +123,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         data = str(Path(given.data).resolve())
     out = Path(given.out or OUT[given.profile])
     names = tuple(name for name in known if name in given.names or not given.names)
-    if data is not None and not given.redraw and not any(_cells.reads_data(package, name) for name in names):
+    if data is not None and not any(_cells.reads_data(package, name) for name in names):
         raise _checks.refuse("data", f"left out where no experiment reads it, as in {', '.join(names)}", given.data)
     if given.redraw:
         drawn = tuple(name for name in names if (out / f"{name}.csv").is_file() and (out / f"{name}.json").is_file())
@@ -129,7 +132,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
             raise ValueError(f"--redraw needs the csv and json of {', '.join(missing)} in {out}; run without --redraw first")
         names = drawn
     readme = Path("README.md") if given.profile == "full" and given.out is None else None
-    return Request(package, names, given.profile, given.redraw, given.seed, out, given.executor, data, given.listing, readme)
+    return Request(package, names, given.profile, given.redraw, seed, out, executor, data, given.listing, readme)
 
 
 def _conduct(request: Request) -> int:
@@ -232,9 +235,9 @@ def _rejudged(
 def _publish(request: Request, store: Store, module: ModuleType, csv: str, made: record.Record) -> list[Verdict]:
     """Judge and draw from the text of the csv alone, and replace the files of the experiment together."""
     name, frame = made["experiment"], from_csv(csv)
-    verdicts = list(module.judge(frame))
-    if not all(isinstance(verdict, Verdict) for verdict in verdicts):
-        raise _checks.refuse("judge(frame)", "a list of verdicts", verdicts)
+    verdicts = module.judge(frame)
+    if not isinstance(verdicts, list) or not verdicts or not all(isinstance(one, Verdict) for one in verdicts):
+        raise _checks.refuse("judge(frame)", "a non-empty list of verdicts", verdicts)
     with figures.house():
         image = figures.png(module.draw(frame, verdicts))
     text = record.dumps({**made, "verdicts": verdicts})
