@@ -35,5 +35,6 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "exact_curves",
     "throughput",
 )
