@@ -124,6 +124,10 @@ PROBLEMS = {
         lambda: tl.separable(SIZES, {"x": tl.cosh(), "y": tl.exponential(2.0, 0.5)}, n=6, coupling=0.5, dispersion=1.0),
         exact=frozenset({"dispersion"}),
     ),
+    "matrix factorisation": ProblemCase(lambda: tl.matrix_factorisation(3, 2, 2, n=6, dispersion=1.0)),
+    "matrix factorisation, decay": ProblemCase(
+        lambda: tl.matrix_factorisation(2, 3, 1, decay=0.3), exact=frozenset({"dispersion"})
+    ),
     "power": ProblemCase(lambda: tl.separable(SIZES, tl.power(4.0), n=6, dispersion=0.5), exact=frozenset({"dispersion"})),
 }
 

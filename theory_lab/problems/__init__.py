@@ -3,8 +3,10 @@
 from theory_lab._trees import record
 from theory_lab.problems import data
 from theory_lab.problems.base import Problem
+from theory_lab.problems.chain import chain
 from theory_lab.problems.cosine import cosine
 from theory_lab.problems.custom import finite_sum
+from theory_lab.problems.factorisation import matrix_factorisation
 from theory_lab.problems.generalized import cosh, exponential, power, separable
 from theory_lab.problems.logistic import logistic
 from theory_lab.problems.quadratic import block_quadratic
@@ -13,6 +15,7 @@ from theory_lab.problems.robust import geman_mcclure
 __all__ = [
     "Problem",
     "block_quadratic",
+    "chain",
     "cosh",
     "cosine",
     "data",
@@ -20,6 +23,7 @@ __all__ = [
     "finite_sum",
     "geman_mcclure",
     "logistic",
+    "matrix_factorisation",
     "power",
     "record",
     "separable",
