@@ -1,6 +1,7 @@
 """Theory: numbers in, numbers out. Every function says whether its number is exact, an upper or a lower bound."""
 
 from theory_lab.theory import (
+    averages,
     base,
     clean,
     convex,
@@ -8,6 +9,7 @@ from theory_lab.theory import (
     first_order,
     generalized,
     growing_noise,
+    hard_instances,
     heterogeneous,
     high_probability,
     hybrid,
@@ -31,6 +33,7 @@ from theory_lab.theory.base import Budget, Theorem
 __all__ = [
     "Budget",
     "Theorem",
+    "averages",
     "base",
     "clean",
     "convex",
@@ -38,6 +41,7 @@ __all__ = [
     "first_order",
     "generalized",
     "growing_noise",
+    "hard_instances",
     "heterogeneous",
     "high_probability",
     "hybrid",
