@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import theory_lab as tl
-from theory_lab.problems import data
+from theory_lab.problems import data, hard
 
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 3)
@@ -161,6 +161,13 @@ DOORS = {
         (lambda: tl.cosine(SIZES, n=2, smoothness=-1.0), "smoothness must be positive and finite, got -1.0"),
         (lambda: tl.cosine(SIZES, n=2, spread=-0.5), "spread must be nonnegative and finite, got -0.5"),
         (lambda: tl.cosine(SIZES, n=2, key="0"), f"key must be {A_KEY}, got '0'"),
+    ],
+    "hard": [
+        (lambda: hard.one_sided({"y": 1}, n=3, slope=1.0), "n must be even, got 3"),
+        (lambda: hard.one_sided({"y": 1}, n=2, slope=0.0), "slope must be positive and finite, got 0.0"),
+        (lambda: hard.minimax("y", n=2, slope=1.0, curvature=2.0), "curvature must be in (0, 1], got 2.0"),
+        (lambda: hard.two_type({"y": 1}, n=0), "n must be a whole number of at least 2, got 0"),
+        (lambda: hard.two_type({"y": 1}, n=2, spread=-1.0), "spread must be nonnegative and finite, got -1.0"),
     ],
     "geman_mcclure": [
         (lambda: tl.geman_mcclure(SIZES, n=3), "n must be a whole number of at least 4, got 3"),

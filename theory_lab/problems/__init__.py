@@ -1,7 +1,7 @@
 """Problems: finite sums with named blocks and exactly known constants."""
 
 from theory_lab._trees import record
-from theory_lab.problems import data
+from theory_lab.problems import data, hard
 from theory_lab.problems.base import Problem
 from theory_lab.problems.chain import chain
 from theory_lab.problems.cosine import cosine
@@ -22,6 +22,7 @@ __all__ = [
     "exponential",
     "finite_sum",
     "geman_mcclure",
+    "hard",
     "logistic",
     "matrix_factorisation",
     "power",

@@ -1,6 +1,7 @@
 """Theory: numbers in, numbers out. Every function says whether its number is exact, an upper or a lower bound."""
 
 from theory_lab.theory import (
+    averages,
     base,
     catalogue,
     clean,
@@ -10,6 +11,7 @@ from theory_lab.theory import (
     first_order,
     generalized,
     growing_noise,
+    hard_instances,
     heterogeneous,
     high_probability,
     hybrid,
@@ -33,6 +35,7 @@ from theory_lab.theory.base import Budget, Theorem
 __all__ = [
     "Budget",
     "Theorem",
+    "averages",
     "base",
     "catalogue",
     "clean",
@@ -42,6 +45,7 @@ __all__ = [
     "first_order",
     "generalized",
     "growing_noise",
+    "hard_instances",
     "heterogeneous",
     "high_probability",
     "hybrid",

@@ -242,7 +242,8 @@ STATEMENTS: tuple[Statement, ...] = (
         "matrix factorisation (LoRA) satisfies no growth condition globally, and one on every sublevel set",
         "exact",
         "proved",
-        "problems.matrix_factorisation",
+        "problems.factorisation",
+        "theory.factorisation",
     ),
     # Quadratics.
     _own(
