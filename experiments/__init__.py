@@ -33,5 +33,8 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "confidence",
+    "effective_rank",
+    "block_ratio",
     "throughput",
 )
