@@ -187,7 +187,7 @@ def _hybrid(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
         keys=jax.random.split(key, cell["seeds"]), ordering=ORDERINGS[cell["ordering"]],
         resolution="epoch" if reshuffled else "step",
     )  # fmt: skip
-    rows = sum(eta * trace.gradient_norm_sq[label] for label, eta in zip("xy", steps, strict=True))
+    rows = np.sum([eta * trace.gradient_norm_sq[label] for label, eta in zip("xy", steps, strict=True)], axis=0)
     values = (trace.average(rows) if reshuffled else trace.average_over_steps(rows))[0]
     words = figures.look(cell["ordering"]).label
     return _markov(values / bound, f"hybrid {cell['name']}, {words}", steps[0], key)
@@ -215,7 +215,8 @@ def _level_set(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     delta, epochs, gap = FAILURE, LEVEL_EPOCHS, GAP
     direction = {label: jnp.ones(size) for label, size in SIZES.items()}
     scale = np.arccosh(1 + gap / 8)  # eight coordinates of cosh(t) - 1
-    growth = tuple(lambda u, own=problem.constants.growth[label]: float(own(u)) for label in "xy")
+    own = problem.constants.growth
+    growth = (lambda u: float(own["x"](u)), lambda u: float(own["y"](u)))
     region = trust_region(growth=growth, initial_gap=gap, failure_probability=delta)
 
     def allowed(gamma: float) -> bool:
@@ -347,7 +348,7 @@ def _draw_slopes(axes: Axes, slopes: pd.DataFrame) -> None:
         figures.band(axes, rows.step_size * 1.5, rows.value, rows.low, rows.high, like=look, line=False)
     tuned_runs = slopes[slopes.case.str.startswith("hybrid")]
     axes.errorbar(
-        np.linspace(0.02, 0.11, len(tuned_runs)), tuned_runs.value,
+        tuned_runs.step_size * (SIZES["x"] + 2) / 2, tuned_runs.value,
         yerr=[tuned_runs.value - tuned_runs.low, tuned_runs.high - tuned_runs.value],
         linestyle="none", marker="D", color=figures.look("hybrid").colour, label="tuned hybrid runs",
     )  # fmt: skip

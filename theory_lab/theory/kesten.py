@@ -88,7 +88,7 @@ def exceedance(step_size: float, levels: Any, *, steps: int) -> np.ndarray:
         ValueError: a step size or level that is not positive, or a negative number of steps.
 
     Example:
-        >>> float(exceedance(0.5, [2.0], steps=1).round(2))  # v^2 > 4
+        >>> round(float(exceedance(0.5, [2.0], steps=1)[0]), 2)  # v^2 > 4
         0.05
 
     Reference:
