@@ -241,7 +241,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     last, averaged = "1-d, last iterate", "1-d, average"
     edge = slopes[(slopes.case == averaged) & (slopes.step_size == EDGE)]
     tuned_runs = slopes[slopes.case.str.startswith("hybrid")]
-    kesten_law, general = "theory_lab, Kesten law (II.5.5)", "folklore: the price of confidence is Markov's 1/delta"
+    kesten_law, general = "theory_lab, Kesten law", "folklore: the price of confidence is Markov's 1/delta"
 
     def over(rows: pd.DataFrame) -> list[Measurement]:
         return _rows.measurements(_rows.quotients(rows, "predicted"))

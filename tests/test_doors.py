@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import theory_lab as tl
-from theory_lab.problems import data
+from theory_lab.problems import data, hard
 
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 3)
@@ -162,11 +162,45 @@ DOORS = {
         (lambda: tl.cosine(SIZES, n=2, spread=-0.5), "spread must be nonnegative and finite, got -0.5"),
         (lambda: tl.cosine(SIZES, n=2, key="0"), f"key must be {A_KEY}, got '0'"),
     ],
+    "hard": [
+        (lambda: hard.one_sided({"y": 1}, n=3, slope=1.0), "n must be even, got 3"),
+        (lambda: hard.one_sided({"y": 1}, n=2, slope=0.0), "slope must be positive and finite, got 0.0"),
+        (lambda: hard.minimax("y", n=2, slope=1.0, curvature=2.0), "curvature must be in (0, 1], got 2.0"),
+        (lambda: hard.two_type({"y": 1}, n=0), "n must be a whole number of at least 2, got 0"),
+        (lambda: hard.two_type({"y": 1}, n=2, spread=-1.0), "spread must be nonnegative and finite, got -1.0"),
+    ],
     "geman_mcclure": [
         (lambda: tl.geman_mcclure(SIZES, n=3), "n must be a whole number of at least 4, got 3"),
         (lambda: tl.geman_mcclure(SIZES, n=8, smoothness=0), "smoothness must be positive and finite, got 0"),
         (lambda: tl.geman_mcclure(SIZES, n=8, noise=-0.1), "noise must be nonnegative and finite, got -0.1"),
         (lambda: tl.geman_mcclure(SIZES, n=8, outliers=1.0), "outliers must be in [0, 1), got 1.0"),
+    ],
+    "matrix_factorisation": [
+        (lambda: tl.matrix_factorisation(0, 2, 1), "rows must be a whole number of at least 1, got 0"),
+        (lambda: tl.matrix_factorisation(2, 2.0, 1), "columns must be a whole number of at least 1, got 2.0"),
+        (lambda: tl.matrix_factorisation(2, 2, -1), "rank must be a whole number of at least 1, got -1"),
+        (lambda: tl.matrix_factorisation(2, 2, 1, decay=-0.1), "decay must be nonnegative and finite, got -0.1"),
+        (lambda: tl.matrix_factorisation(2, 2, 1, n=0), "n must be a whole number of at least 1, got 0"),
+        (
+            lambda: tl.matrix_factorisation(2, 2, 1, dispersion=1.0),
+            "n must be at least 2 where dispersion is positive, got 1",
+        ),
+        (
+            lambda: tl.matrix_factorisation(1, 1, 1, target=1.0),
+            f"target must be a non-empty 2-dimensional {NUMBERS}, got 1.0",
+        ),
+        (lambda: tl.matrix_factorisation(2, 1, 1, target=[[1.0]]), "target must be of shape (2, 1), got 'shape (1, 1)'"),
+        (lambda: tl.matrix_factorisation(2, 2, 1, key=0), f"key must be {A_KEY}, got 0"),
+    ],
+    "chain and its oracle": [
+        (lambda: tl.chain(0), "length must be a whole number of at least 1, got 0"),
+        (lambda: tl.Progress(0.0), "probability must be in (0, 1], got 0.0"),
+        (lambda: tl.Progress(1.5), "probability must be in (0, 1], got 1.5"),
+        (lambda: tl.Progress(0.5, threshold=-1.0), "threshold must be nonnegative and finite, got -1.0"),
+        (
+            lambda: tl.Progress(0.5)(lambda z: z.sum(), jnp.ones((2, 2)), KEY),
+            "params must be one vector, whose coordinates have an order, got [(2, 2)]",
+        ),
     ],
     "separable": [
         (lambda: tl.cosh(a=0.0), "a must be positive and finite, got 0.0"),
@@ -224,15 +258,15 @@ DOORS = {
         (lambda: tl.Constants(smoothness=1.0), f"smoothness must be {LABELS}, got 1.0"),
         (lambda: tl.Constants(growth={}), f"growth must be {LABELS}, got {{}}"),
         (finite_sum(params={}), f"params must be {LABELS}, got {{}}"),
-        (finite_sum(params={"x": jnp.zeros(2, int)}), "params['x'] must be floating point, got 'int64'"),
+        (finite_sum(params={"x": jnp.zeros(2, int)}), "params['x'] must be float32 or float64, got 'int64'"),
         (
             finite_sum(loss=lambda z, e: z["x"] * e),
             "loss must be scalar and floating point, got ShapeDtypeStruct(shape=(2,), dtype=float64)",
         ),
     ],
     "astype": [
-        (lambda: PROBLEM.astype(jnp.int32), "dtype must be floating point, got <class 'jax.numpy.int32'>"),
-        (lambda: PROBLEM.astype("doubble"), "dtype must be floating point, got 'doubble'"),
+        (lambda: PROBLEM.astype(jnp.int32), "dtype must be float32 or float64, got 'int32'"),
+        (lambda: PROBLEM.astype("doubble"), "dtype must be float32 or float64, got 'doubble'"),
     ],
     "oracles": [
         (lambda: tl.TwoPoint(0), "radius must be positive and finite, got 0"),
@@ -267,11 +301,11 @@ DOORS = {
         (lambda: tl.FirstOrder()(jnp.sum, jnp.zeros(2), 0), f"key must be {A_KEY}, got 0"),
         (
             lambda: tl.FirstOrder()(jnp.sum, jnp.zeros(2, int), KEY),
-            "params must be floating point in every leaf, got 'int64'",
+            "params must be float32 or float64, got 'int64'",
         ),
         (
             lambda: tl.TwoPoint(1e-3)(lambda z: 2 * z, jnp.zeros(3), KEY),
-            "fn must be scalar, got 'a function with values of shape (3,)'",
+            "fn must be scalar and floating point, got 'a function with values of shape (3,) and type float64'",
         ),
         (lambda: HYBRID(lambda z: 0.0, jnp.zeros(1), KEY), f"params must be {LABELS}, got {jnp.zeros(1)!r}"),
         (
@@ -313,7 +347,7 @@ DOORS = {
         (run(epochs=0), "epochs must be a whole number of at least 1, got 0"),
         (run(epochs=2.5), "epochs must be a whole number of at least 1, got 2.5"),
         (run(key=0), f"key must be {A_KEY}, got 0"),
-        (run(key=KEYS), f"key must be a single key (use sweep for many seeds), got {KEYS!r}"),
+        (run(key=KEYS), "key must be a single key (use sweep for many seeds), got 'an array of keys of shape (3,)'"),
         (run(batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
         (run(batch_size=5), "batch_size must be at most the number of components, 4, got 5"),
         (run(log_epochs=[]), "log_epochs must be increasing whole numbers within 0..2, got []"),
@@ -328,8 +362,8 @@ DOORS = {
         (run(params=[1.0]), f"params must be {LABELS}, got [1.0]"),
         (run(params={"x": jnp.zeros(2)}), "params must have the labels of the problem ['x', 'y'], got ['x']"),
         (run(params={"x": jnp.zeros(2), "y": jnp.zeros(3)}), "params['y'] must be of shape (2,), got (3,)"),
-        (run(params={"x": jnp.zeros(2), "y": np.zeros(2, int)}), "params['y'] must be floating point, got 'int64'"),
-        (run(params={"x": jnp.zeros(2), "y": np.array(["a", "b"])}), "params['y'] must be floating point, got '<U1'"),
+        (run(params={"x": jnp.zeros(2), "y": np.zeros(2, int)}), "params['y'] must be float32 or float64, got 'int64'"),
+        (run(params={"x": jnp.zeros(2), "y": np.array(["a", "b"])}), "params['y'] must be float32 or float64, got '<U1'"),
         (
             run(optimizer=tl.hybrid_sgd({"x": 0.1})),
             "step_sizes must have the labels of the parameters ['x', 'y'], got ['x']",

@@ -73,17 +73,17 @@ def test_a_column_of_zeros_is_harmless():
     assert np.asarray(problem.optimum["y"]).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("scale, l2", [(1e200, 1.0), (1.0, 1e-300)])
-def test_an_optimum_that_float64_cannot_certify_is_refused(scale, l2):
+@pytest.mark.parametrize("scale", [1e100, 1e200])
+def test_an_optimum_that_float64_cannot_certify_is_refused(scale):
     features, labels = data(10, 3)
     rule = r"scaled so that Newton's method reaches a gradient of \S+ in 200 steps, got \S+; standardise .* or raise l2"
     with pytest.raises(ValueError, match=f"^features must be {rule}$"):
-        tl.logistic(features * scale, labels, columns={"x": [0, 1, 2]}, l2=l2)
+        tl.logistic(features * scale, labels, columns={"x": [0, 1, 2]}, l2=1.0)
 
 
 def test_a_singular_hessian_is_refused():
     features, labels = data(10, 1)
     with pytest.raises(
-        ValueError, match=r"^l2 must be large enough for the Hessian to be invertible in float64, got 1e-300$"
+        ValueError, match=r"^l2 must be large enough for the Hessian to be invertible in float64, got 1e-150$"
     ):
-        tl.logistic(np.repeat(features, 3, axis=1), labels, columns={"x": [0, 1, 2]}, l2=1e-300)
+        tl.logistic(np.repeat(features, 3, axis=1), labels, columns={"x": [0, 1, 2]}, l2=1e-150)

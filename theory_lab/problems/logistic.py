@@ -11,7 +11,7 @@ from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, two_sided_scale
+from theory_lab.problems.base import Problem, magnitude, two_sided_scale
 
 ACCURACY = 1e-12
 
@@ -77,12 +77,14 @@ def logistic(
     matrix = _checks.array("features", features, ndim=2)
     n, d = matrix.shape
     signs = _signs(labels, n)
-    l2 = _checks.positive("l2", l2)
+    l2 = magnitude("l2", l2)
     parts = {label: matrix[:, index] for label, index in _columns(columns, d).items()}
     with np.errstate(over="ignore", invalid="ignore"):  # of features too large for float64 the gradient tells
         optimum = _newton(matrix, signs, l2)
     loss_part = two_sided_scale(parts, 0.25)
-    smoothness = {label: value + l2 for label, value in loss_part.items()}
+    smoothness = {
+        label: magnitude(f"the smoothness of columns[{label!r}]", value + l2) for label, value in loss_part.items()
+    }
     spread = {label: float(np.mean(np.sum(rows**2, axis=1))) for label, rows in parts.items()}
     return Logistic(
         n=n,
@@ -104,6 +106,9 @@ def logistic(
 def _signs(labels: Any, n: int) -> np.ndarray:
     """+-1 in float64; the larger of the two labels is +1."""
     given = np.asarray(labels)
+    kinds = {isinstance(one, str) for one in np.asarray(labels, dtype=object).ravel()}
+    if given.ndim == 1 and len(kinds) == 2:
+        raise _checks.refuse("labels", "all numbers or all strings", sorted({type(a).__name__ for a in labels}))
     if given.shape != (n,):
         raise ValueError(f"labels must be one per row of features ({n}), got an array of shape {given.shape}")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
@@ -123,7 +128,10 @@ def _columns(columns: Any, d: int) -> dict[Label, np.ndarray]:
     """Per block the column numbers, sorted by label; together a partition of range(d)."""
     chosen = {}
     for label, index in sorted(_checks.labelled("columns", columns).items()):
-        picked = np.arange(d)[index] if isinstance(index, slice) else np.asarray(index)
+        try:
+            picked = np.arange(d)[index] if isinstance(index, slice) else np.asarray(index)
+        except (TypeError, ValueError):
+            picked = np.empty(0)
         if picked.ndim != 1 or picked.size == 0 or picked.dtype.kind not in "iu":
             raise _checks.refuse(f"columns[{label!r}]", "a slice or a non-empty list of column numbers", index)
         chosen[label] = picked
