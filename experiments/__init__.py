@@ -36,5 +36,8 @@ ORDER = (
     "rate_epochs",
     "logistic_real",
     "exact_curves",
+    "confidence",
+    "effective_rank",
+    "block_ratio",
     "throughput",
 )
