@@ -296,7 +296,7 @@ STATEMENTS: tuple[Statement, ...] = (
     ),
     _own(
         "coupled limits",
-        "coupling raises the limit of eta_x at first and lowers that of eta_y; the stable region is star-shaped",
+        "coupling bends the stable region of the two step sizes; on every ray through 0 it is an interval",
         "exact",
         "proved",
         "stability_region",

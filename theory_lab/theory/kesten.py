@@ -112,7 +112,7 @@ def lyapunov_exponent(step_size: float, dimension: int = 1) -> float:
 def almost_sure_limit(dimension: int = 1) -> float:
     """The a = eta L below which almost every run without noise converges: where `lyapunov_exponent` changes sign.
 
-    Between 2/(d+2) and this limit the mean of ||x_k||^2 grows while almost every run shrinks. Setting and guarantee as there.
+    Between 2/(d+2) and this limit the mean of ||x_k||^2 grows while almost every run shrinks. Setting, guarantee: as there.
 
     Example:
         >>> round(almost_sure_limit(2) / (2 / (2 + 2)), 2)
