@@ -105,9 +105,11 @@ def logistic(
 
 def _signs(labels: Any, n: int) -> np.ndarray:
     """+-1 in float64; the larger of the two labels is +1."""
-    given = np.asarray(labels)
-    kinds = {isinstance(one, str) for one in np.asarray(labels, dtype=object).ravel()}
-    if given.ndim == 1 and len(kinds) == 2:
+    try:
+        given = np.asarray(labels)
+    except ValueError:
+        raise _checks.refuse("labels", f"one per row of features ({n})", labels) from None
+    if given.dtype.kind == "U" and given.shape == (n,) and not all(isinstance(label, str) for label in labels):
         raise _checks.refuse("labels", "all numbers or all strings", sorted({type(a).__name__ for a in labels}))
     if given.shape != (n,):
         raise ValueError(f"labels must be one per row of features ({n}), got an array of shape {given.shape}")
