@@ -376,10 +376,9 @@ def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
     for (problem, method, ordering), rows in frame.groupby(["problem", "method", "ordering"]):
         worst = max(_ratios(rows, rows.bound), key=lambda ratio: ratio.value)
         look, aside = figures.look(method), 0.26 * (METHODS.index(method) - 1) + (0.08 if ordering == WR else -0.08)
-        axes.errorbar(
-            places.index(problem) + aside, worst.value, [[worst.value - worst.low], [worst.high - worst.value]],
-            color=look.colour, marker=look.marker, linestyle="none", zorder=4, label=_named(method, ordering),
-            markerfacecolor="white" if ordering == WR else look.colour,
+        figures.points(
+            axes, places.index(problem) + aside, worst.value, worst.low, worst.high,
+            like=look, label=_named(method, ordering), hollow=ordering == WR,
         )  # fmt: skip
     figures.theory_line(axes, [-0.5, len(places) - 0.5], [1, 1], label="bound", line="--")
     axes.set(yscale="log", ylim=(0.05, 3.5), ylabel="largest average / bound over T", title="do the bounds hold?")
