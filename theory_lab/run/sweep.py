@@ -185,7 +185,7 @@ def _simulated(
     if grid:
         _checks.same_labels("step_sizes", grid, like, "the problem")
     if params is None:
-        starts = jax.vmap(lambda k: start_params(problem, k))(keys)
+        starts = _starts(problem, keys)
         for label, block in starts.items():
             blocks.check_leaves(f"problem.init(key)[{label!r}]", block)
     else:
@@ -219,6 +219,12 @@ def _simulated(
         final,
         every_step=resolution == "step",
     )
+
+
+@jax.jit
+def _starts(problem: Problem, keys: Key) -> Params:
+    """A starting point for every seed; one program, where single operations would be compiled one by one."""
+    return jax.vmap(lambda key: start_params(problem, key))(keys)
 
 
 def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None:
