@@ -34,5 +34,6 @@ ORDER = (
     "rate_epochs",
     "logistic_real",
     "exact_curves",
+    "falsifier",
     "throughput",
 )
