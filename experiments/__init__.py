@@ -36,8 +36,7 @@ ORDER = (
     "rate_epochs",
     "logistic_real",
     "exact_curves",
+    "falsifier",
     "confidence",
-    "effective_rank",
-    "block_ratio",
     "throughput",
 )
