@@ -33,5 +33,8 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "bound_tightness",
+    "rate_components",
+    "published_steps",
     "throughput",
 )
