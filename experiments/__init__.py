@@ -37,6 +37,8 @@ ORDER = (
     "logistic_real",
     "exact_curves",
     "falsifier",
+    "rate_components",
+    "published_steps",
     "confidence",
     "throughput",
 )
