@@ -33,5 +33,6 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "hybrid_gain",
     "throughput",
 )
