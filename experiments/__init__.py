@@ -34,5 +34,6 @@ ORDER = (
     "rate_epochs",
     "logistic_real",
     "hybrid_gain",
+    "adapter_dimension",
     "throughput",
 )
