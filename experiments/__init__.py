@@ -40,5 +40,7 @@ ORDER = (
     "rate_components",
     "published_steps",
     "confidence",
+    "hybrid_gain",
+    "adapter_dimension",
     "throughput",
 )
