@@ -24,6 +24,7 @@ from theory_lab.theory import (
     rounding,
     stability_region,
     tuned,
+    update_order,
     with_replacement,
     without_replacement,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "rounding",
     "stability_region",
     "tuned",
+    "update_order",
     "with_replacement",
     "without_replacement",
 ]
