@@ -29,6 +29,7 @@ from theory_lab.theory import (
     separable,
     stability_region,
     tuned,
+    update_order,
     with_replacement,
     without_replacement,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "separable",
     "stability_region",
     "tuned",
+    "update_order",
     "with_replacement",
     "without_replacement",
 ]
