@@ -174,7 +174,7 @@ def test_a_run_writes_csv_json_png_and_page_and_says_each_claim(lab: Lab) -> Non
     assert "  beta: assumed: assumptions not met: convexity" in lines
     assert lines[-1] == f"report: {lab.out / 'index.html'}"
     visible = {path.name for path in lab.out.iterdir() if not path.name.startswith(".")}
-    assert visible == {"cells", "index.html"} | {
+    assert visible == {"cells", "catalogue.csv", "index.html", "statements.html"} | {
         f"{name}.{end}" for name in ("alpha", "beta", "zeta") for end in ("csv", "json", "png")
     }
     assert not [path for path in lab.out.rglob("*.tmp")]
@@ -465,7 +465,7 @@ def test_judging_to_something_else_than_verdicts_is_refused(lab: Lab) -> None:
     lab.add("alpha")
     with (lab.folder / "alpha.py").open("a") as source:
         source.write("\n\ndef judge(frame):\n    return [True]\n")
-    assert "ValueError: judge(frame) must be a list of verdicts, got [True]" in lab.run()[2]
+    assert "ValueError: judge(frame) must be a non-empty list of verdicts, got [True]" in lab.run()[2]
 
 
 # Trouble with the disk, with other runs, and with being killed

@@ -77,7 +77,10 @@ def page_of(rows: pd.DataFrame, documentation: Mapping[str, str]) -> str:
         rows: as `catalogue` makes them.
         documentation: by the statement's name, plain text.
     """
-    contents = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in rows.statement)
+    contents = "".join(
+        f'<li><a href="#{_anchor(name)}">{_title(name)}</a> <span class="quiet">{escape(outcome)}</span></li>'
+        for name, outcome in zip(rows.statement, rows.outcome, strict=True)
+    )
     sections = "".join(_section(row, documentation[row["statement"]]) for row in rows.to_dict("records"))
     header = f"""<p class="kicker"><a href="index.html">theory_lab</a></p>
 <h1>Statements</h1>
@@ -96,13 +99,17 @@ def _section(row: Mapping[str, Any], documentation: str) -> str:
     else:
         confronted = f"no experiment here: {escape(row['untested'] or 'none in this folder')}"
     return f"""<section id="{_anchor(row["statement"])}">
-<h2>{escape(row["statement"])}</h2>
+<h2>{_title(row["statement"])}</h2>
 <p class="question">{escape(row["says"])}</p>
 <div class="facts"><div><dl><dt>kind</dt><dd>{escape(row["kind"])}</dd><dt>standing</dt><dd>{escape(row["standing"])}</dd>
 <dt>confronted by</dt><dd>{confronted}</dd></dl></div></div>
-<details><summary>Statement, assumptions and proof</summary><pre>{escape(documentation)}</pre></details>
+<details><summary>Statement, assumptions and proof</summary><pre class="documentation">{escape(documentation)}</pre></details>
 </section>
 """
+
+
+def _title(name: str) -> str:
+    return escape(name.removeprefix("theory_lab, "))
 
 
 def _anchor(name: str) -> str:

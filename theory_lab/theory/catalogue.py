@@ -62,7 +62,7 @@ def _own(name: str, says: str, kind: Kind, standing: Standing, *where: str, unte
         says,
         kind,
         standing,
-        tuple(w if w.startswith("problems.") else f"theory.{w}" for w in where),
+        tuple(w if w.startswith(("problems.", "theory.")) else f"theory.{w}" for w in where),
         untested,
     )
 
