@@ -8,9 +8,9 @@ limit of the step size is the root of a secular equation (theory_lab, Theorem 5,
 the trace sets it. So do the exact stationary floor, about eta tr(H) sigma^2/2, and the evaluations that the average of
 E||grad f||^2 takes to fall to eps^2, at most of the order of those of Corollary 1b, which are proportional to r + 2.
 
-Spectra: plateaus (1 + (j-1)/c)^-2 with c such that the rank is r, at fixed r up to d = 1.3e9 and at fixed d over r, and power
-laws j^-p cut at 1.3e9, with sums over the spectrum by quadrature. Step sizes for the evaluations are the best of a grid, by
-the exact recursion. Runs confirm floors and evaluations up to d = 1024; limits are located by runs in `step_size_limits`.
+Spectra: plateaus (1 + (j-1)/c)^-2 with c such that the rank is r, at fixed r up to d = 1.3e9 and at fixed d over r, and
+power laws j^-p cut at 1.3e9, with sums over the spectrum by quadrature. Step sizes for the evaluations are the best of a
+grid, by the exact recursion. Runs confirm floors and evaluations; limits are located by runs in `step_size_limits`.
 
 With an even start the evaluations even fall with d at fixed rank, by a half: more of the initial gap lies in directions so
 flat that the gradient does not see it.
@@ -60,25 +60,23 @@ class Settings:
         ranks: of runs in `dimension` dimensions.
         dimension: where the rank of runs varies.
         seeds: per run.
-        batches: cells per run, of so many seeds each.
     """
 
     dimensions: tuple[int, ...]
     ranks: tuple[float, ...]
     dimension: int
     seeds: int
-    batches: int
 
 
-QUICK = Settings(dimensions=(64, 256, 1024), ranks=(16.0, 32.0), dimension=256, seeds=32, batches=1)
-FULL = Settings(dimensions=(64, 128, 256, 512, 1024, 2048), ranks=(16.0, 32.0, 48.0), dimension=256, seeds=64, batches=2)
+QUICK = Settings(dimensions=(64, 256, 1024), ranks=(16.0, 32.0), dimension=256, seeds=128)
+FULL = Settings(dimensions=(64, 128, 256, 512, 1024), ranks=(16.0, 32.0, 48.0), dimension=256, seeds=384)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     runs = [("dimension", d, RANK) for d in settings.dimensions] + [("rank", settings.dimension, r) for r in settings.ranks]
     made: list[dict[str, Any]] = [{"what": "exact", "series": series} for series in ("dimension", "rank", "power")]
     for series, d, r in runs:
-        made.append({"what": "run", "series": series, "dimension": d, "rank": r, "seeds": settings.seeds * settings.batches})
+        made.append({"what": "run", "series": series, "dimension": d, "rank": r, "seeds": settings.seeds})
     return made
 
 
@@ -152,9 +150,9 @@ def _run(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     """From an even start down to TARGET, and in the stationary law, at the step size that is best by the exact recursion."""
     d = int(cell["dimension"])
     made = spectra.plateau_spectrum(cell["rank"], d)
-    flat_tail = spectra.HEAD < d  # then the eigenvalues are not listed one by one
+    compressed = d > spectra.HEAD  # then the eigenvalues are not listed one by one
     c = 1 / (made.eigenvalues[1] ** -0.5 - 1) if made.eigenvalues[1] < 1 else np.inf
-    listed = (1 + np.arange(d) / c) ** -2.0 if flat_tail else made.eigenvalues
+    listed = (1 + np.arange(d) / c) ** -2.0 if compressed else made.eigenvalues
     evaluations, eta = _evaluations(made, spectra.step_size_limit(made))
     floor = spectra.floor(made, eta, DISPERSION)
     problem = tl.block_quadratic({"x": d}, n=N, spectrum=listed, dispersion=DISPERSION, key=jax.random.fold_in(key, 0))
@@ -179,7 +177,7 @@ def _run(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
 
 
 def _reached(gradients: np.ndarray) -> Measurement:
-    """Where the average over steps and seeds falls to TARGET; the ends are those of its interval over seeds, step by step."""
+    """Where the average over steps and seeds falls to TARGET, with the ends of its interval over seeds."""
     averages = np.cumsum(gradients, axis=1) / np.arange(1, gradients.shape[1] + 1)
     points = [mean("average", averages[:, k], confidence=0.999) for k in range(0, averages.shape[1], 4)]
     low, value, high = (
@@ -210,8 +208,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         f"rank {RANK:g}, d = 256 to 1.3e9: exponent of the limit in d", dimension, "equals", -1, tolerance=0.1,
         expected="fails", why="the trace sets the limit, and the trace does not grow",
     )  # fmt: skip
+    # The bracket leaves 25% at rank 8 and 2% at rank 128: 0.08 of an exponent.
     in_rank = claim(
-        "d = 1e6, rank 8 to 128: exponent of the limit in r + 2", stability, "equals", -1, tolerance=0.02
+        "d = 1e6, rank 8 to 128: exponent of the limit in r + 2", stability, "equals", -1, tolerance=0.08
     )  # fmt: skip
     trace = claim(
         "1.3e9 parameters, spectra j^-p of rank over 100: the trace at which 1e-6 is the limit, in units of 2e6", stability,
@@ -309,7 +308,7 @@ def _draw_costs(axes: Axes, frame: pd.DataFrame) -> None:
         words = "runs" if series == "dimension" else f"runs, d = {int(rows.dimension.iloc[0])}"
         look = figures.Look(COLOURS[series], "o" if series == "dimension" else "s", "-", words)
         figures.band(axes, rows[series] + shift, rows.value, rows.low, rows.high, like=look, line=False)
-    d = np.geomspace(64, 1e5, 20)
+    d = np.geomspace(64, 4e3, 20)
     first = frame[(frame.what == "evaluations") & (frame.series == "dimension")].value.iloc[0]
     figures.theory_line(axes, d, first * d / 64, label="proportional to d", line=":")
     axes.set(
@@ -326,6 +325,6 @@ def _draw_model(axes: Axes, model: pd.DataFrame) -> None:
     figures.theory_line(axes, r, np.full_like(r, 1 / MODEL / STEP), label="published 1/(L d), n = 1", line=":")
     for p in (0.0, 0.5, 1.0, 2.0):
         row = model.iloc[(model.step_size - p).abs().argmin()]
-        axes.annotate(f"p = {p:g}", (row["rank"], row.value / STEP), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(f"p = {p:g}", (row["rank"], row.value / STEP), xytext=(-10, 8), textcoords="offset points", fontsize=8)
     axes.set(title="1.3e9 parameters: curvature that 1e-6 bears", xlabel="effective rank r", ylabel="largest ‖H‖")
     figures.legend(axes, loc="lower left", fontsize=8, bbox_to_anchor=(0.0, 0.08))
