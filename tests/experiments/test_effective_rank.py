@@ -8,7 +8,6 @@ from experiments import _rows, effective_rank
 from experiments.effective_rank import MODEL, RANK, WIDE
 from theory_lab.measure import Measurement
 
-
 TRACE = "1.3e9 parameters, spectra j^-p of rank over 100: the trace at which 1e-6 is the limit, in units of 2e6"
 
 
