@@ -40,6 +40,7 @@ ORDER = (
     "rate_components",
     "published_steps",
     "confidence",
+    "effective_rank",
     "hybrid_gain",
     "adapter_dimension",
     "throughput",
