@@ -56,7 +56,7 @@ def growths(
     if problem.optimum is None:
         raise _checks.refuse("problem", "one whose optimum is known", problem)
     _checks.same_labels("step_sizes", step_sizes, problem.optimum, "the problem")
-    _checks.key("keys", keys)
+    _checks.keys("keys", keys)
     _checks.count("particles", particles, least=2)
     _checks.count("steps", steps, least=4)
     sizes = {label: jnp.asarray(step_sizes[label]) for label in problem.optimum}
