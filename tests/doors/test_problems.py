@@ -335,3 +335,9 @@ def test_libsvm_counts_from_one_unless_a_zero_occurs(tmp_path):
 def test_every_kind_of_whole_number_is_welcome(three):
     problem = tl.block_quadratic({"x": three}, n=three)
     assert (problem.n, type(problem.n), problem.optimum["x"].shape) == (3, int, (3,))
+
+
+def test_examples_may_hold_whole_numbers_and_keys():
+    examples = {"row": jnp.arange(3), "key": jax.random.split(jax.random.key(0), 3)}
+    noisy = lambda z, example: z["x"][0] * example["row"] + jax.random.normal(example["key"])
+    assert finite_sum(noisy, examples)().n == 3
