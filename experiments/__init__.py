@@ -35,5 +35,9 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "exact_curves",
+    "confidence",
+    "effective_rank",
+    "block_ratio",
     "throughput",
 )

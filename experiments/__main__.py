@@ -22,9 +22,10 @@ import pandas as pd
 from experiments import _cells
 from theory_lab import _checks
 from theory_lab.claims import Verdict
-from theory_lab.report import figures, page, record, tables
+from theory_lab.report import figures, page, record, statements, tables
 from theory_lab.run.frames import from_csv, to_csv
 from theory_lab.run.store import Cell, Store, Unwritable, sha256, write
+from theory_lab.theory.catalogue import STATEMENTS
 
 KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell])"
 OUT = {"quick": "results", "full": "figures"}
@@ -248,19 +249,33 @@ def _publish(request: Request, store: Store, module: ModuleType, csv: str, made:
 
 
 def _write_page(request: Request, store: Store) -> None:
+    """The pages of the folder, and the catalogue of statements with what the folder's verdicts say of them."""
+    rows = _catalogue(request)
     with store.publishing():
+        write(request.out / "catalogue.csv", to_csv(rows))
+        write(request.out / "statements.html", statements.page_of(rows, {s.name: s.documentation() for s in STATEMENTS}))
         write(request.out / "index.html", page.page(request.out, _cells.names(request.package)))
 
 
+def _catalogue(request: Request) -> pd.DataFrame:
+    fields = [dataclasses.asdict(statement) for statement in STATEMENTS]
+    return statements.catalogue(fields, request.out, _cells.names(request.package))
+
+
 def _refresh_readme(request: Request, store: Store) -> None:
-    """The table of claims in the README follows the published figures."""
+    """The tables of claims and of statements in the README follow the published figures."""
     if request.readme is None or not request.readme.is_file():
         return
+    made = {
+        "claims": tables.claims_table(request.out, _cells.names(request.package)),
+        "statements": statements.catalogue_table(_catalogue(request), request.out.name),
+    }
     with store.publishing():
         text = request.readme.read_text(encoding="utf-8")
-        if tables.BEGIN in text:
-            table = tables.claims_table(request.out, _cells.names(request.package))
-            write(request.readme, tables.refreshed(text, table))
+        for name, table in made.items():
+            if tables.markers(name)[0] in text:
+                text = tables.refreshed(text, name, table)
+        write(request.readme, text)
 
 
 def _with_progress(name: str, cells: Iterator[Cell], total: int) -> Iterable[Cell]:

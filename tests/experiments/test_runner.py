@@ -21,6 +21,8 @@ from experiments.__main__ import _with_progress, main
 from theory_lab.report import tables
 from theory_lab.run.store import sha256
 
+BEGIN, END = tables.markers("claims")
+
 ROOT = Path(__file__).parents[2]
 
 STEADY = '''"""Does the mean of {name}
@@ -172,7 +174,7 @@ def test_a_run_writes_csv_json_png_and_page_and_says_each_claim(lab: Lab) -> Non
     assert "  beta: assumed: assumptions not met: convexity" in lines
     assert lines[-1] == f"report: {lab.out / 'index.html'}"
     visible = {path.name for path in lab.out.iterdir() if not path.name.startswith(".")}
-    assert visible == {"cells", "index.html"} | {
+    assert visible == {"cells", "catalogue.csv", "index.html", "statements.html"} | {
         f"{name}.{end}" for name in ("alpha", "beta", "zeta") for end in ("csv", "json", "png")
     }
     assert not [path for path in lab.out.rglob("*.tmp")]
@@ -249,17 +251,17 @@ def test_list_names_the_experiments_even_broken_ones(lab: Lab) -> None:
 def test_profiles_have_their_folders_and_full_refreshes_the_readme(lab: Lab) -> None:
     lab.add("alpha")
     lab.out = lab.home / "figures"
-    (lab.home / "README.md").write_text(f"# Lab\n{tables.BEGIN}\nold\n{tables.END}\nrest\n")
+    (lab.home / "README.md").write_text(f"# Lab\n{BEGIN}\nold\n{END}\nrest\n")
     assert lab.run("--profile", "quick")[0] == 0
     assert (lab.home / "results" / "alpha.csv").is_file()
     assert "old" in (lab.home / "README.md").read_text()
     assert lab.run("--profile", "full")[0] == 0
     assert lab.record("alpha")["cells"] == 4
     text = (lab.home / "README.md").read_text()
-    assert text.startswith(f"# Lab\n{tables.BEGIN}\n| experiment | claim |")
-    assert text.endswith(f"{tables.END}\nrest\n")
+    assert text.startswith(f"# Lab\n{BEGIN}\n| experiment | claim |")
+    assert text.endswith(f"{END}\nrest\n")
     assert "| [alpha](figures/alpha.png) | the mean \\| is small | Theorem 0 | ≤ 10 |" in text
-    assert text == tables.refreshed(text, tables.claims_table(lab.out, ["alpha"]))
+    assert text == tables.refreshed(text, "claims", tables.claims_table(lab.out, ["alpha"]))
 
 
 # Randomness and what determines a cell
