@@ -36,8 +36,12 @@ ORDER = (
     "rate_epochs",
     "logistic_real",
     "exact_curves",
+    "falsifier",
+    "rate_components",
+    "published_steps",
     "confidence",
     "effective_rank",
-    "block_ratio",
+    "hybrid_gain",
+    "adapter_dimension",
     "throughput",
 )

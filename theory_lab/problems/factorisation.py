@@ -48,7 +48,7 @@ def matrix_factorisation(
     dispersion: float = 0.0,
     key: Key | None = None,
 ) -> MatrixFactorisation:
-    r"""A frozen-free base W beside a low-rank adapter BA, as in LoRA; blocks x = W and y = {A, B}.
+    r"""A base W that is trained beside a low-rank adapter BA, as in LoRA; blocks x = W and y = {A, B}.
 
     .. math:: f_i(W, A, B) = \tfrac12 \|W + BA - W^*_i\|^2 + \tfrac\lambda2 (\|A\|^2 + \|B\|^2)
 

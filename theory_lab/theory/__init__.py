@@ -26,8 +26,11 @@ from theory_lab.theory import (
     reshuffling,
     reshuffling_bias,
     rounding,
+    separable,
+    spectra,
     stability_region,
     tuned,
+    update_order,
     with_replacement,
     without_replacement,
 )
@@ -61,8 +64,11 @@ __all__ = [
     "reshuffling",
     "reshuffling_bias",
     "rounding",
+    "separable",
+    "spectra",
     "stability_region",
     "tuned",
+    "update_order",
     "with_replacement",
     "without_replacement",
 ]
