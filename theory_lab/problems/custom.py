@@ -70,7 +70,8 @@ def finite_sum(
     if len(lengths) != 1 or lengths[0] == 0:
         raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
     for leaf in jax.tree.leaves(examples):
-        _checks.finite("examples", leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):  # a key or a whole number is always one
+            _checks.finite("examples", leaf)
     start = blocks.as_params("params", params)
     for name in ("smoothness", "trace", "growth", "dispersion") if constants is not None else ():
         if getattr(constants, name) is not None:

@@ -10,7 +10,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Params, Scalar
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, centred_tilts, generator
+from theory_lab.problems.base import Problem, centred_tilts, generator, magnitude
 
 
 @record(data=("targets", "decay", "constants", "optimum"))
@@ -82,8 +82,8 @@ def matrix_factorisation(
     """
     shape = (_checks.count("rows", rows), _checks.count("columns", columns))
     rank, n = _checks.count("rank", rank), _checks.count("n", n)
-    decay = _checks.nonnegative("decay", decay)
-    spread = _checks.nonnegative("dispersion", dispersion)
+    decay = magnitude("decay", decay, zero=True)
+    spread = magnitude("dispersion", dispersion, zero=True)
     if n == 1 and spread > 0:
         raise _checks.refuse("n", "at least 2 where dispersion is positive", n)
     rng = generator(key)
