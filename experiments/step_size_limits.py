@@ -23,7 +23,6 @@ Refuted by: a measured limit more than 3% off its prediction, or an exponent out
 Minutes: quick 0.3, full 2.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +31,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 import theory_lab as tl
 from experiments import _rows
@@ -44,6 +42,7 @@ from theory_lab.theory import heterogeneous, quadratic, stability_region
 GRID = 16  # step sizes per limit
 RADIUS = 1e-5  # one-sided; the floor that it makes stays below every mean square measured here
 D = 50  # of the zeroth-order block where its dimension is not the question
+SMOOTHNESS = (0.01, 1.0, 100.0)  # L_x of the isotropic family
 PLATEAU = 32  # eigenvalues (1 + i/32)^-p: steep spectra that still spread over enough dimensions to be sampled
 COLUMNS = ["family", "series", "x", "value", "low", "high", "samples", "note", "predicted"]
 ORDERINGS = ("random_reshuffling", "incremental", "with_replacement")
@@ -71,8 +70,7 @@ class Settings:
 
     Attributes:
         padded: length of the padded zeroth-order block.
-        dimensions: d_x of the isotropic family, at most `padded`.
-        smoothness: L_x, each with all dimensions.
+        dimensions: d_x of the isotropic family, each with every L_x, at most `padded`.
         decays: p of the spectra (1 + i/32)^-p, in `padded` dimensions.
         cut: dimensions to which the spectrum with p = 2 is cut: bounded rank.
         directions: q, in 64 dimensions.
@@ -86,7 +84,6 @@ class Settings:
 
     padded: int
     dimensions: tuple[int, ...]
-    smoothness: tuple[float, ...]
     decays: tuple[float, ...]
     cut: tuple[int, ...]
     directions: tuple[int, ...]
@@ -100,35 +97,15 @@ class Settings:
 
 
 QUICK = Settings(
-    padded=256,
-    dimensions=(50, 256),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.5, 1.0, 2.0),
-    cut=(64, 256),
-    directions=(8,),
-    laws=("rademacher",),
-    components=(2, 64),
-    orderings=(),
-    first_dimensions=(1, 8, 64),
-    copies=(1, 2, 4, 8),
-    seeds=64,
-    steps=192,
-)
+    padded=256, dimensions=(50, 256), decays=(0.5, 1.0, 2.0), cut=(64, 256), directions=(8,), laws=("rademacher",),
+    components=(2, 64), orderings=(), first_dimensions=(1, 8, 64), copies=(1, 2, 4, 8), seeds=64, steps=192,
+)  # fmt: skip
 FULL = Settings(
-    padded=512,
-    dimensions=(50, 100, 200, 512),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.25, 0.5, 1.0, 1.5, 2.0),
-    cut=(64, 128, 256, 512),
-    directions=(2, 8, 32, 128),
-    laws=("rademacher", "sphere"),
-    components=(2, 8, 32, 128),
-    orderings=("incremental", "with_replacement"),
-    first_dimensions=(1, 4, 16, 64),
-    copies=(1, 2, 4, 8, 16, 32),
-    seeds=128,
-    steps=256,
-)
+    padded=512, dimensions=(50, 100, 200, 512), decays=(0.25, 0.5, 1.0, 1.5, 2.0), cut=(64, 128, 256, 512),
+    directions=(2, 8, 32, 128), laws=("rademacher", "sphere"), components=(2, 8, 32, 128),
+    orderings=("incremental", "with_replacement"), first_dimensions=(1, 4, 16, 64), copies=(1, 2, 4, 8, 16, 32),
+    seeds=128, steps=256,
+)  # fmt: skip
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -138,7 +115,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     # Many directions move far in one step: more runs of fewer steps, against heavy tails.
     short = {**padded, "length": 64, "d": 64, "seeds": 4 * s.seeds}
     spectra = [
-        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in s.smoothness for d in s.dimensions),
+        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in SMOOTHNESS for d in s.dimensions),
         *({"family": "bounded rank", **padded, "d": d, "decay": 2.0} for d in s.cut),
         *({"family": "rank", **padded, "d": s.padded, "decay": p} for p in s.decays),
         {"family": "directions", **padded, "d": 64},
@@ -161,13 +138,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (family, series, x, value, low, high, samples, note, predicted): a limit and what it is measured against."""
-    parts = {
-        "spectrum": _spectrum,
-        "convex": _convex,
-        "first dimension": _first_dimension,
-        "operator": _operator,
-        "indefinite": _indefinite,
-    }
+    parts = {"spectrum": _spectrum, "convex": _convex, "first dimension": _first_dimension, "operator": _operator}
+    parts["indefinite"] = _indefinite
     return pd.DataFrame(parts[cell["part"]](cell, key))[COLUMNS]
 
 
@@ -370,15 +342,6 @@ def _orderings(axes: Axes, rows: pd.DataFrame, *, labelled: bool = True, per: fl
             _points(axes, part, name, label, per=per, aside=1.0 if hollow else aside, hollow=hollow)
 
 
-def _log_log(axes: Axes, ticks: Iterable[float], **settings: Any) -> None:
-    """Logarithmic axes, the horizontal one marked where something was measured."""
-    axes.set(xscale="log", yscale="log", **settings)
-    marks = sorted(set(ticks))
-    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
-    axes.set_xticks([], minor=True)
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
 def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     rows, cut = families["dimension"], families["bounded rank"]
     d = np.geomspace(rows.x.min(), rows.x.max(), 50)
@@ -389,7 +352,8 @@ def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, cut.x, cut.predicted, label="")
     _points(axes, rows, "zeroth_order", "equal eigenvalues")
     _points(axes, cut, "sphere", "$(1+i/32)^{-2}$: bounded rank, $L_x = 1$")
-    _log_log(axes, rows.x, xlabel="$d_x$", ylabel=r"limit of $\eta_x$", title="zeroth-order block: dimension")
+    figures.log_log(axes, rows.x)
+    axes.set(xlabel="$d_x$", ylabel=r"limit of $\eta_x$", title="zeroth-order block: dimension")
     axes.set_ylim(top=500 * rows.value.max())
     figures.legend(axes, loc="upper right")
 
@@ -400,7 +364,8 @@ def _against_directions(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     q = np.geomspace(1, 160, 50)
     figures.theory_line(axes, q, 2 * q / (64 + q + 1), label="exact, $2q/(d_x+q+1)$")
     _points(axes, rows, "gaussian", "Gaussian, $d_x = 64$")
-    _log_log(axes, [1, 2, 8, 32, 128], xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", ylim=(0.004, 10))
+    figures.log_log(axes, [1, 2, 8, 32, 128])
+    axes.set(xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", ylim=(0.004, 10))
     axes.set_title("number and law of directions")
     figures.legend(axes, loc="upper left")
     inset = axes.inset_axes((0.5, 0.09, 0.48, 0.25))
@@ -424,7 +389,8 @@ def _against_rank(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, r, np.full_like(r, 2 / (d + 2)), label=f"from $d_x = {d:g}$ alone", line=":")
     _points(axes, sampled, "zeroth_order", f"$(1+i/{PLATEAU})^{{-p}}$, $d_x = {d:g}$")
     _points(axes, operated, "zeroth_order", f"$i^{{-1}}$, $i^{{-2}}$, $d_x = {D}$: operator", hollow=True)
-    _log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500], xlabel="effective rank, tr $H_{xx}/L_x$", title="effective rank")
+    figures.log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500])
+    axes.set(xlabel="effective rank, tr $H_{xx}/L_x$", title="effective rank")
     axes.set(ylabel=r"limit of $\eta_x L_x$", xlim=(both.x.min() / 1.3, both.x.max() * 1.3), ylim=(5e-5, 2))
     figures.legend(axes, loc="lower left", fontsize=8.5)
 
@@ -436,7 +402,8 @@ def _against_components(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
         figures.theory_line(axes, n, published, label="published, $1/n$ and $1/(n d_x)$", line="--")
         axes.annotate(rf"$\eta_{label}$", (n[0], limit), (0, 6), textcoords="offset points")
         _orderings(axes, families[f"convex {label}"], labelled=label == "x", per=2.0)
-    _log_log(axes, families["convex x"].x, xlabel="components $n$", ylabel=r"limit of $\eta_b L_b$", ylim=(1e-7, 10))
+    figures.log_log(axes, families["convex x"].x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_b L_b$", ylim=(1e-7, 10))
     axes.set_title(f"both blocks: convex components, $d_x = {D}$")
     figures.legend(axes, loc="lower left", fontsize=8.5)
 
@@ -445,8 +412,14 @@ def _against_first_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> N
     rows = families["first dimension"]
     figures.theory_line(axes, rows.x, rows.predicted, label="exact boundary")
     _points(axes, rows, "hybrid", r"coupling 0.5, $\eta_x$ at half its limit")
-    _log_log(axes, rows.x, xlabel="$d_y$", ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$")
-    axes.set(yscale="linear", ylim=(0, 2.5), title="first-order block: dimension")
+    figures.log_log(axes, rows.x)
+    axes.set(
+        xlabel="$d_y$",
+        ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$",
+        yscale="linear",
+        ylim=(0, 2.5),
+        title="first-order block: dimension",
+    )
     figures.legend(axes, loc="lower left")
 
 
@@ -460,6 +433,7 @@ def _indefinite_components(axes: Axes, families: dict[str, pd.DataFrame]) -> Non
         figures.theory_line(axes, n, per * last.value * (n / last.x) ** power, label=label, line=":")
     figures.theory_line(axes, n, 1 / n, label="published, $1/n$", line="--")
     _orderings(axes, rows, hollow=True, per=per)
-    _log_log(axes, rows.x, xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 3))
+    figures.log_log(axes, rows.x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 3))
     axes.set_title("first-order block: indefinite components")
     figures.legend(axes, loc="lower left", fontsize=8.5)
