@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 import theory_lab as tl
 from theory_lab.claims import Claim, Verdict, claim
@@ -77,14 +76,7 @@ FULL = Settings(
 )  # fmt: skip
 
 # Cells per curve: the closer to Theorem 1's bound, the more seeds it takes to tell on which side of it an average is.
-SHARES = {
-    ("first_order", RR): 1,
-    ("first_order", WR): 6,
-    ("zeroth_order", RR): 2,
-    ("zeroth_order", WR): 2,
-    ("hybrid", RR): 2,
-    ("hybrid", WR): 3,
-}
+SHARES = dict(zip(itertools.product(METHODS, (RR, WR)), (1, 6, 2, 2, 2, 3), strict=True))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -136,15 +128,10 @@ class Case:
     def bound(self, theorem: str, step_size: float, epochs: int) -> float:
         """On the average of ||grad f||^2, both blocks with the same step size."""
         etas: Pair = (step_size if "x" in self.start else 0.0, step_size if "y" in self.start else 0.0)
+        n, known = self.problem.n, {"step_sizes": etas, "initial_gap": self.gap, **self.blocks}
         if theorem == "Theorem 2":
-            bound = hybrid.reshuffling_bound(
-                step_sizes=etas, initial_gap=self.gap, n=self.problem.n, epochs=epochs, **self.blocks
-            )
-        else:
-            bound = hybrid.with_replacement_bound(
-                step_sizes=etas, initial_gap=self.gap, steps=self.problem.n * epochs, **self.blocks
-            )
-        return bound / step_size
+            return hybrid.reshuffling_bound(n=n, epochs=epochs, **known) / step_size
+        return hybrid.with_replacement_bound(steps=n * epochs, **known) / step_size
 
 
 def _case(cell: dict[str, Any], key: jax.Array) -> Case:
@@ -322,9 +309,8 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         _draw_curves(panel, frame[frame.problem == problem], NONCONVEX[problem])
     for panel in panels[: 3 + len(others)]:
         n = 2 * N if panel.get_title(loc="left") == NONCONVEX["geman_mcclure"] else N
-        panel.set(xscale="log", yscale="log", xlabel=f"epochs T of n = {n} steps", ylabel="average of ‖∇f‖²")
-        panel.set_xticks(ticks := sorted(frame.epochs.unique()), [str(t) for t in ticks])
-        panel.xaxis.set_minor_locator(NullLocator())
+        figures.log_log(panel, frame.epochs)
+        panel.set(xlabel=f"epochs T of n = {n} steps", ylabel="average of ‖∇f‖²")
         low, high = panel.get_ylim()
         share = 0.03 + 0.055 * len(set(panel.get_legend_handles_labels()[1]))  # of the height, for the legend
         panel.set_ylim(low * (low / high) ** (share / (1 - share)), high)

@@ -23,7 +23,6 @@ Refuted by: a measured limit more than 3% off its prediction, or an exponent out
 Minutes: quick 0.3, full 2.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,27 +31,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-import theory_lab as tl
-from experiments import _rows
+from experiments import _limits, _rows
+from experiments._limits import MEAN, ORDERINGS, PLATEAU, SPREAD, D
 from theory_lab.claims import Claim, Verdict, claim
-from theory_lab.measure import Measurement, exact, family, stability
+from theory_lab.measure import Measurement, exact, family
 from theory_lab.report import figures
-from theory_lab.theory import heterogeneous, quadratic, stability_region
 
-GRID = 16  # step sizes per limit
-RADIUS = 1e-5  # one-sided; the floor that it makes stays below every mean square measured here
-D = 50  # of the zeroth-order block where its dimension is not the question
-PLATEAU = 32  # eigenvalues (1 + i/32)^-p: steep spectra that still spread over enough dimensions to be sampled
+SMOOTHNESS = (0.01, 1.0, 100.0)  # L_x of the isotropic family
 COLUMNS = ["family", "series", "x", "value", "low", "high", "samples", "note", "predicted"]
-ORDERINGS = ("random_reshuffling", "incremental", "with_replacement")
-HYBRID = tl.Hybrid({"x": tl.TwoPoint(RADIUS), "y": tl.FirstOrder()})
 
 # Agreement of a limit. What the prediction neglects is below 0.3% (transient, chord); 3% is what nobody would mind.
 TOLERANCE = 0.03
-CONFIDENCE = 1 - 0.01 / 12  # of one interval; no claim is about more than twelve
-MEAN, SPREAD = 1e-3, 1.0  # h and s of the indefinite components
 
 STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
 BOX, TURNING = "theory_lab, Theorem 5, box (II.4.6)", "theory_lab, indefinite components (II.4.8)"
@@ -71,8 +61,7 @@ class Settings:
 
     Attributes:
         padded: length of the padded zeroth-order block.
-        dimensions: d_x of the isotropic family, at most `padded`.
-        smoothness: L_x, each with all dimensions.
+        dimensions: d_x of the isotropic family, each with every L_x, at most `padded`.
         decays: p of the spectra (1 + i/32)^-p, in `padded` dimensions.
         cut: dimensions to which the spectrum with p = 2 is cut: bounded rank.
         directions: q, in 64 dimensions.
@@ -86,7 +75,6 @@ class Settings:
 
     padded: int
     dimensions: tuple[int, ...]
-    smoothness: tuple[float, ...]
     decays: tuple[float, ...]
     cut: tuple[int, ...]
     directions: tuple[int, ...]
@@ -100,35 +88,15 @@ class Settings:
 
 
 QUICK = Settings(
-    padded=256,
-    dimensions=(50, 256),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.5, 1.0, 2.0),
-    cut=(64, 256),
-    directions=(8,),
-    laws=("rademacher",),
-    components=(2, 64),
-    orderings=(),
-    first_dimensions=(1, 8, 64),
-    copies=(1, 2, 4, 8),
-    seeds=64,
-    steps=192,
-)
+    padded=256, dimensions=(50, 256), decays=(0.5, 1.0, 2.0), cut=(64, 256), directions=(8,), laws=("rademacher",),
+    components=(2, 64), orderings=(), first_dimensions=(1, 8, 64), copies=(1, 2, 4, 8), seeds=64, steps=192,
+)  # fmt: skip
 FULL = Settings(
-    padded=512,
-    dimensions=(50, 100, 200, 512),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.25, 0.5, 1.0, 1.5, 2.0),
-    cut=(64, 128, 256, 512),
-    directions=(2, 8, 32, 128),
-    laws=("rademacher", "sphere"),
-    components=(2, 8, 32, 128),
-    orderings=("incremental", "with_replacement"),
-    first_dimensions=(1, 4, 16, 64),
-    copies=(1, 2, 4, 8, 16, 32),
-    seeds=128,
-    steps=256,
-)
+    padded=512, dimensions=(50, 100, 200, 512), decays=(0.25, 0.5, 1.0, 1.5, 2.0), cut=(64, 128, 256, 512),
+    directions=(2, 8, 32, 128), laws=("rademacher", "sphere"), components=(2, 8, 32, 128),
+    orderings=("incremental", "with_replacement"), first_dimensions=(1, 4, 16, 64), copies=(1, 2, 4, 8, 16, 32),
+    seeds=128, steps=256,
+)  # fmt: skip
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -138,7 +106,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     # Many directions move far in one step: more runs of fewer steps, against heavy tails.
     short = {**padded, "length": 64, "d": 64, "seeds": 4 * s.seeds}
     spectra = [
-        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in s.smoothness for d in s.dimensions),
+        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in SMOOTHNESS for d in s.dimensions),
         *({"family": "bounded rank", **padded, "d": d, "decay": 2.0} for d in s.cut),
         *({"family": "rank", **padded, "d": s.padded, "decay": p} for p in s.decays),
         {"family": "directions", **padded, "d": 64},
@@ -153,7 +121,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
         # The component drawn makes noise of its own: four times the runs times steps for the same interval.
         *({"part": "convex", "ordering": name, "n": n, "seeds": 2 * s.seeds, "steps": 2 * s.steps} for name, n in orders),
         # At least one flat direction in each: problems of one structure share a program.
-        *({"part": "first dimension", "d": d, "length": s.first_dimensions[-1] + 1, **effort} for d in s.first_dimensions),
+        *({"part": "first_dimension", "d": d, "length": s.first_dimensions[-1] + 1, **effort} for d in s.first_dimensions),
         *({"part": "operator", "decay": p} for p in (1.0, 2.0)),
         *({"part": "indefinite", "copies": c} for c in s.copies),
     ]
@@ -161,113 +129,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (family, series, x, value, low, high, samples, note, predicted): a limit and what it is measured against."""
-    parts = {
-        "spectrum": _spectrum,
-        "convex": _convex,
-        "first dimension": _first_dimension,
-        "operator": _operator,
-        "indefinite": _indefinite,
-    }
-    return pd.DataFrame(parts[cell["part"]](cell, key))[COLUMNS]
-
-
-def _spectrum(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limit of a zeroth-order block alone."""
-    eigenvalues = np.zeros(cell["length"])
-    eigenvalues[: cell["d"]] = cell["smoothness"] * (1 + np.arange(cell["d"]) / PLATEAU) ** -cell["decay"]
-    q, law = cell["directions"], cell["law"]
-    predicted = quadratic.step_size_limit(eigenvalues, directions=q, law=law)
-    problem = tl.block_quadratic({"x": cell["length"]}, spectrum={"x": eigenvalues})
-    oracle = tl.Hybrid({"x": tl.TwoPoint(RADIUS, directions=q, law=law)})
-    grid, steps = predicted * np.geomspace(0.7, 1.45, GRID), cell["steps"]
-    trace = tl.sweep(
-        problem, oracle, tl.hybrid_sgd, step_sizes={"x": grid}, epochs=steps, log_epochs=[steps // 4, steps],
-        keys=jax.random.split(key, cell["seeds"]), params=_start(problem),
-    )  # fmt: skip
-    rank = eigenvalues.sum() / cell["smoothness"]
-    x = {"dimension": cell["d"], "bounded rank": cell["d"], "rank": rank, "directions": q, "law": q}[cell["family"]]
-    series = {"dimension": f"L = {cell['smoothness']:g}", "law": law}.get(cell["family"], "")
-    return [_row(cell["family"], series, x, predicted, _limit(grid, trace.value, steps - steps // 4, key))]
-
-
-def _convex(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limits of both blocks, uncoupled, with components that are twice a projection each: L_x = L_y = 2."""
-    problem = tl.block_quadratic({"x": D, "y": 2}, n=cell["n"], heterogeneity=1.0)
-    predicted = dict(zip("xy", stability_region.hybrid_smoothness_box((2.0, 2.0), D), strict=True))
-    # Below its limit the y-block hardly moves in some directions, above it explodes: a kink, which asks for a fine grid.
-    grid = {"x": predicted["x"] * np.geomspace(0.75, 1.35, 8), "y": predicted["y"] * np.linspace(0.965, 1.035, 8)}
-    epochs = cell["steps"] // cell["n"]
-    trace = tl.sweep(
-        problem, HYBRID, tl.hybrid_sgd, step_sizes=grid, epochs=epochs, log_epochs=[0, epochs],
-        keys=jax.random.split(key, cell["seeds"]), ordering=tl.orderings.ORDERINGS[cell["ordering"]], params=_start(problem),
-    )  # fmt: skip
-    assert trace.distance_sq is not None  # the optimum is known
-    limits = {label: _limit(grid[label], trace.distance_sq[label], epochs * cell["n"], key) for label in "xy"}
-    return [_row(f"convex {label}", cell["ordering"], cell["n"], predicted[label], limits[label]) for label in "xy"]
-
-
-def _first_dimension(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limit of eta_y for a first-order block of d dimensions, coupled to a zeroth-order block at half its limit."""
-    d, length, steps = cell["d"], cell["length"], cell["steps"]
-    problem = tl.block_quadratic(
-        {"x": D, "y": length}, coupling=0.5, spectrum={"x": "flat", "y": np.r_[np.ones(d), np.zeros(length - d)]}
-    )
-    active, eta_x = problem.dense_hessian()[: D + d, : D + d], 1 / (D + 2)
-    predicted = stability_region.step_size_boundary(active, D, (eta_x, None))
-    # Below its limit the y-block waits for x, above it explodes: again a kink.
-    grid = predicted * np.linspace(0.9, 1.1, GRID)
-    trace = tl.sweep(
-        problem, HYBRID, tl.hybrid_sgd, step_sizes={"x": np.full(GRID, eta_x), "y": grid}, epochs=steps,
-        log_epochs=[steps // 4, steps], keys=jax.random.split(key, cell["seeds"]), params=_start(problem),
-    )  # fmt: skip
-    return [_row("first dimension", "", d, predicted, _limit(grid, trace.value, steps - steps // 4, key))]
-
-
-def _operator(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """A spectrum i^-p of few effective dimensions: where the spectral radius of the exact operator crosses 1."""
-    del key
-    eigenvalues = np.arange(1.0, D + 1) ** -cell["decay"]
-    predicted = quadratic.step_size_limit(eigenvalues)
-    grid = predicted * np.linspace(0.96, 1.04, 8)
-    growth = [np.log(quadratic.growth_factor(np.diag(eigenvalues), D, (eta, 0.0))) for eta in grid]
-    limit = exact("crossing", float(stability.crossing(grid, np.array([growth]))[0]))
-    return [_row("operator", f"p = {cell['decay']:g}", eigenvalues.sum(), predicted, limit)]
-
-
-def _indefinite(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """Curvatures h +- s in directions 120 degrees apart, copies of three components: exact over all orderings.
-
-    The closed form is a prediction with replacement; of the others only the exponents are predicted.
-    """
-    del key
-    angles, counts = 2 * np.pi * np.arange(3) / 3, [cell["copies"]] * 3
-    mirrors = np.array([[[np.cos(a), np.sin(a)], [np.sin(a), -np.cos(a)]] for a in angles])
-    closed = {"with_replacement": heterogeneous.with_replacement_limit(MEAN, SPREAD)}
-    limits = {
-        name: heterogeneous.step_size_limit(MEAN * np.eye(2) + SPREAD * mirrors, name, counts=counts) for name in ORDERINGS
-    }
-    return [
-        _row("indefinite", name, sum(counts), closed.get(name, np.nan), exact("limit", limit))
-        for name, limit in limits.items()
-    ]
-
-
-def _start(problem: tl.Problem) -> dict[str, np.ndarray]:
-    """All ones: starts that are drawn would have to be compiled for every shape."""
-    assert problem.optimum is not None
-    return {label: np.ones(block.shape) for label, block in problem.optimum.items()}
-
-
-def _limit(grid: np.ndarray, logged: np.ndarray, steps: int, key: jax.Array) -> Measurement:
-    """The limit from a quantity logged twice, (G, S, 2)."""
-    return stability.limit(
-        grid, logged[..., 0], logged[..., 1], steps=steps, confidence=CONFIDENCE, resamples=20000,
-        key=jax.random.fold_in(key, 1),
-    )  # fmt: skip
-
-
-def _row(family: str, series: str, x: float, predicted: float, limit: Measurement) -> dict[str, Any]:
-    return {"family": family, "series": series, "x": float(x), "predicted": predicted, **_rows.row(limit)}
+    return pd.DataFrame(getattr(_limits, cell["part"])(cell, key))[COLUMNS]
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
@@ -370,15 +232,6 @@ def _orderings(axes: Axes, rows: pd.DataFrame, *, labelled: bool = True, per: fl
             _points(axes, part, name, label, per=per, aside=1.0 if hollow else aside, hollow=hollow)
 
 
-def _log_log(axes: Axes, ticks: Iterable[float], **settings: Any) -> None:
-    """Logarithmic axes, the horizontal one marked where something was measured."""
-    axes.set(xscale="log", yscale="log", **settings)
-    marks = sorted(set(ticks))
-    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
-    axes.set_xticks([], minor=True)
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
 def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     rows, cut = families["dimension"], families["bounded rank"]
     d = np.geomspace(rows.x.min(), rows.x.max(), 50)
@@ -389,7 +242,8 @@ def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, cut.x, cut.predicted, label="")
     _points(axes, rows, "zeroth_order", "equal eigenvalues")
     _points(axes, cut, "sphere", "$(1+i/32)^{-2}$: bounded rank, $L_x = 1$")
-    _log_log(axes, rows.x, xlabel="$d_x$", ylabel=r"limit of $\eta_x$", title="zeroth-order block: dimension")
+    figures.log_log(axes, rows.x)
+    axes.set(xlabel="$d_x$", ylabel=r"limit of $\eta_x$", title="zeroth-order block: dimension")
     axes.set_ylim(top=500 * rows.value.max())
     figures.legend(axes, loc="upper right")
 
@@ -400,7 +254,8 @@ def _against_directions(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     q = np.geomspace(1, 160, 50)
     figures.theory_line(axes, q, 2 * q / (64 + q + 1), label="exact, $2q/(d_x+q+1)$")
     _points(axes, rows, "gaussian", "Gaussian, $d_x = 64$")
-    _log_log(axes, [1, 2, 8, 32, 128], xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", ylim=(0.004, 10))
+    figures.log_log(axes, [1, 2, 8, 32, 128])
+    axes.set(xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", ylim=(0.004, 10))
     axes.set_title("number and law of directions")
     figures.legend(axes, loc="upper left")
     inset = axes.inset_axes((0.5, 0.09, 0.48, 0.25))
@@ -424,7 +279,8 @@ def _against_rank(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, r, np.full_like(r, 2 / (d + 2)), label=f"from $d_x = {d:g}$ alone", line=":")
     _points(axes, sampled, "zeroth_order", f"$(1+i/{PLATEAU})^{{-p}}$, $d_x = {d:g}$")
     _points(axes, operated, "zeroth_order", f"$i^{{-1}}$, $i^{{-2}}$, $d_x = {D}$: operator", hollow=True)
-    _log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500], xlabel="effective rank, tr $H_{xx}/L_x$", title="effective rank")
+    figures.log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500])
+    axes.set(xlabel="effective rank, tr $H_{xx}/L_x$", title="effective rank")
     axes.set(ylabel=r"limit of $\eta_x L_x$", xlim=(both.x.min() / 1.3, both.x.max() * 1.3), ylim=(5e-5, 2))
     figures.legend(axes, loc="lower left", fontsize=8.5)
 
@@ -436,7 +292,8 @@ def _against_components(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
         figures.theory_line(axes, n, published, label="published, $1/n$ and $1/(n d_x)$", line="--")
         axes.annotate(rf"$\eta_{label}$", (n[0], limit), (0, 6), textcoords="offset points")
         _orderings(axes, families[f"convex {label}"], labelled=label == "x", per=2.0)
-    _log_log(axes, families["convex x"].x, xlabel="components $n$", ylabel=r"limit of $\eta_b L_b$", ylim=(1e-7, 10))
+    figures.log_log(axes, families["convex x"].x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_b L_b$", ylim=(1e-7, 10))
     axes.set_title(f"both blocks: convex components, $d_x = {D}$")
     figures.legend(axes, loc="lower left", fontsize=8.5)
 
@@ -445,8 +302,14 @@ def _against_first_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> N
     rows = families["first dimension"]
     figures.theory_line(axes, rows.x, rows.predicted, label="exact boundary")
     _points(axes, rows, "hybrid", r"coupling 0.5, $\eta_x$ at half its limit")
-    _log_log(axes, rows.x, xlabel="$d_y$", ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$")
-    axes.set(yscale="linear", ylim=(0, 2.5), title="first-order block: dimension")
+    figures.log_log(axes, rows.x)
+    axes.set(
+        xlabel="$d_y$",
+        ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$",
+        yscale="linear",
+        ylim=(0, 2.5),
+        title="first-order block: dimension",
+    )
     figures.legend(axes, loc="lower left")
 
 
@@ -460,6 +323,7 @@ def _indefinite_components(axes: Axes, families: dict[str, pd.DataFrame]) -> Non
         figures.theory_line(axes, n, per * last.value * (n / last.x) ** power, label=label, line=":")
     figures.theory_line(axes, n, 1 / n, label="published, $1/n$", line="--")
     _orderings(axes, rows, hollow=True, per=per)
-    _log_log(axes, rows.x, xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 3))
+    figures.log_log(axes, rows.x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 3))
     axes.set_title("first-order block: indefinite components")
     figures.legend(axes, loc="lower left", fontsize=8.5)

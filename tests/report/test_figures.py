@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from theory_lab.claims import Verdict
 from theory_lab.report import band, house, legend, look, new_figure, theory_line, title_with_verdicts
-from theory_lab.report.figures import LOOKS, png, points
+from theory_lab.report.figures import LOOKS, log_log, png, points
 
 GROUPS = (
     ("first_order", "zeroth_order", "hybrid"),
@@ -137,3 +137,12 @@ def test_points_have_bars_and_may_be_hollow() -> None:
     assert [container.get_label() for container in axes[0, 0].containers] == ["hybrid", "_nolegend_"]
     with pytest.raises(ValueError, match="low and high together"):
         points(axes[0, 0], [1.0], [2.0], [1.0], like="hybrid")
+
+
+def test_log_log_axes_are_marked_at_the_given_places_alone() -> None:
+    figure, axes = new_figure()
+    axes[0, 0].plot([3, 48], [1, 10])
+    log_log(axes[0, 0], [48, 3, 12.0, 3])
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in axes[0, 0].get_xticklabels(which="both") if label.get_text()] == ["3", "12", "48"]
+    assert axes[0, 0].get_yscale() == "log"

@@ -231,6 +231,14 @@ def theory_line(axes: Axes, x: Any, y: Any, *, label: str = "theory", line: str 
     axes.plot(x, y, color="black", linestyle=line, linewidth=1.2, label=label or "_nolegend_", zorder=3)
 
 
+def log_log(axes: Axes, ticks: Iterable[float]) -> None:
+    """Logarithmic axes, the horizontal one marked at these places alone."""
+    axes.set(xscale="log", yscale="log")
+    places = sorted(set(ticks))
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks([], minor=True)
+
+
 def title_with_verdicts(figure: Figure, title: str, verdicts: Iterable[Verdict]) -> None:
     """The title of the figure, what it shows in words, and under it what came of its claims."""
     figure.suptitle(f"{title}\n{tally(verdicts)}", x=0.012, ha="left", fontsize=11, linespacing=1.5)
