@@ -33,5 +33,7 @@ ORDER = (
     "step_size_limits",
     "rate_epochs",
     "logistic_real",
+    "generalized_smoothness",
+    "update_order",
     "throughput",
 )
