@@ -43,5 +43,6 @@ ORDER = (
     "effective_rank",
     "hybrid_gain",
     "adapter_dimension",
+    "update_order",
     "throughput",
 )

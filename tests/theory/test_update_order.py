@@ -110,6 +110,7 @@ def test_two_dimensions_stand_for_all(order, law):
     crossed = np.trace(covariance[:d, d:] @ turn.T)
     reduced = [[np.trace(covariance[:d, :d]), crossed], [crossed, np.trace(covariance[d:, d:])]]
     pair = isotropic_pair(h, coupling, d, (0.2, 1.1), covariance=np.array(reduced) / d, **options)
+    np.testing.assert_allclose(pair.radius_covariance * np.eye(d), full.radius_covariance, rtol=1e-12, atol=1e-15)
     assert growth_factor(pair, order, n=3) == pytest.approx(growth_factor(full, order, n=3), rel=1e-9)
     if law == "rademacher":
         return  # diag(G) does not commute with rotations: only the traces of covariances that are multiples of I agree

@@ -38,7 +38,7 @@ from theory_lab import _checks
 from theory_lab.theory._matrices import positive_semidefinite
 from theory_lab.theory.base import Pair, pair
 from theory_lab.theory.dynamics import Moments, SharedQuadratic
-from theory_lab.theory.moments import CovarianceMap, covariance_map, one_or_two, radius_covariance, variance_factor
+from theory_lab.theory.moments import CovarianceMap, one_or_two, variance_factor
 
 ORDERS = ("simultaneous", "adapter_first", "base_first", "alternating_epochs")
 _ORDERINGS = ("random_reshuffling", "with_replacement")
@@ -99,9 +99,9 @@ def isotropic_pair(
     hessian = np.outer(h, h) * np.array([[1, coupling], [coupling, 1]])
     noise = np.zeros((2, 2)) if covariance is None else positive_semidefinite("covariance", covariance, dimension=2)
     mu, sides = _checks.nonnegative("radius", radius), one_or_two(sided)
-    extra = radius_covariance(hessian[0, 0] * np.eye(d), mu, directions=directions, law=law, sided=sides)[:1, :1]
     variance = variance_factor(d, directions=directions, law=law)
-    covariance_map(law, d, directions)
+    spread = {"gaussian": (d + 2) * (d + 4), "sphere": d, "rademacher": d * d}[law]  # R of `moments` for H_xx = h I
+    extra = np.array([[(mu * hessian[0, 0]) ** 2 * spread / (4 * directions) if sides == 1 else 0.0]])
     return IsotropicPair(hessian, noise, 1, pair("step_sizes", step_sizes), directions, law, extra, variance)
 
 
