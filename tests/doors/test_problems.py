@@ -198,40 +198,6 @@ DOORS = {
         (lambda: tl.geman_mcclure(SIZES, n=8, noise=-0.1), "noise must be nonnegative and finite, got -0.1"),
         (lambda: tl.geman_mcclure(SIZES, n=8, outliers=1.0), "outliers must be in [0, 1), got 1.0"),
     ],
-    "hard": [
-        (lambda: hard.one_sided({"y": 1}, n=3, slope=1.0), "n must be even, got 3"),
-        (lambda: hard.one_sided({"y": 1}, n=2, slope=0.0), "slope must be positive and finite, got 0.0"),
-        (lambda: hard.minimax("y", n=2, slope=1.0, curvature=2.0), "curvature must be in (0, 1], got 2.0"),
-        (lambda: hard.two_type({"y": 1}, n=0), "n must be a whole number of at least 2, got 0"),
-        (lambda: hard.two_type({"y": 1}, n=2, spread=-1.0), "spread must be nonnegative and finite, got -1.0"),
-    ],
-    "matrix_factorisation": [
-        (lambda: tl.matrix_factorisation(0, 2, 1), "rows must be a whole number of at least 1, got 0"),
-        (lambda: tl.matrix_factorisation(2, 2.0, 1), "columns must be a whole number of at least 1, got 2.0"),
-        (lambda: tl.matrix_factorisation(2, 2, -1), "rank must be a whole number of at least 1, got -1"),
-        (lambda: tl.matrix_factorisation(2, 2, 1, decay=-0.1), "decay must be nonnegative and finite, got -0.1"),
-        (lambda: tl.matrix_factorisation(2, 2, 1, n=0), "n must be a whole number of at least 1, got 0"),
-        (
-            lambda: tl.matrix_factorisation(2, 2, 1, dispersion=1.0),
-            "n must be at least 2 where dispersion is positive, got 1",
-        ),
-        (
-            lambda: tl.matrix_factorisation(1, 1, 1, target=1.0),
-            f"target must be a non-empty 2-dimensional {NUMBERS}, got 1.0",
-        ),
-        (lambda: tl.matrix_factorisation(2, 1, 1, target=[[1.0]]), "target must be of shape (2, 1), got 'shape (1, 1)'"),
-        (lambda: tl.matrix_factorisation(2, 2, 1, key=0), f"key must be {A_KEY}, got 0"),
-    ],
-    "chain and its oracle": [
-        (lambda: tl.chain(0), "length must be a whole number of at least 1, got 0"),
-        (lambda: tl.Progress(0.0), "probability must be in (0, 1], got 0.0"),
-        (lambda: tl.Progress(1.5), "probability must be in (0, 1], got 1.5"),
-        (lambda: tl.Progress(0.5, threshold=-1.0), "threshold must be nonnegative and finite, got -1.0"),
-        (
-            lambda: tl.Progress(0.5)(lambda z: z.sum(), jnp.ones((2, 2)), KEY),
-            "params must be one vector, whose coordinates have an order, got [(2, 2)]",
-        ),
-    ],
     "separable": [
         (lambda: tl.cosh(a=0.0), "a must be positive and finite, got 0.0"),
         (lambda: tl.cosh(b=NAN), "b must be positive and finite, got nan"),
