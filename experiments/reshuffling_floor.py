@@ -247,8 +247,9 @@ def _between(rows: pd.DataFrame, *, shift: int = 0) -> Measurement:
     """The exponent in n + shift at the smallest step size, from the fewest components to the most within eta n h <= 0.3."""
     rows = rows[(rows.step_size == rows.step_size.min()) & (rows.n * rows.step_size <= 0.3)]
     few, many = rows.n.min(), rows.n.max()
-    ends = [mean(f"n = {n}", rows[rows.n == n].value.to_numpy(), confidence=family.confidence(2)) for n in (few, many)]
-    return family.exponent("exponent in n", *ends, (many + shift) / (few + shift))
+    level = family.confidence(2)
+    first, last = (mean(f"n = {n}", rows[rows.n == n].value.to_numpy(), confidence=level) for n in (few, many))
+    return family.exponent("exponent in n", first, last, (many + shift) / (few + shift))
 
 
 def _exact_slope(rows: pd.DataFrame) -> Measurement:
