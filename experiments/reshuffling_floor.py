@@ -247,8 +247,9 @@ def _between(rows: pd.DataFrame, *, shift: int = 0) -> Measurement:
     """The exponent in n + shift at the smallest step size, from the fewest components to the most within eta n h <= 0.3."""
     rows = rows[(rows.step_size == rows.step_size.min()) & (rows.n * rows.step_size <= 0.3)]
     few, many = rows.n.min(), rows.n.max()
-    ends = [mean(f"n = {n}", rows[rows.n == n].value.to_numpy(), confidence=family.confidence(2)) for n in (few, many)]
-    return family.exponent("exponent in n", *ends, (many + shift) / (few + shift))
+    level = family.confidence(2)
+    first, last = (mean(f"n = {n}", rows[rows.n == n].value.to_numpy(), confidence=level) for n in (few, many))
+    return family.exponent("exponent in n", first, last, (many + shift) / (few + shift))
 
 
 def _exact_slope(rows: pd.DataFrame) -> Measurement:
@@ -330,7 +331,8 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     in_n.set(xlabel="components n", ylabel="E‖∇f‖² / σ²", title=f"one curvature, η h = {least:g}")
     _draw_ratios(ratios, points)
     _draw_types(types, points[(points.part == "two types") & (points.metric == ENDS)])
-    _draw_crossing(crossing, _by_ordering(points[points.part == "crossing"], "step_size"))
+    around = points[points.part == "crossing"]
+    _draw_crossing(crossing, _by_ordering(around, "step_size"), int(around.n.iloc[0]))
     zeroth = points[points.part == "zeroth order"]
     _draw_directions(directions, _by_ordering(zeroth[_at_load(zeroth)], "d"))
     figures.title_with_verdicts(figure, "Where SGD settles: measured floors on the exact laws", verdicts)
@@ -395,14 +397,14 @@ def _draw_types(axes: Axes, points: pd.DataFrame) -> None:
     figures.legend(axes, loc="lower right", fontsize=7.5)
 
 
-def _draw_crossing(axes: Axes, quotients: pd.DataFrame) -> None:
+def _draw_crossing(axes: Axes, quotients: pd.DataFrame, measured: int) -> None:
     products = np.linspace(0.02, 1.95, 200)
-    for n, line in ((4, "-"), (64, ":")):
+    for n, line in ((measured, "-"), (64, ":")):
         curve = [law.reshuffling_ratio(eta, 1.0, n) for eta in products]
         figures.theory_line(axes, products, curve, label=f"exact law, n = {n}", line=line)
     axes.axvline(1, color="#bbbbbb", linewidth=0.8)
     axes.axhline(1, color="#bbbbbb", linewidth=0.8)
-    _measured(axes, quotients.index, quotients.value, quotients.error, figures.look(RR), "measured, n = 4")
+    _measured(axes, quotients.index, quotients.value, quotients.error, figures.look(RR), f"measured, n = {measured}")
     axes.set(xlabel="step size η h", ylabel="floor, RR / WR", title="reshuffling wins below η h = 1 only")
     figures.legend(axes, loc="lower right")
 

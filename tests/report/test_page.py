@@ -134,6 +134,23 @@ def test_the_page_says_everything_without_scripts_and_network(results: Path) -> 
     assert headings == ["reshuffling_floor", "oracle_moments", "stability_map", "all-claims"]
 
 
+def with_formulas(folder: Path) -> None:
+    """An experiment whose docstring holds aligned formulas, wider than a telephone, and a list."""
+    path = folder / "oracle_moments.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    formula = "    gaussian    E|g|^2 <= " + "(d+q+1)|g|^2+" * 12 + "0\n    sphere      E|g|^2 = 0"
+    made["about"] = f"In words,\n\n{formula}\n\n- one `thing`,\n  still one\n- another\n\nso much."
+    path.write_text(json.dumps(made), encoding="utf-8")
+
+
+def test_formulas_keep_their_columns_and_lists_their_items(folder: Path) -> None:
+    with_formulas(folder)
+    text = page(folder)
+    assert '<pre tabindex="0">gaussian    E|g|^2 &lt;= (d' in text
+    assert "0\nsphere      E|g|^2 = 0</pre>" in text
+    assert "<ul><li>one <code>thing</code>, still one</li><li>another</li></ul><p>so much.</p>" in text
+
+
 def test_text_cannot_become_markup(results: Path) -> None:
     outline = Outline(page(results))
     assert '<script>alert("x")</script> & a|pipe' in outline.text
@@ -163,6 +180,7 @@ def test_a_missing_figure_leaves_the_rest(folder: Path) -> None:
 
 @chromium
 def test_chromium_shows_the_page_whole_at_both_widths(folder: Path, tmp_path: Path) -> None:
+    with_formulas(folder)
     frames, console = seen_in_chromium(folder, page(folder), tmp_path / "profile")
     assert console == []
     assert [frame["width"] for frame in frames] == [1280, 390]

@@ -10,6 +10,25 @@ from typing import Any
 
 import numpy as np
 
+# A setting of the bounds on sampling with and without replacement.
+STEPS = {
+    "step_sizes": (0.02, 0.3),
+    "smoothness": (1.5, 2.0),
+    "dispersion": (0.7, 0.4),
+    "initial_gap": 2.0,
+    "steps": 400,
+    "rank": 6,
+}
+EPOCHS = {
+    "step_sizes": (0.004, 0.012),
+    "smoothness": (1.5, 2.0),
+    "dispersion": (0.7, 0.4),
+    "initial_gap": 2.0,
+    "n": 8,
+    "epochs": 50,
+    "rank": 6,
+}
+
 
 @dataclass(frozen=True)
 class Instance:

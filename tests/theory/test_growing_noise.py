@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.theory.exact import random_instance
+from tests.theory.exact import EPOCHS, STEPS, random_instance
 from theory_lab.theory.growing_noise import discounted, reshuffling_growing_bound, with_replacement_growing_bound
 from theory_lab.theory.with_replacement import with_replacement_bound
 from theory_lab.theory.without_replacement import (
@@ -14,26 +14,6 @@ from theory_lab.theory.without_replacement import (
     reshuffling_bound,
     reshuffling_parts,
 )
-
-STEPS = {
-    "step_sizes": (0.02, 0.3),
-    "smoothness": (1.5, 2.0),
-    "dispersion": (0.7, 0.4),
-    "initial_gap": 2.0,
-    "steps": 400,
-    "rank": 6,
-}
-
-
-EPOCHS = {
-    "step_sizes": (0.004, 0.012),
-    "smoothness": (1.5, 2.0),
-    "dispersion": (0.7, 0.4),
-    "initial_gap": 2.0,
-    "n": 8,
-    "epochs": 50,
-    "rank": 6,
-}
 
 
 def test_steps_on_components_that_share_a_minimiser():

@@ -7,17 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.theory.exact import Instance, random_instance, slack
+from tests.theory.exact import STEPS, Instance, random_instance, slack
 from theory_lab.theory.with_replacement import with_replacement_bound, with_replacement_limits, with_replacement_parts
-
-PLAIN = {
-    "step_sizes": (0.02, 0.3),
-    "smoothness": (1.5, 2.0),
-    "dispersion": (0.7, 0.4),
-    "initial_gap": 2.0,
-    "steps": 400,
-    "rank": 6,
-}
 
 
 def step_slack(instance: Instance, z: np.ndarray, *, c: float, theta: float, share: float = 1.0) -> float:
@@ -141,7 +132,7 @@ def test_optimised_constants_beat_every_choice():
     rng = np.random.default_rng(6)
     for _ in range(8):
         radius = 10 ** rng.uniform(-3, 0)
-        setting = PLAIN | {"radius": radius, "directions": int(rng.integers(1, 4))}
+        setting = STEPS | {"radius": radius, "directions": int(rng.integers(1, 4))}
         setting["step_sizes"] = (10 ** rng.uniform(-3, -1), 10 ** rng.uniform(-3, 0))
         best = with_replacement_bound(**setting)
         tried = [
@@ -152,8 +143,8 @@ def test_optimised_constants_beat_every_choice():
 
 
 def test_small_radius_approaches_radius_zero():
-    exact = with_replacement_bound(**PLAIN)
-    near = with_replacement_bound(radius=1e-9, **PLAIN)
+    exact = with_replacement_bound(**STEPS)
+    near = with_replacement_bound(radius=1e-9, **STEPS)
     assert exact <= near <= exact * (1 + 1e-4)
 
 
@@ -176,15 +167,15 @@ def test_limits_are_where_the_bound_turns_infinite():
     for block in (0, 1):
         etas = [1e-3, 1e-3]
         etas[block] = limits[block] * (1 - 1e-9)
-        assert with_replacement_bound(**(PLAIN | {"step_sizes": tuple(etas)})) < math.inf
+        assert with_replacement_bound(**(STEPS | {"step_sizes": tuple(etas)})) < math.inf
         etas[block] = limits[block] * (1 + 1e-9)
-        assert with_replacement_bound(**(PLAIN | {"step_sizes": tuple(etas)})) == math.inf
+        assert with_replacement_bound(**(STEPS | {"step_sizes": tuple(etas)})) == math.inf
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.05])
 def test_rescaling_the_function_or_the_variables(radius):
     """f -> c f with eta -> eta/c multiplies the bound by c; x -> s x with eta, radius to match leaves it alone."""
-    base = PLAIN | {"radius": radius, "step_sizes": (0.02, 0.2)}
+    base = STEPS | {"radius": radius, "step_sizes": (0.02, 0.2)}
     c, s = 3.7, 0.4
     scaled = base | {
         "step_sizes": (0.02 / c, 0.2 / c),
@@ -204,7 +195,7 @@ def test_rescaling_the_function_or_the_variables(radius):
 
 @pytest.mark.parametrize("radius", [0.0, 0.05])
 def test_monotone_in_what_should_hurt_or_help(radius):
-    base = PLAIN | {"radius": radius}
+    base = STEPS | {"radius": radius}
 
     def bounds(name, values):
         return [with_replacement_bound(**(base | {name: value})) for value in values]
@@ -221,25 +212,25 @@ def test_monotone_in_what_should_hurt_or_help(radius):
 
 
 def test_weights_pick_a_block():
-    both = with_replacement_bound(**PLAIN)
-    only_x, only_y = (with_replacement_bound(weights=w, **PLAIN) for w in ((1.0, 0.0), (0.0, 1.0)))
+    both = with_replacement_bound(**STEPS)
+    only_x, only_y = (with_replacement_bound(weights=w, **STEPS) for w in ((1.0, 0.0), (0.0, 1.0)))
     assert max(only_x, only_y) == both
-    assert with_replacement_bound(weights=(2.0, 2.0), **PLAIN) == pytest.approx(2 * both)
+    assert with_replacement_bound(weights=(2.0, 2.0), **STEPS) == pytest.approx(2 * both)
 
 
 def test_degenerate_cases_are_quiet():
     """No warning, no exception: a broken y-condition at a radius, no weights, nothing to work off."""
-    assert with_replacement_bound(**(PLAIN | {"step_sizes": (0.01, 1.5), "radius": 0.1})) == math.inf
-    assert with_replacement_bound(**(PLAIN | {"weights": (0.0, 0.0), "radius": 0.1})) == 0.0
-    assert with_replacement_bound(**(PLAIN | {"step_sizes": (0.0, 0.0)})) == 0.0
-    nothing = PLAIN | {"initial_gap": 0.0, "dispersion": (0.0, 0.0)}
+    assert with_replacement_bound(**(STEPS | {"step_sizes": (0.01, 1.5), "radius": 0.1})) == math.inf
+    assert with_replacement_bound(**(STEPS | {"weights": (0.0, 0.0), "radius": 0.1})) == 0.0
+    assert with_replacement_bound(**(STEPS | {"step_sizes": (0.0, 0.0)})) == 0.0
+    nothing = STEPS | {"initial_gap": 0.0, "dispersion": (0.0, 0.0)}
     assert with_replacement_bound(**nothing) == 0.0
     assert with_replacement_bound(**(nothing | {"radius": 1e-200})) == pytest.approx(0.0, abs=1e-290)
-    assert with_replacement_bound(**(PLAIN | {"smoothness": (0.0, 0.0), "radius": 9.0})) == pytest.approx(2.0 / 400)
+    assert with_replacement_bound(**(STEPS | {"smoothness": (0.0, 0.0), "radius": 9.0})) == pytest.approx(2.0 / 400)
 
 
 def test_a_block_that_stands_still_costs_nothing():
-    first_order = with_replacement_bound(**(PLAIN | {"step_sizes": (0.0, 0.3), "radius": 10.0}))
+    first_order = with_replacement_bound(**(STEPS | {"step_sizes": (0.0, 0.3), "radius": 10.0}))
     assert first_order == pytest.approx((2.0 / 400 + 0.3 * 0.6 * 0.4 / 2) / 0.7)
 
 
@@ -263,7 +254,7 @@ def test_a_block_that_stands_still_costs_nothing():
 )
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        with_replacement_bound(**(PLAIN | change))
+        with_replacement_bound(**(STEPS | change))
 
 
 def test_parts_need_their_constants_at_a_radius():

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.theory.exact import Instance, random_epoch, random_instance, slack, still_at_the_minimiser
+from tests.theory.exact import EPOCHS, Instance, random_epoch, random_instance, slack, still_at_the_minimiser
 from theory_lab.theory.moment_bounds import remainder_bound
 from theory_lab.theory.with_replacement import with_replacement_bound
 from theory_lab.theory.without_replacement import (
@@ -16,16 +16,6 @@ from theory_lab.theory.without_replacement import (
     reshuffling_bound,
     reshuffling_parts,
 )
-
-PLAIN = {
-    "step_sizes": (0.004, 0.012),
-    "smoothness": (1.5, 2.0),
-    "dispersion": (0.7, 0.4),
-    "initial_gap": 2.0,
-    "n": 8,
-    "epochs": 50,
-    "rank": 6,
-}
 
 
 def random_parameters(rng: np.random.Generator) -> FreeParameters:
@@ -189,8 +179,8 @@ def test_many_epochs_stay_below_the_bound():
 def test_optimised_parameters_beat_random_ones():
     rng = np.random.default_rng(17)
     for radius in (0.0, 0.05):
-        best = reshuffling_bound(radius=radius, **PLAIN)
-        tried = [reshuffling_bound(radius=radius, parameters=random_parameters(rng), **PLAIN) for _ in range(3000)]
+        best = reshuffling_bound(radius=radius, **EPOCHS)
+        tried = [reshuffling_bound(radius=radius, parameters=random_parameters(rng), **EPOCHS) for _ in range(3000)]
         assert best <= min(tried)
         assert best > 0.5 * min(tried)
 
@@ -205,16 +195,16 @@ def test_one_component_is_sampling_with_replacement():
 @pytest.mark.parametrize("radius", [0.0, 0.05])
 def test_rescaling_the_function_or_the_variables(radius):
     """f -> c f with eta -> eta/c multiplies the bound by c; x -> s x with eta, radius to match leaves it alone."""
-    c, s, (eta_x, eta_y) = 3.7, 0.4, PLAIN["step_sizes"]
-    base = reshuffling_bound(radius=radius, **PLAIN)
-    scaled = PLAIN | {
+    c, s, (eta_x, eta_y) = 3.7, 0.4, EPOCHS["step_sizes"]
+    base = reshuffling_bound(radius=radius, **EPOCHS)
+    scaled = EPOCHS | {
         "step_sizes": (eta_x / c, eta_y / c),
         "smoothness": (1.5 * c, 2.0 * c),
         "dispersion": (0.7 * c**2, 0.4 * c**2),
         "initial_gap": 2.0 * c,
     }
     assert reshuffling_bound(radius=radius, **scaled) == pytest.approx(c * base, rel=1e-5)
-    stretched = PLAIN | {
+    stretched = EPOCHS | {
         "step_sizes": (eta_x / s**2, eta_y / s**2),
         "smoothness": (1.5 * s**2, 2.0 * s**2),
         "dispersion": (0.7 * s**2, 0.4 * s**2),
@@ -224,7 +214,7 @@ def test_rescaling_the_function_or_the_variables(radius):
 
 @pytest.mark.parametrize("radius", [0.0, 0.05])
 def test_monotone_in_what_should_hurt_or_help(radius):
-    base = PLAIN | {"radius": radius}
+    base = EPOCHS | {"radius": radius}
 
     def bounds(name, values):
         return [reshuffling_bound(**(base | {name: value})) for value in values]
@@ -250,4 +240,4 @@ def test_monotone_in_what_should_hurt_or_help(radius):
 )
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        reshuffling_bound(**(PLAIN | change))
+        reshuffling_bound(**(EPOCHS | change))

@@ -7,6 +7,7 @@ lines lets the table of claims be sorted where scripts run.
 import json
 import math
 import struct
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -145,7 +146,7 @@ def _figure(folder: Path, made: Record, found: Sequence[Verdict]) -> str:
     name = made["experiment"]
     path = folder / f"{name}.png"
     size = _png_size(path)
-    about = "".join(f"<p>{_prose(part)}</p>" for part in str(made.get("about", "")).split("\n\n") if part.strip())
+    about = "".join(_paragraph(part) for part in str(made.get("about", "")).split("\n\n") if part.strip())
     caption = f"<figcaption>{about}</figcaption>" if about else ""
     if size is None:
         return f"<figure>{caption}</figure>" if caption else ""
@@ -265,6 +266,17 @@ def anchor(name: str) -> str:
 
 def words(name: str) -> str:
     return escape(name.replace("_", " "))
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of a docstring: as it stands if it is indented (aligned formulas), a list if it is one, else flowing."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if all(line.startswith("    ") for line in lines):
+        return f'<pre tabindex="0">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
+    if lines[0].startswith("- "):
+        items = "\n".join(lines).removeprefix("- ").split("\n- ")
+        return f"<ul>{''.join(f'<li>{_prose(item)}</li>' for item in items)}</ul>"
+    return f"<p>{_prose(text)}</p>"
 
 
 def _prose(text: str) -> str:

@@ -44,13 +44,10 @@ def mishchenko_strongly_convex_bound(
     Reference:
         Mishchenko, Khaled & Richtarik 2020, Theorem 1 (recalled, not re-read).
     """
-    eta, mu = _checks.positive("step_size", step_size), _checks.positive("strong_convexity", strong_convexity)
-    smooth, noise = (
-        _checks.nonnegative("smoothness", smoothness),
-        _checks.nonnegative("optimal_dispersion", optimal_dispersion),
+    eta, smooth, mu, noise, distance = _strongly_convex(
+        step_size, smoothness, strong_convexity, optimal_dispersion, initial_distance_sq
     )
     n, epochs = _checks.count("n", n), _checks.count("epochs", epochs)
-    distance = _checks.nonnegative("initial_distance_sq", initial_distance_sq)
     if eta * smooth > 1:
         return math.inf
     return (1 - eta * mu) ** (n * epochs) * distance + eta**2 * smooth * n * noise / (2 * mu)
@@ -88,13 +85,10 @@ def mishchenko_small_step_bound(
     Reference:
         Mishchenko, Khaled & Richtarik 2020, Theorem 2 (recalled, not re-read).
     """
-    eta, mu = _checks.positive("step_size", step_size), _checks.positive("strong_convexity", strong_convexity)
-    smooth, noise = (
-        _checks.nonnegative("smoothness", smoothness),
-        _checks.nonnegative("optimal_dispersion", optimal_dispersion),
+    eta, smooth, mu, noise, distance = _strongly_convex(
+        step_size, smoothness, strong_convexity, optimal_dispersion, initial_distance_sq
     )
     n, epochs = _checks.count("n", n), _checks.count("epochs", epochs)
-    distance = _checks.nonnegative("initial_distance_sq", initial_distance_sq)
     if math.sqrt(2) * eta * smooth * n > 1:
         return math.inf
     return (1 - eta * mu * n / 2) ** epochs * distance + eta**2 * smooth / mu * n * noise
@@ -128,3 +122,16 @@ def mishchenko_convex_bound(
     noise, n = _checks.nonnegative("optimal_dispersion", optimal_dispersion), _checks.count("n", n)
     first = _checks.nonnegative("initial_distance_sq", initial_distance_sq) / (2 * eta * n * _checks.count("epochs", epochs))
     return first + eta**2 * smooth * n * noise / 4 if math.sqrt(2) * eta * smooth * n <= 1 else math.inf
+
+
+def _strongly_convex(
+    step_size: float, smoothness: float, strong_convexity: float, optimal_dispersion: float, initial_distance_sq: float
+) -> tuple[float, float, float, float, float]:
+    """The arguments that the strongly convex bounds share, checked, in this order."""
+    return (
+        _checks.positive("step_size", step_size),
+        _checks.nonnegative("smoothness", smoothness),
+        _checks.positive("strong_convexity", strong_convexity),
+        _checks.nonnegative("optimal_dispersion", optimal_dispersion),
+        _checks.nonnegative("initial_distance_sq", initial_distance_sq),
+    )
