@@ -60,14 +60,15 @@ Statement = Callable[[np.ndarray], Found]  # genes to an instance and what came 
 def _compared(
     problem: Quadratic, bound: Callable[[float], float], measured: float, change: float, scale: float = 1.0
 ) -> Found:
-    """measured <= bound(gap), affine in the gap, with the gap -change: what is negative moves to the other side.
+    """measured <= bound(gap), affine in the gap, at the gap -change; what is negative moves to the other side.
 
     A change below rounding of f(z_0), which is of size `scale`, is allowed for.
     """
-    constant = bound(0.0)
-    slope = bound(1.0) - constant if np.isfinite(constant) else np.inf
-    above, below = measured + slope * max(change, 0.0), constant + slope * (max(-change, 0.0) + 1e-13 * scale)
-    return Found(problem, above / below if np.isfinite(below) and below > 0 else np.nan)
+    below = bound(max(-change, 0.0) + 1e-13 * scale)
+    if not 0 < below < np.inf:
+        return Found(problem, np.nan)
+    risen = bound(change) - bound(0.0) if change > 0 else 0.0
+    return Found(problem, (measured + risen) / below)
 
 
 def _weighed(squares: np.ndarray, weights: Any) -> float:
@@ -92,7 +93,9 @@ def theorem_1(genes: np.ndarray, *, rank: bool = True, noise: float = 1.0, order
         return Found(problem, np.nan)  # there is nothing to drop
     c, theta = (float(np.exp(genes[16])), 2 * share(genes[17] - 1)) if problem.radius else (0.0, 0.0)
     kappa = moment_bounds.kappa(problem.rank, problem.directions)
-    problem = _instances.stepped(problem, _caps(problem, 2 * (1 - theta / 2) / ((1 + c) * kappa), 2.0), genes)
+    # A thousandth below the limits: at the limits C_b = 1 - 1 is all rounding.
+    caps = _caps(problem, 0.999 * 2 * (1 - theta / 2) / ((1 + c) * kappa), 0.999 * 2)
+    problem = _instances.stepped(problem, caps, genes)
     way = _instances.path(problem, ordering, every_step=ordering == WR)
     known = _blocks(problem, way, rank=rank)
     known["dispersion"] = tuple(noise * s for s in known["dispersion"])
@@ -162,8 +165,13 @@ def corollary_1c(genes: np.ndarray) -> Found:
 
 
 def theorem_2(genes: np.ndarray, *, rank: bool = True, ordering: str = RR) -> Found:
-    """Free parameters around those of Corollary 2a; broken without its rank, or on epochs drawn with replacement."""
+    """Free parameters around those of Corollary 2a; broken without its rank, or on epochs drawn with replacement.
+
+    What is broken is looked for where it matters most: from the minimiser on, where the bound is all noise.
+    """
     problem = _instances.quadratic(genes)
+    if not rank or ordering == WR:
+        problem = replace(problem, start=0 * problem.start)
     if not rank and problem.rank == 1:
         return Found(problem, np.nan)
     base = CLEAN_WITH_RADIUS if problem.radius else CLEAN

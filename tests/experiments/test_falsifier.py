@@ -112,7 +112,7 @@ def test_waves_are_smoothed_in_closed_form(seed: int) -> None:
     d = made.bound.size
     assert d >= 2
     frame = np.linalg.qr(drawn[40:49].reshape(3, 3)[:d, :d])[0] * np.sqrt(made.bound)[:, None]
-    pitch = min(np.exp(drawn[5]), 2.5 / (made.radius * np.sqrt(made.bound.max())))
+    pitch = min(np.exp(drawn[5]), 1.5 / (made.radius * np.sqrt(made.bound.max())))
     waves = np.clip(1.5 * drawn[50 : 50 + d], -1, 1) * np.sin(-2 * drawn[54 : 54 + d]) / pitch
     damping = np.exp(-((made.radius * pitch) ** 2) * np.sum(frame**2, axis=0) / 2)
     assert made.gradient == pytest.approx(frame @ waves, rel=1e-12)
