@@ -37,6 +37,7 @@ ORDER = (
     "logistic_real",
     "exact_curves",
     "falsifier",
+    "bound_tightness",
     "rate_components",
     "published_steps",
     "confidence",

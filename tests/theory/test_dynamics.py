@@ -16,6 +16,7 @@ from theory_lab.theory.dynamics import (
     stationary_moment,
     trajectory,
     with_replacement_step,
+    within_epoch,
     zeroth_order_floor,
 )
 from theory_lab.theory.moments import LAWS, covariance_map, radius_covariance, second_moment, variance_factor
@@ -300,3 +301,28 @@ def test_reshuffling_does_not_help_against_direction_noise():
 def test_bad_input_is_refused_at_the_door(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_moments_within_an_epoch_are_those_of_all_orders():
+    n, steps = 4, (0.1, 0.3)
+    b = components(n, 3)
+    model = shared_quadratic(HESSIAN, 0, steps, covariance=b.T @ b / n)
+    start = np.array([1.0, -0.5, 2.0])
+    found = within_epoch(model, Moments(start, np.outer(start, start)), n)
+    paths = []
+    for order in itertools.permutations(range(n)):
+        z = [start]
+        for i in order:
+            z.append(z[-1] - steps[1] * (HESSIAN @ z[-1] - b[i]))
+        paths.append(z)
+    assert found.mean == pytest.approx(np.mean(paths, axis=0), rel=1e-12)
+    assert found.second == pytest.approx(np.einsum("okd,oke->kde", paths, paths) / len(paths), rel=1e-12)
+
+
+def test_moments_within_a_stationary_epoch_have_the_known_average():
+    n, eta, h, sigma_sq = 8, 0.1, 1.5, 3.0
+    model = shared_quadratic([[h]], 0, (0.0, eta), covariance=[[sigma_sq]])
+    second = within_epoch(model, Moments(np.zeros(1), stationary_moment(model, n=n)), n).second
+    known = reshuffling.inner_average_variance(eta, h, n, sigma_sq / h**2, "random_reshuffling")
+    assert second[:-1].mean() == pytest.approx(known, rel=1e-10)
+    assert second[-1] == pytest.approx(second[0], rel=1e-10)

@@ -28,6 +28,7 @@ Example:
     array([0.76, 0.06])
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,12 +139,42 @@ def reshuffling_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Momen
     Raises:
         ValueError: n below 1, a covariance that is not zero although n = 1, or moments of another dimension.
     """
+    *_, last = _epoch_steps(model, moments, n)
+    return last
+
+
+def within_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Moments:
+    """The moments before each of the n steps of a reshuffled epoch, and after the last.
+
+    Args:
+        model: from `shared_quadratic`.
+        moments: at the start of the epoch, whose order is drawn afresh.
+        n: components per epoch.
+
+    Returns:
+        Moments with mean (n + 1, d) and second (n + 1, d, d).
+
+    Raises:
+        ValueError: as `reshuffling_epoch`.
+
+    Example:
+        >>> model = shared_quadratic([[1.0]], 0, (0.0, 0.1), covariance=[[1.0]])
+        >>> within_epoch(model, Moments(np.zeros(1), np.zeros((1, 1))), 2).second.ravel().round(4)
+        array([0.    , 0.01  , 0.0001])
+    """
+    rows = list(_epoch_steps(model, moments, n))
+    return Moments(np.stack([row.mean for row in rows]), np.stack([row.second for row in rows]))
+
+
+def _epoch_steps(model: SharedQuadratic, moments: Moments, n: int) -> Iterator[Moments]:
+    """The moments at the start of a reshuffled epoch and after each of its steps."""
     _moments(model, moments)
     n = _population(model, n)
     h, a, p, c = model.hessian, model.contraction, model.steps, model.covariance
     mean, second = moments
     correlation = np.zeros_like(h)
     increment = p[:, None] * c / max(n - 1, 1)
+    yield moments
     for _ in range(n):
         gradient = h @ second @ h + c + h @ correlation + (h @ correlation).T
         cross = a @ correlation * p
@@ -151,7 +182,7 @@ def reshuffling_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Momen
         correlation = correlation + increment
         increment = a @ increment
         mean = a @ mean
-    return Moments(mean, second)
+        yield Moments(mean, second)
 
 
 def trajectory(
