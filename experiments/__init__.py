@@ -35,5 +35,6 @@ ORDER = (
     "logistic_real",
     "hybrid_gain",
     "adapter_dimension",
+    "adam_asymmetry",
     "throughput",
 )
