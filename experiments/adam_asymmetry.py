@@ -21,6 +21,10 @@ So adaptivity should weaken the asymmetry in every respect but one. The blocks d
 diagonal of (eta_x, eta_y) shows the best of each, and eta_y cannot depend on d_x: the ratio's exponent in d_x is that of
 1/eta_x. The error of y, whose gradients are exact, falls to zero: its best step is the one that is first at 4%.
 
+The first runs refuted one line: after 1000 steps, as many as Adam remembers, the accuracy's exponent was 0.64. With or
+without momentum it is 0.97 after 4000 steps, the end then being eta d_x/2 to 6%: the reasoning wants a run that has
+forgotten its start, and for 3 memories or so the step still swings about. Both are claims below.
+
 Refuted by: an exponent off by more than its tolerance (the walks above neglect fluctuations, momentum and bias corrections).
 
 Minutes: quick 0.4, full 2.
@@ -47,7 +51,8 @@ from theory_lab.report import figures
 D_Y = 16
 N = 4  # steps between two logged rows; all components are equal
 REACHED = 0.04  # of |b_0|^2
-BUDGET = 1000  # steps
+BUDGET = 1000  # steps, as many as Adam remembers: 1/(1 - beta_2)
+REST = 5000  # steps, after which Adam has forgotten its start
 LATE = 0.7  # of all steps; the accuracy is an average over what follows
 BATCHES = 16
 BELOW = 12  # of the step sizes lie below where the reasoning looks for them
@@ -84,7 +89,7 @@ class Settings:
     Attributes:
         dimensions: d_x, at equal curvature; the first of them where curvature varies.
         curvatures: L_x, and L_y where one block is adaptive; 1 is always there.
-        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x.
+        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x; Adam in both blocks makes REST steps.
         grid: step sizes, three per factor of two.
         seeds: in `BATCHES` batches.
     """
@@ -96,30 +101,29 @@ class Settings:
     seeds: int
 
 
-QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=250, grid=20, seeds=96)
-FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=800, grid=20, seeds=96)
+QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=BUDGET // N, grid=20, seeds=80)
+FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=800, grid=20, seeds=320)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """A cell is one pair of optimizers on one problem."""
-    effort = {"epochs": settings.epochs, "grid": settings.grid, "seeds": settings.seeds}
+    effort = {"grid": settings.grid, "seeds": settings.seeds}
     least = settings.dimensions[0]
     problems = [(pair, d, (1.0, 1.0)) for pair in BOTH for d in settings.dimensions]
     problems += [(pair, least, (1.0, 1.0)) for pair in ONE]
     problems += [(pair, least, (factor, 1.0)) for pair in [*BOTH, *ONE] for factor in settings.curvatures]
     problems += [(pair, least, (1.0, factor)) for pair in ONE for factor in settings.curvatures]
-    return [{"pair": list(pair), "d_x": d, "smoothness": list(smooth), **effort} for pair, d, smooth in problems]
+    return [
+        {"pair": list(pair), "d_x": d, "smoothness": list(smooth), **effort, "epochs": epochs}
+        for pair, d, smooth in problems
+        for epochs in [REST // N if pair == ("adam", "adam") else settings.epochs]
+    ]
 
 
 def _centres(pair: list[str], d_x: int, smoothness: list[float]) -> tuple[float, float]:
     """Where to look: the step sizes that the reasoning finds, up to factors."""
     l_x, l_y = smoothness
-    in_x = {
-        "sgd": 1 / (l_x * (d_x + 2)),
-        "adam": 1 / d_x,
-        "sign": _walk(d_x, "sign"),
-        "normalised": _walk(d_x, "normalised"),
-    }
+    in_x = {"sgd": 1 / (l_x * (d_x + 2)), "adam": 0.6 / d_x, **{name: _walk(d_x, name) for name in ("sign", "normalised")}}
     in_y = {"sgd": 1 / l_y, "adam": 0.1, "sign": 0.05, "normalised": 0.15}
     return in_x[pair[0]], in_y[pair[1]]
 
@@ -128,7 +132,7 @@ def _walk(d_x: int, name: str) -> float:
     """The eta_x whose walk ends at the accuracy, by the reasoning; for SGD the limit of stability."""
     goal = math.sqrt(REACHED)
     return {
-        "sgd": 2 / (d_x + 2), "sign": goal * 4 / (math.pi * d_x), "normalised": goal * math.sqrt(8 / (math.pi * d_x))
+        "sgd": 2 / (d_x + 2), "adam": goal * 2 / d_x, "sign": goal * 4 / (math.pi * d_x), "normalised": goal * math.sqrt(8 / (math.pi * d_x))
     }[name]  # fmt: skip
 
 
@@ -151,7 +155,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     assert trace.distance_sq is not None  # the optimum is known
     steps = N * trace.epoch
     rows = []
-    for block, notions in (("x", ("budget", "accuracy")), ("y", ("speed",))):
+    for block, notions in (("x", ("budget", "accuracy", "early")), ("y", ("speed",))):
         distances = trace.distance_sq[block].reshape(cell["grid"], BATCHES, -1, steps.size).mean(axis=2)  # (G, B, E)
         together = {name: NOTIONS[name](grid[block], steps, distances.mean(axis=1)) for name in notions}
         for batch in range(BATCHES):  # jackknife: pseudo-values of the logarithm
@@ -180,12 +184,17 @@ def _accuracy(sizes: np.ndarray, steps: np.ndarray, distances: np.ndarray) -> fl
     return float(sizes[i - 1] * (sizes[i] / sizes[i - 1]) ** share)
 
 
+def _early(sizes: np.ndarray, steps: np.ndarray, distances: np.ndarray) -> float:
+    """The accuracy of the first `BUDGET` steps."""
+    return _accuracy(sizes, steps[steps <= BUDGET], distances[:, steps <= BUDGET])
+
+
 def _speed(sizes: np.ndarray, steps: np.ndarray, distances: np.ndarray) -> float:
     """The step size that is first at `REACHED`."""
     return _least(sizes, np.array([_time(steps, row) for row in distances]))
 
 
-NOTIONS = {"budget": _budget, "accuracy": _accuracy, "speed": _speed}
+NOTIONS = {"budget": _budget, "accuracy": _accuracy, "early": _early, "speed": _speed}
 
 
 def _time(steps: np.ndarray, distances: np.ndarray) -> float:
@@ -225,6 +234,12 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             said = f"{LOOKS[name].label}, {words[notion]}: exponent of eta_y/eta_x in d_x"
             check = claim(said, EXACT if name == "sgd" else CONJECTURE, "equals", exponent, tolerance=tolerance)
             verdicts.append(check.check(_in_dimension(frame, name, notion)))
+    remembers = claim(
+        f"Adam, the same after {BUDGET} steps, as many as it remembers: exponent of eta_y/eta_x in d_x",
+        CONJECTURE, "equals", 1.0, tolerance=0.2, expected="fails",
+        why="its denominator still remembers the start, the more so the larger d_x, and eta d_x/2 is not yet reached",
+    )  # fmt: skip
+    verdicts.append(remembers.check(_in_dimension(frame, "adam", "early")))
     adaptive = [_in_curvature(frame, (name, name), "smooth_x") for name in STEPS if name != "sgd"]
     said = "Adam, signs, normalised in both blocks: L_x plays no role: exponent of eta_y/eta_x in L_x, the farthest from 0"
     free = claim(said, CONJECTURE, "equals", 0.0, tolerance=0.1).check(family.farthest("exponent", adaptive, centre=0.0))
@@ -257,16 +272,16 @@ def _in_dimension(frame: pd.DataFrame, name: str, notion: str) -> Measurement:
 
 
 def _in_curvature(frame: pd.DataFrame, pair: tuple[str, str], column: str) -> Measurement:
-    """The exponent of eta_y/eta_x in L_x or L_y, at the smallest d_x: x by the budget, y by the speed."""
+    """The exponent of eta_y/eta_x in L_x or L_y, at the smallest d_x: x by its accuracy after BUDGET steps, y by the speed."""
     other = "smooth_y" if column == "smooth_x" else "smooth_x"
     rows = frame[(frame.x == pair[0]) & (frame.y == pair[1]) & (frame[other] == 1) & (frame.d_x == frame.d_x.min())]
-    return _exponent(rows[rows.notion != "accuracy"], column)
+    return _exponent(rows[rows.notion.isin(["early", "speed"])], column)
 
 
 def _exponent(rows: pd.DataFrame, column: str) -> Measurement:
     least, largest = float(rows[column].min()), float(rows[column].max())
     ends = [_ratio(rows[rows[column] == end]) for end in (least, largest)]
-    return family.exponent(f"exponent in {column}", *ends, largest / least)
+    return family.exponent(f"exponent in {column}", ends[0], ends[1], largest / least)
 
 
 def _ratio(rows: pd.DataFrame) -> Measurement:
@@ -281,17 +296,20 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     accuracy, budget, curvature = axes[0]
     both = frame[frame.x == frame.y]
     d = np.sort(frame.d_x.unique())
+    early = figures.Look(LOOKS["adam"].colour, "o", ":", f"Adam after {BUDGET} steps")
+    _line(accuracy, both[(both.x == "adam") & (both.notion == "early") & (both.smooth_x == 1)], "d_x", early)
     for name, look in LOOKS.items():
         rows = both[both.x == name]
         for panel, notion in ((accuracy, "accuracy"), (budget, "budget")):
             _line(panel, rows[(rows.notion == notion) & (rows.smooth_x == 1)], "d_x", look)
-        _line(curvature, rows[(rows.d_x == d[0]) & (rows.notion != "accuracy")], "smooth_x", look)
-        if name != "adam":
-            figures.theory_line(accuracy, d, [1 / _walk(n, name) for n in d], label="limit of stability, ends of the walks")
+        _line(curvature, rows[(rows.d_x == d[0]) & rows.notion.isin(["early", "speed"])], "smooth_x", look)
+        figures.theory_line(accuracy, d, [1 / _walk(n, name) for n in d], label="limit of stability, ends of the walks")
     figures.theory_line(budget, d, d + 2.0, label="SGD, exact")
     accuracy.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=r"largest step that ends at 4% of $|x_0|^2$")
     budget.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=f"best step after {BUDGET} steps")
-    curvature.set(xlabel="$L_x$", ylabel=r"$\eta_y/\eta_x$", title=f"ratio of the best, $d_x = {d[0]}$, $L_y = 1$")
+    curvature.set(
+        xlabel="$L_x$, at $L_y = 1$", ylabel=r"$\eta_y/\eta_x$", title=f"their ratio after {BUDGET} steps, $d_x = {d[0]}$"
+    )
     ticks = {accuracy: d, budget: d, curvature: np.sort(both.smooth_x.unique())}
     for panel, at in ticks.items():
         panel.set(xscale="log", yscale="log")
