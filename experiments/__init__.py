@@ -44,6 +44,7 @@ ORDER = (
     "effective_rank",
     "hybrid_gain",
     "adapter_dimension",
+    "adam_asymmetry",
     "update_order",
     "throughput",
 )
