@@ -22,7 +22,7 @@ Minutes: quick 0.3, full 0.6.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (what, regime, series, coupling, curvature, dimension, factor, value, low, high, samples, note, predicted).
 
     what = "best": the best ratio; "bound": the bound's; "tied": metric with one rate / with two; "steps": steps with one
-    rate / with two; "curve": metric at factor times the best ratio / least metric; "run": a measured metric, predicted by the exact
-    one; "vertex": the measured best ratio, predicted by the exact values at the same points.
+    rate / with two; "curve": metric at factor times the best ratio / least metric; "run": a measured metric, predicted by
+    the exact one; "vertex": the measured best ratio, predicted by the exact values at the same points.
     """
     rows = _exact(cell) if cell["what"] == "exact" else _runs(cell, key)
     frame = pd.DataFrame(rows).assign(regime=cell["regime"])
@@ -165,7 +165,7 @@ def _exact(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _loss(params: dict[str, jax.Array], example: dict[str, jax.Array]) -> jax.Array:
+def _loss(params: Mapping[str, Any], example: Any) -> jax.Array:
     x, y, (a, b, c) = params["x"], params["y"], example["hessian"]
     quadratic = (a * jnp.dot(x, x) + 2 * b * jnp.dot(x, y) + c * jnp.dot(y, y)) / 2
     return quadratic - jnp.dot(example["x"], x) - jnp.dot(example["y"], y)
@@ -225,8 +225,9 @@ def _measured_vertex(values: np.ndarray, ratio: float) -> Measurement:
     centre = float(np.log(_vertex(total[None] / 32))[0])
     without = np.log(_vertex((total - groups) / 31))
     pseudo = mean("log ratio", 32 * centre - 31 * without, confidence=0.998)
-    ends = (ratio * math.exp(centre + shift) for shift in (0.0, pseudo.low - pseudo.value, pseudo.high - pseudo.value))
-    return Measurement("best ratio", *ends, values.shape[0])
+    shifts = (0.0, pseudo.low - pseudo.value, pseudo.high - pseudo.value)
+    value, low, high = (ratio * math.exp(centre + shift) for shift in shifts)
+    return Measurement("best ratio", value, low, high, values.shape[0])
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
@@ -345,7 +346,7 @@ def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
     axes.plot(bound.curvature, bound.value, color="#7a7a7a", linestyle="-.", label="the bound's best")
     for regime, marker in ((LAST, "o"), (AVERAGE, "s")):
         rows = frame[(frame.what == "vertex") & (frame.regime == regime)]
-        look = figures.Look(COLOURS[regime], marker, "-", f"runs, d = {RUN_D[regime]}")
+        look = figures.Look(COLOURS[regime], marker, "-", f"runs (vertex), d = {RUN_D[regime]}")
         figures.band(axes, rows.curvature, rows.value, rows.low, rows.high, like=look, line=False)
     curvature = np.array([0.1, 100.0])
     figures.theory_line(axes, curvature, curvature * (D + 2), label="L_x (d_x + 2)/L_y", line="--")
@@ -362,7 +363,10 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame) -> None:
         runs = frame[(frame.what == "run") & (frame.regime == regime) & (frame.curvature == curvature)]
         least = float(runs[runs.factor == 1].predicted.iloc[0])
         look = figures.Look(COLOURS[regime], marker, "-", f"runs, d = {RUN_D[regime]}")
-        figures.band(axes, runs.factor, runs.value / least, runs.low / least, runs.high / least, like=look, line=False)
+        for _, group in runs.groupby("series"):  # the tied pair lies far from the others
+            figures.band(
+                axes, group.factor, group.value / least, group.low / least, group.high / least, like=look, line=False
+            )
     axes.axhline(1.1, color="#8a8a8a", linewidth=0.8, label="10% lost")
     axes.set(title="metric / best, scale re-tuned", xlabel="ratio / best ratio", ylabel="metric / best", ylim=(0.9, 1e3))
     figures.legend(axes, loc="upper right", fontsize=7.5)
