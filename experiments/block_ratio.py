@@ -262,6 +262,15 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     worth = claim(
         f"no noise, L_x = {most.curvature:g} L_y: E f - f* of runs with one rate / with two", theorem_5, "at least", 10
     )
+    near = claim(
+        "either regime: a ratio within a factor 2 of the best: metric / best, scale tuned again",
+        "design aim",
+        "at most",
+        1.15,
+    )
+    around = frame[(frame.what == "run") & (frame.series == "around")]
+    least = around[around.factor == 1].set_index(["regime", "curvature"]).predicted
+    losses = around.predicted.to_numpy() / least.loc[list(zip(around.regime, around.curvature, strict=True))].to_numpy()
     return [
         verdict(f"no noise, last iterate: {in_curvature}", theorem_5, 1, 0.02, exponent("best", LAST, COUPLING)),
         verdict(f"no noise, last iterate: {in_rank}", theorem_5, 1, 0.05, exponent("best", LAST, COUPLING, "dimension")),
@@ -299,6 +308,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         verdict(
             "no noise, one rate for both: exponent of the steps lost in L_x/L_y, 10 to 100", theorem_5, 1, 0.1, _late(frame)
         ),
+        near.check(exact("metric / best", losses.max())),
         worth.check(_rows.measurement(most, per=_best_run(frame, most))),
         sqrt_2.check(family.largest("one rate / two", [exact("", value) for value in tied_average.value])),
     ]  # fmt: skip

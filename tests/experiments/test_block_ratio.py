@@ -50,7 +50,7 @@ def changed(frame: pd.DataFrame, where: pd.Series, factor: object) -> pd.DataFra
 
 def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
     assert unexpected(frame) == set()
-    assert len(block_ratio.judge(frame)) == 18
+    assert len(block_ratio.judge(frame)) == 19
 
 
 def test_the_rule_of_thumb_with_noise_would_surprise(frame: pd.DataFrame) -> None:
@@ -84,6 +84,12 @@ def test_the_price_of_one_rate_is_judged(frame: pd.DataFrame) -> None:
     assert "no noise, L_x = 100 L_y: E f - f* of runs with one rate / with two" in unexpected(free)
     cheap = changed(frame, (frame.what == "steps") & (frame.curvature > 50), 0.3)
     assert {name[:28] for name in unexpected(cheap)} == {"no noise, one rate for both:"}
+
+
+def test_a_sharp_optimum_would_surprise(frame: pd.DataFrame) -> None:
+    sharp = frame.copy()
+    sharp.loc[(sharp.what == "run") & (sharp.factor == 2.0), ["value", "low", "high", "predicted"]] *= 1.3
+    assert unexpected(sharp) == {"either regime: a ratio within a factor 2 of the best: metric / best, scale tuned again"}
 
 
 def test_the_vertex_of_a_parabola_is_found() -> None:
