@@ -109,7 +109,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     for option in ("seed", "data", "executor"):
         if given.redraw and getattr(given, option) is not None:
             raise _checks.refuse(option, "left out with --redraw, which computes nothing", getattr(given, option))
-    seed, executor = 0 if given.seed is None else given.seed, given.executor or "serial"
+    seed, executor = 0 if given.seed is None else given.seed, "serial" if given.executor is None else given.executor
     known = _cells.names(package)
     for name in given.names:
         _checks.choice("experiment", name, known)

@@ -281,8 +281,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         verdicts.append(level.check(_pooled(rows)))
     for wrong, rows in frame[frame.quantity.isin(ERRORS)].groupby("quantity", sort=False):
         level = claim(
-            f"deliberately wrong ({wrong}): average decrease / predicted, mean over the settings", SOURCE, "equals", 1.0,
-            tolerance=0.01, expected="fails", why="one term of the recursion is wrong on purpose",
+            f"deliberately wrong ({wrong}): average decrease / predicted, mean over the settings", "design aim", "equals",
+            1.0, tolerance=0.01, expected="fails", why="one term of the recursion is wrong on purpose",
         )  # fmt: skip
         verdicts.append(level.check(_pooled(rows)))
     return verdicts

@@ -40,6 +40,11 @@ def norms_sq(params: Params) -> dict[Label, Array]:
     return {label: norm_sq(params[label]) for label in labels(params)}
 
 
+def as_array(value: object) -> Array:
+    """A leaf as an array; a TypeError for what is no number, without the warning that JAX would let NumPy give."""
+    return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value))
+
+
 def check_leaves(name: str, block: Block) -> None:
     """Refuse a block that holds no numbers, or numbers that are not finite float32 or float64; of shapes, their dtype."""
     if size(block) == 0:
@@ -55,7 +60,7 @@ def as_params(name: str, params: Params) -> dict[Label, Block]:
     arrays = {}
     for label, block in sorted(_checks.labelled(name, params).items()):
         try:
-            arrays[label] = jax.tree.map(lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a)), block)
+            arrays[label] = jax.tree.map(as_array, block)
         except TypeError:
             raise _checks.refuse(f"{name}[{label!r}]", "arrays of numbers", block) from None
         check_leaves(f"{name}[{label!r}]", arrays[label])

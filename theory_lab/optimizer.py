@@ -14,15 +14,13 @@ StepSize: TypeAlias = Scalar | Callable[[Any], Any] | optax.GradientTransformati
 def hybrid_sgd(step_sizes: Mapping[Label, StepSize]) -> optax.GradientTransformationExtraArgs:
     r"""SGD with a step size of its own for every block, :math:`z_b \leftarrow z_b - \eta_b\, \hat g_b`.
 
-    It is `optax.partition` with the block labels as labels. Both blocks step from the same point.
+    It is `optax.partition` with the block labels as labels. Both blocks step from the same point. A transformation sees
+    gradients, its state and the parameters; one that asks for more, as `optax.lbfgs` does for the function, is refused.
 
     Args:
         step_sizes: for every block a step size (per component step), an optax schedule, or any optax transformation, which
-            then replaces plain SGD in that block. Zero freezes a block. Schedules count component steps, n of them in an
-            epoch, and not epochs; they must be nonnegative, which is looked at for count 0 only.
-
-    A transformation sees gradients, its state and the parameters. One that asks for more at its update, like `optax.lbfgs`
-    for the value and the function, is refused.
+            then replaces plain SGD in that block. Zero freezes a block. Schedules count component steps, not epochs:
+            n / batch_size of them make an epoch. They must be nonnegative; only their value at count 0 is checked.
 
     Returns:
         An optax transformation for parameter dicts with exactly these labels.

@@ -1,7 +1,10 @@
 """Logistic regression: a certified optimum, on whatever labels and columns."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy import optimize
 from scipy.special import expit
 
@@ -87,3 +90,16 @@ def test_a_singular_hessian_is_refused():
         ValueError, match=r"^l2 must be large enough for the Hessian to be invertible in float64, got 1e-150$"
     ):
         tl.logistic(np.repeat(features, 3, axis=1), labels, columns={"x": [0, 1, 2]}, l2=1e-150)
+
+
+def test_local_derivatives_are_those_of_the_components():
+    features, labels = data(12, 5)
+    problem = tl.logistic(features, labels, columns={"y": [4, 0], "x": [1, 3, 2]}, l2=0.05)
+    optimum, unravel = ravel_pytree(problem.optimum)
+    component = lambda z, i: problem.component(unravel(z), i)
+    indices = jnp.arange(problem.n)
+    gradients = jax.jit(jax.vmap(jax.grad(component), in_axes=(None, 0)))(optimum, indices)
+    hessians = jax.jit(jax.vmap(jax.hessian(component), in_axes=(None, 0)))(optimum, indices)
+    np.testing.assert_allclose(problem.component_gradients(), gradients, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(problem.component_hessians(), hessians, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(problem.dense_hessian(), hessians.mean(axis=0), rtol=1e-9, atol=1e-12)

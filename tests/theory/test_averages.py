@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory_lab.theory import dynamics, first_order, published
-from theory_lab.theory.averages import least_average, quadratic_average
+from theory_lab.theory.averages import epochs_needed, least_average, quadratic_average
 
 RR, WR = "random_reshuffling", "with_replacement"
 
@@ -75,6 +75,11 @@ def test_exponents_of_the_best_step_on_long_runs():
     assert slope(RR, None) == pytest.approx(-3 / 4, abs=0.004)
 
 
+@pytest.mark.parametrize("needed", [1, 2, 3, 7, 8, 9, 1000])
+def test_epochs_needed_is_the_first_that_suffices(needed):
+    assert epochs_needed(lambda epochs: float(epochs < needed), 0.5) == needed
+
+
 def test_doors():
     common = {"curvature": 1.0, "dispersion": 1.0, "initial_gap": 1.0, "n": 2, "epochs": 2}
     with pytest.raises(ValueError, match="ordering must be one of"):
@@ -83,3 +88,5 @@ def test_doors():
         quadratic_average(2.0, ordering=WR, **common)
     with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, got 0"):
         least_average(ordering=WR, **{**common, "epochs": 0})
+    with pytest.raises(ValueError, match=r"accuracy_sq must be reached within 64 epochs, got 0\.1"):
+        epochs_needed(lambda epochs: 1.0, 0.1, most=64)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from theory_lab.theory import kesten
 from theory_lab.theory.kesten import exceedance, kesten_index
 from theory_lab.theory.moments import variance_factor
 
@@ -82,3 +83,23 @@ def test_one_step_from_the_minimiser_is_known():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("d", "ratio"), [(1, 3.632), (2, 1.874), (5, 1.23), (10, 1.08), (50, 1.005)])
+def test_almost_every_run_converges_beyond_the_mean_square_limit(d, ratio):
+    limit = kesten.almost_sure_limit(d)
+    assert limit / (2 / (d + 2)) == pytest.approx(ratio, abs=0.005)
+    assert abs(kesten.lyapunov_exponent(limit, d)) < 1e-6
+
+
+@pytest.mark.parametrize(("a", "d"), [(0.5, 1), (2.0, 1), (0.4, 3), (0.1, 12)])
+def test_the_lyapunov_exponent_is_the_mean_logarithm_of_a_step(a, d):
+    v = np.random.default_rng(0).standard_normal((400_000, d))
+    steps = np.eye(d)[0] - a * v * v[:, :1]
+    logs = np.log(np.linalg.norm(steps, axis=1))
+    assert kesten.lyapunov_exponent(a, d) == pytest.approx(logs.mean(), abs=5 * logs.std() / np.sqrt(logs.size))
+
+
+def test_the_index_vanishes_where_the_exponent_does():
+    limit = kesten.almost_sure_limit(3)
+    assert kesten.kesten_index(0.99 * limit, 3) < 0.2

@@ -6,6 +6,7 @@ would decide it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -177,7 +178,7 @@ def claim(
         raise _checks.refuse("tolerance", "positive for 'equals' and zero otherwise", tolerance)
     if expected == "fails" and not why:
         raise _checks.refuse("why", "a reason wherever the claim is expected to fail", why)
-    if isinstance(unmet, str):
+    if isinstance(unmet, str) or not isinstance(unmet, Sequence):
         raise _checks.refuse("unmet", "a sequence of statements, not one string", unmet)
     for statement in unmet:
         _checks.text("unmet", statement)

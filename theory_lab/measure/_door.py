@@ -23,8 +23,11 @@ def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, A
         raise _checks.refuse("fn", "hashable (a function or a lambda around it)", fn) from None
     point = blocks.as_params("params", params)
     if not isinstance(args, (tuple, list)):
-        raise _checks.refuse("args", "a tuple of further arguments of fn", args)
-    arrays = tuple(jax.tree.map(jnp.asarray, one) for one in args)
+        raise _checks.refuse("args", "a tuple of arrays", args)
+    try:
+        arrays = tuple(jax.tree.map(blocks.as_array, one) for one in args)
+    except TypeError:
+        raise _checks.refuse("args", "a tuple of arrays", args) from None
     value = _value(fn, point, arrays)
     if not isinstance(value, jax.Array) or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Component, Key
@@ -60,7 +61,7 @@ class Oracle(abc.ABC):
         if not jax.tree.leaves(params):
             raise _checks.refuse("params", "a pytree with at least one array", params)
         for leaf in jax.tree.leaves(params):
-            _checks.precision("params", jnp.result_type(leaf))
+            _checks.precision("params", leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype)
         return self.estimate(fn, params, jax.tree.map(lambda a: a[0], self.draw(key, params, 1)))
 
     @abc.abstractmethod
@@ -101,10 +102,9 @@ def scalar(value: Any) -> Array:
     Raises:
         ValueError: it is not a floating-point scalar.
     """
-    try:
-        shape, kind = jnp.shape(value), jnp.result_type(value)
-    except (TypeError, ValueError):
-        raise _checks.refuse("fn", "scalar and floating point", f"a function with the value {value!r}") from None
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic, float, int)):
+        raise _checks.refuse("fn", "scalar and floating point", f"a function with values of type {type(value).__name__}")
+    shape, kind = jnp.shape(value), jnp.result_type(value)
     if shape != () or not jnp.issubdtype(kind, jnp.floating):
         raise _checks.refuse("fn", "scalar and floating point", f"a function with values of shape {shape} and type {kind}")
-    return value
+    return jnp.asarray(value)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Component, Key, Scalar
-from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle
+from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle, scalar
 
 
 @record(data=("probability", "threshold"))
@@ -55,7 +55,7 @@ class Progress(Oracle):
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
         del value
         point = _vector(params)
-        value, gradient = jax.value_and_grad(fn)(params)
+        value, gradient = jax.value_and_grad(lambda at: scalar(fn(at)))(params)
         hidden = jnp.arange(1, point.size + 1) > progress(point, self.threshold)
         factor = (draw / self.probability).astype(point.dtype)
         return Estimate(value, jax.tree.map(lambda g: jnp.where(hidden, factor * g, g), gradient))

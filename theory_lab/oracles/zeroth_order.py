@@ -65,8 +65,9 @@ class TwoPoint(Oracle):
     def draw(self, key: Key, params: Block, count: int) -> Draw:
         for leaf in jax.tree.leaves(params) if not _checks.is_traced(self.radius) else ():
             kind = jnp.finfo(jnp.result_type(leaf))
-            if not kind.tiny <= self.radius <= kind.max / 2:
-                raise _checks.refuse("radius", f"within {kind.tiny:.1e}..{kind.max / 2:.1e} for {kind.dtype}", self.radius)
+            low, high = float(kind.tiny), float(kind.max) / 2
+            if not low <= self.radius <= high:
+                raise _checks.refuse("radius", f"within {low:.1e}..{high:.1e} for {kind.dtype}", self.radius)
         return directions.draw(key, params, self.law, (count, self.directions))  # leaves (count, q, ...)
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:

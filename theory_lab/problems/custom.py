@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from theory_lab import _checks, blocks
 from theory_lab._trees import record
@@ -64,14 +63,15 @@ def finite_sum(
     if not callable(loss):
         raise _checks.refuse("loss", "a function of parameters and one example", loss)
     try:
-        examples = jax.tree.map(lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a)), examples)
+        examples = jax.tree.map(blocks.as_array, examples)
     except (TypeError, ValueError):  # text, and rows of different lengths
         raise _checks.refuse("examples", "a pytree of arrays of numbers", examples) from None
     lengths = sorted({leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(examples)})
     if len(lengths) != 1 or lengths[0] == 0:
         raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
     for leaf in jax.tree.leaves(examples):
-        _checks.finite("examples", leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):  # a key or a whole number is always one
+            _checks.finite("examples", leaf)
     start = blocks.as_params("params", params)
     for name in ("smoothness", "trace", "growth", "dispersion") if constants is not None else ():
         if getattr(constants, name) is not None:

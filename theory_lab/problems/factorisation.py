@@ -10,7 +10,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Params, Scalar
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, centred_tilts, generator
+from theory_lab.problems.base import Problem, centred_tilts, generator, magnitude
 
 
 @record(data=("targets", "decay", "constants", "optimum"))
@@ -48,7 +48,7 @@ def matrix_factorisation(
     dispersion: float = 0.0,
     key: Key | None = None,
 ) -> MatrixFactorisation:
-    r"""A frozen-free base W beside a low-rank adapter BA, as in LoRA; blocks x = W and y = {A, B}.
+    r"""A base W that is trained beside a low-rank adapter BA, as in LoRA; blocks x = W and y = {A, B}.
 
     .. math:: f_i(W, A, B) = \tfrac12 \|W + BA - W^*_i\|^2 + \tfrac\lambda2 (\|A\|^2 + \|B\|^2)
 
@@ -82,8 +82,8 @@ def matrix_factorisation(
     """
     shape = (_checks.count("rows", rows), _checks.count("columns", columns))
     rank, n = _checks.count("rank", rank), _checks.count("n", n)
-    decay = _checks.nonnegative("decay", decay)
-    spread = _checks.nonnegative("dispersion", dispersion)
+    decay = magnitude("decay", decay, zero=True)
+    spread = magnitude("dispersion", dispersion, zero=True)
     if n == 1 and spread > 0:
         raise _checks.refuse("n", "at least 2 where dispersion is positive", n)
     rng = generator(key)

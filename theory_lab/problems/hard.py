@@ -5,6 +5,7 @@ Their laws, floors and tuned steps, are in `theory_lab.theory.hard_instances`.
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, dimensions_of, generator, normal_params, per_block, split
+from theory_lab.problems.base import Problem, dimensions_of, generator, magnitude, normal_params, per_block, split
 from theory_lab.problems.quadratic import BlockQuadratic
 
 
@@ -86,9 +87,9 @@ def one_sided(
         ({'y': 1.0}, -0.125)
     """
     sizes, n = dimensions_of(dimensions), _even(n)
-    limit = per_block("smoothness", smoothness, sizes, _checks.positive)
-    slopes = per_block("slope", slope, sizes, _checks.positive)
-    sigma = per_block("dispersion", dispersion, sizes, _checks.nonnegative)
+    limit = per_block("smoothness", smoothness, sizes, magnitude)
+    slopes = per_block("slope", slope, sizes, magnitude)
+    sigma = per_block("dispersion", dispersion, sizes, partial(magnitude, zero=True))
     above, down, noise = (
         np.concatenate([np.full(d, value(b, d)) for b, d in sizes.items()])
         for value in (lambda b, _: limit[b], lambda b, d: slopes[b] / math.sqrt(d), lambda b, d: math.sqrt(sigma[b] / d))
@@ -152,7 +153,7 @@ def minimax(
         >>> round(float(problem.value(start) - problem.constants.optimal_value), 5)  # 1 + 0.1^2/2
         1.005
     """
-    kappa = _checks.between("curvature", curvature, 0, _checks.positive("smoothness", smoothness), closed="(]")
+    kappa = _checks.between("curvature", curvature, 0, magnitude("smoothness", smoothness), closed="(]")
     gap = _checks.nonnegative("initial_gap", initial_gap)
     rest = one_sided({label: copies}, n=n, slope=slope, smoothness=smoothness, dispersion=dispersion, key=key)
     known, zero = rest.constants, jnp.zeros(1)
@@ -208,8 +209,8 @@ def two_type(
         {'y': 1.5}
     """
     sizes, n = dimensions_of(dimensions), _even(n)
-    h, a = _checks.positive("curvature", curvature), _checks.nonnegative("spread", spread)
-    s, d = _checks.nonnegative("noise", noise), sum(sizes.values())
+    h, a = magnitude("curvature", curvature), magnitude("spread", spread, zero=True)
+    s, d = magnitude("noise", noise, zero=True), sum(sizes.values())
     signs = _signs(n, d, key)
     return BlockQuadratic(
         dimensions=tuple(sizes.items()),

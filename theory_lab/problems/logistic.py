@@ -42,6 +42,29 @@ class Logistic(Problem):
         penalty = sum(blocks.norm_sq(params[label]) for label in self.features)
         return jnp.logaddexp(0.0, -margin) + self.l2 / 2 * penalty
 
+    def dense_hessian(self) -> np.ndarray:
+        """The Hessian of f at the optimum, (d, d) in float64; coordinates in the sorted order of the labels."""
+        rows, _, margins = self._at_optimum()
+        weights = expit(margins) * expit(-margins) / self.n
+        return rows.T @ (weights[:, None] * rows) + float(self.l2) * np.eye(rows.shape[1])
+
+    def component_gradients(self) -> np.ndarray:
+        """The gradient of every component at the optimum, (n, d) in float64."""
+        rows, optimum, margins = self._at_optimum()
+        return -(np.asarray(self.signs) * expit(-margins))[:, None] * rows + float(self.l2) * optimum
+
+    def component_hessians(self) -> np.ndarray:
+        """The Hessian of every component at the optimum, (n, d, d) in float64."""
+        rows, _, margins = self._at_optimum()
+        weighted = (expit(margins) * expit(-margins))[:, None] * rows
+        return weighted[:, :, None] * rows[:, None, :] + float(self.l2) * np.eye(rows.shape[1])
+
+    def _at_optimum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows (n, d), the optimum (d,) and the margins s_i a_i'z (n,)."""
+        rows = np.concatenate([np.asarray(self.features[b], np.float64) for b in sorted(self.features)], axis=1)
+        optimum = np.concatenate([np.asarray(self.optimum[b], np.float64) for b in sorted(self.features)])
+        return rows, optimum, np.asarray(self.signs, np.float64) * (rows @ optimum)
+
 
 def logistic(
     features: Any,
@@ -105,9 +128,11 @@ def logistic(
 
 def _signs(labels: Any, n: int) -> np.ndarray:
     """+-1 in float64; the larger of the two labels is +1."""
-    given = np.asarray(labels)
-    kinds = {isinstance(one, str) for one in np.asarray(labels, dtype=object).ravel()}
-    if given.ndim == 1 and len(kinds) == 2:
+    try:
+        given = np.asarray(labels)
+    except ValueError:
+        raise _checks.refuse("labels", f"one per row of features ({n})", labels) from None
+    if given.dtype.kind == "U" and given.shape == (n,) and not all(isinstance(label, str) for label in labels):
         raise _checks.refuse("labels", "all numbers or all strings", sorted({type(a).__name__ for a in labels}))
     if given.shape != (n,):
         raise ValueError(f"labels must be one per row of features ({n}), got an array of shape {given.shape}")

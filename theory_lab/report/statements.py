@@ -103,7 +103,8 @@ def _section(row: Mapping[str, Any], documentation: str) -> str:
 <p class="question">{escape(row["says"])}</p>
 <div class="facts"><div><dl><dt>kind</dt><dd>{escape(row["kind"])}</dd><dt>standing</dt><dd>{escape(row["standing"])}</dd>
 <dt>confronted by</dt><dd>{confronted}</dd></dl></div></div>
-<details><summary>Statement, assumptions and proof</summary><pre class="documentation">{escape(documentation)}</pre></details>
+<details><summary>Statement, assumptions and proof</summary>
+<pre class="documentation">{escape(documentation)}</pre></details>
 </section>
 """
 

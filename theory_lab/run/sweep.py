@@ -185,7 +185,7 @@ def _simulated(
     if grid:
         _checks.same_labels("step_sizes", grid, like, "the problem")
     if params is None:
-        starts = jax.vmap(lambda k: start_params(problem, k))(keys)
+        starts = _starts(problem, keys)
         for label, block in starts.items():
             blocks.check_leaves(f"problem.init(key)[{label!r}]", block)
     else:
@@ -221,6 +221,12 @@ def _simulated(
     )
 
 
+@jax.jit
+def _starts(problem: Problem, keys: Key) -> Params:
+    """A starting point for every seed; one program, where single operations would be compiled one by one."""
+    return jax.vmap(lambda key: start_params(problem, key))(keys)
+
+
 def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None:
     rule = "a function from {label: step size} to an optax transformation"
     try:
@@ -238,7 +244,7 @@ def _check_ordering(ordering: Any, n: int) -> None:
     given = jax.eval_shape(lambda key, epoch: ordering(key, epoch, n), jax.random.key(0), jnp.int32(0))
     if getattr(given, "shape", None) != (n,) or not jnp.issubdtype(given.dtype, jnp.integer):
         raise _checks.refuse("ordering", rule, given)
-    seen = np.asarray(ordering(jax.random.key(0), jnp.int32(0), n))
+    seen = np.asarray(jax.jit(ordering, static_argnums=2)(jax.random.key(0), jnp.int32(0), n))  # one program, not ten
     if seen.min() < 0 or seen.max() >= n:
         raise _checks.refuse("ordering", f"a function whose indices lie within 0..{n - 1}", f"{seen.min()}..{seen.max()}")
 

@@ -27,9 +27,11 @@ from theory_lab.theory import (
     reshuffling,
     reshuffling_bias,
     rounding,
+    separable,
     spectra,
     stability_region,
     tuned,
+    update_order,
     with_replacement,
     without_replacement,
 )
@@ -64,9 +66,11 @@ __all__ = [
     "reshuffling",
     "reshuffling_bias",
     "rounding",
+    "separable",
     "spectra",
     "stability_region",
     "tuned",
+    "update_order",
     "with_replacement",
     "without_replacement",
 ]

@@ -15,6 +15,7 @@ Guarantee: exact.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import optimize
@@ -113,6 +114,33 @@ def least_average(
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     found = optimize.minimize_scalar(average, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x)), float(found.fun)
+
+
+def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: int = 10**15) -> int:
+    """The least T at which an average is at most accuracy_sq, for an average that falls with T (steps tuned to T included).
+
+    Args:
+        average: from T >= 1 to the average over a run of T epochs.
+        accuracy_sq: eps^2.
+        most: the largest T to try.
+
+    Raises:
+        ValueError: an accuracy that is not positive, or that is not reached within `most` epochs.
+
+    Example:
+        >>> epochs_needed(lambda epochs: 3 / epochs, 0.1)
+        30
+    """
+    target = _checks.positive("accuracy_sq", accuracy_sq)
+    low, high = 0, 1
+    while average(high) > target:
+        low, high = high, 2 * high
+        if high > most:
+            raise _checks.refuse("accuracy_sq", f"reached within {most} epochs", accuracy_sq)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if average(middle) <= target else (middle, high)
+    return high
 
 
 def _kept(lost: float, apart: int, points: int) -> float:

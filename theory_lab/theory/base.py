@@ -143,7 +143,7 @@ class Theorem:
         Raises:
             ValueError: step sizes for other blocks than the theorem's, or that are no nonnegative numbers.
         """
-        if self.blocks or step_sizes:
+        if self.blocks or not isinstance(step_sizes, Mapping) or step_sizes:
             for label, step_size in _checks.labelled("step_sizes", step_sizes).items():
                 _checks.nonnegative(f"step_sizes[{label!r}]", step_size)
         if self.blocks:

@@ -199,6 +199,14 @@ STATEMENTS: tuple[Statement, ...] = (
         "reshuffling.zeroth_order_variance",
         "reshuffling.zeroth_order_ratio_limit",
     ),
+    _own(
+        "rates of reshuffling",
+        "at tuned steps RR, SO and IG reach the lower bounds' exponents in n and T on quadratics",
+        "exact",
+        "derived",
+        "averages",
+        "reshuffling_bias.two_type_floor",
+    ),
     # Unbounded curvature.
     _own(
         "Lemma 4.1",
@@ -278,6 +286,21 @@ STATEMENTS: tuple[Statement, ...] = (
         "exact",
         "proved",
         "dynamics.zeroth_order_floor",
+    ),
+    _own(
+        "almost-sure threshold",
+        "between the mean-square limit and this one the mean grows while almost every run converges",
+        "exact",
+        "derived",
+        "kesten.almost_sure_limit",
+        "kesten.lyapunov_exponent",
+    ),
+    _own(
+        "coupled limits",
+        "coupling bends the stable region of the two step sizes; on every ray through 0 it is an interval",
+        "exact",
+        "proved",
+        "stability_region",
     ),
     _own(
         "indefinite components",

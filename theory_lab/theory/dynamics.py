@@ -125,7 +125,7 @@ def shared_quadratic(
 
 def with_replacement_step(model: SharedQuadratic, moments: Moments) -> Moments:
     """The moments after one step on a component drawn independently."""
-    _second(model, moments.second)
+    _moments(model, moments)
     h, a, p = model.hessian, model.contraction, model.steps
     noise = _direction_noise(model, h @ moments.second @ h + model.covariance)
     second = a @ moments.second @ a.T + p[:, None] * model.covariance * p + noise
@@ -138,7 +138,7 @@ def reshuffling_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Momen
     Raises:
         ValueError: n below 1, a covariance that is not zero although n = 1, or moments of another dimension.
     """
-    _second(model, moments.second)
+    _moments(model, moments)
     n = _population(model, n)
     h, a, p, c = model.hessian, model.contraction, model.steps, model.covariance
     mean, second = moments
@@ -349,6 +349,12 @@ def _second(model: SharedQuadratic, second: Any) -> np.ndarray:
     if shape[-2:] != (d, d):
         raise _checks.refuse("second", f"an array of shape (..., {d}, {d})", f"shape {shape}")
     return np.asarray(second)
+
+
+def _moments(model: SharedQuadratic, moments: object) -> None:
+    _checks.instance("moments", moments, Moments, "Moments(mean, second)")
+    assert isinstance(moments, Moments)
+    _second(model, moments.second)
 
 
 def _direction_noise(model: SharedQuadratic, gradient_moment: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import integrate, linalg, optimize, special, stats
 
 from theory_lab import _checks
 
@@ -67,6 +67,62 @@ def kesten_index(step_size: float, dimension: int = 1) -> float:
         if above > _TOO_THIN:
             raise _checks.refuse("step_size", f"large enough for an index below {_TOO_THIN:g}", step_size)
     return float(optimize.brentq(lambda order: _log_moment(a, d, order), 1e-6, above, xtol=1e-10))
+
+
+def lyapunov_exponent(step_size: float, dimension: int = 1) -> float:
+    """E log ||(I - a vv')e||: the rate at which log ||x_k|| grows in almost every run without noise.
+
+    Setting: see the module. Guarantee: exact, by quadrature to about 1e-6.
+
+    Args:
+        step_size: a = eta L > 0.
+        dimension: d, of all of x.
+
+    Raises:
+        ValueError: a step size that is not positive, a dimension below 1.
+
+    Example:
+        >>> lyapunov_exponent(0.5) < 0 < lyapunov_exponent(3.0)
+        True
+
+    Reference: theory_lab, almost-sure threshold; Furstenberg & Kesten 1960 (recalled, not re-read).
+    """
+    a, d = _checks.positive("step_size", step_size), _checks.count("dimension", dimension)
+
+    def density(square: np.ndarray, freedom: int) -> np.ndarray:
+        """Of the logarithm of a chi-square variable, at the logarithm of `square`."""
+        return np.exp(stats.chi2.logpdf(square, freedom) + np.log(square))
+
+    logs = np.arange(-90.0, 8.0, 0.05)  # of w: the trapezoidal rule is exact to rounding for what is smooth in log w
+    w = np.exp(logs)
+    mass = density(w, d - 1) * 0.05 if d > 1 else None
+
+    def given(log_square: float) -> float:
+        """log of the length given v_1^2, times its density."""
+        square = math.exp(log_square)
+        along = (1 - a * square) ** 2
+        length = math.log(max(along, 1e-300)) if mass is None else float(mass @ np.log(along + a * a * square * w))
+        return length / 2 * float(density(np.array(square), 1))
+
+    kink = -math.log(a)  # where 1 - a v_1^2 vanishes
+    ends = (-80.0, min(kink, 5.0)), (min(kink, 5.0), 6.5)
+    return sum(integrate.quad(given, low, high, limit=400, epsabs=1e-9, epsrel=1e-9)[0] for low, high in ends if low < high)
+
+
+def almost_sure_limit(dimension: int = 1) -> float:
+    """The a = eta L below which almost every run without noise converges: where `lyapunov_exponent` changes sign.
+
+    Between 2/(d+2) and this limit the mean of ||x_k||^2 grows while almost every run shrinks. Setting, guarantee: as there.
+
+    Example:
+        >>> round(almost_sure_limit(2) / (2 / (2 + 2)), 2)
+        1.87
+
+    Reference: theory_lab, almost-sure threshold.
+    """
+    d = _checks.count("dimension", dimension)
+    least = 2 / (d + 2)  # by Jensen's inequality the exponent is negative up to the mean-square limit
+    return float(optimize.brentq(lambda a: lyapunov_exponent(a, d), least, 8 * least, xtol=1e-9))
 
 
 def exceedance(step_size: float, levels: Any, *, steps: int) -> np.ndarray:
