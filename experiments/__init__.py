@@ -41,6 +41,7 @@ ORDER = (
     "published_steps",
     "confidence",
     "effective_rank",
+    "block_ratio",
     "hybrid_gain",
     "adapter_dimension",
     "update_order",
