@@ -42,6 +42,7 @@ ORDER = (
     "published_steps",
     "confidence",
     "effective_rank",
+    "block_ratio",
     "hybrid_gain",
     "adapter_dimension",
     "adam_asymmetry",

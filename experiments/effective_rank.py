@@ -325,6 +325,11 @@ def _draw_model(axes: Axes, model: pd.DataFrame) -> None:
     figures.theory_line(axes, r, np.full_like(r, 1 / MODEL / STEP), label="published 1/(L d), n = 1", line=":")
     for p in (0.0, 0.5, 1.0, 2.0):
         row = model.iloc[(model.step_size - p).abs().argmin()]
-        axes.annotate(f"p = {p:g}", (row["rank"], row.value / STEP), xytext=(-10, 8), textcoords="offset points", fontsize=8)
-    axes.set(title="1.3e9 parameters: curvature that 1e-6 bears", xlabel="effective rank r", ylabel="largest ‖H‖")
+        axes.annotate(f"p = {p:g}", (row["rank"], row.value / STEP), xytext=(6, 5), textcoords="offset points", fontsize=8)
+    axes.set(
+        title="1.3e9 parameters: curvature that 1e-6 bears",
+        xlabel="effective rank r",
+        ylabel="largest ‖H‖",
+        xlim=(0.5, 3e11),
+    )
     figures.legend(axes, loc="lower left", fontsize=8, bbox_to_anchor=(0.0, 0.08))

@@ -3,6 +3,7 @@
 from theory_lab.theory import (
     averages,
     base,
+    block_pairs,
     catalogue,
     clean,
     convex,
@@ -41,6 +42,7 @@ __all__ = [
     "Theorem",
     "averages",
     "base",
+    "block_pairs",
     "catalogue",
     "clean",
     "convex",

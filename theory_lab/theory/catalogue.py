@@ -261,6 +261,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "proved",
         "dynamics",
         "heterogeneous",
+        "block_pairs",
     ),
     _own(
         "Theorem 5, stability",
@@ -343,6 +344,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "exact",
         "derived",
         "quadratic.step_size_limit",
+        "spectra",
     ),
     _own(
         "Kesten law",
