@@ -46,6 +46,7 @@ ORDER = (
     "hybrid_gain",
     "adapter_dimension",
     "adam_asymmetry",
+    "generalized_smoothness",
     "update_order",
     "throughput",
 )
