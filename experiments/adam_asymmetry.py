@@ -102,7 +102,7 @@ class Settings:
 
 
 QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=BUDGET // N, grid=20, seeds=80)
-FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=800, grid=20, seeds=320)
+FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=800, grid=20, seeds=256)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
