@@ -13,6 +13,7 @@ from experiments.adam_asymmetry import BATCHES, BOTH, ONE, _accuracy, _least, _s
 IN_X = {
     "accuracy": {"sgd": 1.0, "sign": 1.0, "normalised": 0.5, "adam": 1.0},
     "early": {"sgd": 1.0, "sign": 1.0, "normalised": 0.5, "adam": 0.64},
+    "soon": {"sgd": 1.0, "sign": 0.0, "normalised": 0.0, "adam": 0.0},
     "budget": {"sgd": 1.0, "sign": 0.0, "normalised": -0.5, "adam": 2 / 3},
 }
 
