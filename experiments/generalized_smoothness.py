@@ -18,6 +18,7 @@ Minutes: quick 0.4, full 1.5.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,6 +49,7 @@ DECAY = 0.1
 D = 4  # of each block
 ORACLE = tl.Hybrid({"x": tl.TwoPoint(1e-4), "y": tl.FirstOrder()})
 RULES = ("optimum", "start", "level set")
+SHORT = {"exponential": "exp", "factorisation": "adapter"}
 COLOURS = dict(zip(PROFILES, ("#332288", "#D55E00", "#56B4E9", "#009E73", "#DDAA33"), strict=True))
 HIDDEN, LEMMA = "theory_lab, delta-dependence of the smoothness (II.2.2)", "theory_lab, Lemma 4.1"
 ADAPTER = "theory_lab, no global growth function (II.6.4)"
@@ -62,7 +64,7 @@ class Settings:
     points: int
 
 
-QUICK = Settings(seeds=64, steps=3000, points=400)
+QUICK = Settings(seeds=96, steps=3000, points=400)
 FULL = Settings(seeds=256, steps=10000, points=4000)
 
 
@@ -134,25 +136,28 @@ def _objective(name: str) -> tuple[tl.Problem, dict[str, dict[str, Any]]]:
     if name == "factorisation":
         problem = tl.matrix_factorisation(3, 3, 2, target=3 * np.eye(3), decay=DECAY)
         far = {"x": jnp.zeros((3, 3)), "y": {"A": 3 * jnp.eye(2, 3), "B": -2 * jnp.eye(3, 2)}}
-        return problem, {"adapter off": problem.init(jax.random.key(0)), "adapter far": far}
+        return problem, {"off": problem.init(jax.random.key(0)), "far": far}
     profile = PROFILES[name][0]
-    left, right = _ends(profile, 10.0)
-    at = lambda t: {block: jnp.zeros(D).at[0].set(t) for block in ("x", "y")}
-    return tl.separable({"x": D, "y": D}, profile), {"left": at(left), "right": at(right)}
+    left, right = _ends(profile, 10.0 / D)[0], _ends(profile, 10.0)[1]  # all coordinates a little, or one of them far
+    starts = {"spread": jnp.full(D, left), "one far": jnp.zeros(D).at[0].set(right)}
+    return tl.separable({"x": D, "y": D}, profile), {name: {"x": at, "y": at} for name, at in starts.items()}
 
 
 def _curvatures(problem: tl.Problem, at: Any) -> dict[str, float]:
     """The largest curvature of each block at a point."""
-    found = {}
-    for block in at:
-        flat, unravel = ravel_pytree(at[block])
-        hessian = jax.hessian(lambda v, b=block, u=unravel: problem.value({**at, b: u(v)}))(flat)
-        found[block] = float(np.abs(np.linalg.eigvalsh(hessian)).max())
-    return found
+    return {block: float(np.abs(np.linalg.eigvalsh(_look(problem, at, block)[1])).max()) for block in at}
+
+
+@partial(jax.jit, static_argnames="block")
+def _look(problem: tl.Problem, at: Any, block: str | None = None) -> tuple[jax.Array, jax.Array]:
+    """The norm of the gradient and the Hessian at a point, of one block or of all."""
+    flat, unravel = ravel_pytree(at if block is None else at[block])
+    value = lambda v: problem.value(unravel(v) if block is None else {**at, block: unravel(v)})
+    return jnp.linalg.norm(jax.grad(value)(flat)), jax.hessian(value)(flat)
 
 
 def _rules(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    """Whether runs stay where f - f* <= 2 Delta/delta and halve the gap, with eta_x = 1/(kappa L_x), eta_y = 1/L_y."""
+    """Whether runs stay where f - f* <= 2 Delta/delta and end below their start: eta_x = 1/(kappa L_x), eta_y = 1/L_y."""
     problem, starts = _objective(cell["name"])
     assert problem.optimum is not None
     for i, (place, start) in enumerate(starts.items()):
@@ -163,7 +168,7 @@ def _rules(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
             known = {"x": bound, "y": bound}
         else:
             growth = problem.constants.growth
-            top = level_sets.grad_level_bound(lambda u, l=growth: max(float(l["x"](u)), float(l["y"](u))), level)
+            top = level_sets.grad_level_bound(lambda u, g=growth: max(float(g["x"](u)), float(g["y"](u))), level)
             known = {block: float(growth[block](top)) for block in ("x", "y")}
         here, best = _curvatures(problem, start), _curvatures(problem, dict(problem.optimum))
         best = {block: value or 1.0 for block, value in best.items()}  # a power has none: then any step would do
@@ -175,7 +180,7 @@ def _rules(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
             keys=jax.random.split(jax.random.fold_in(key, i), cell["seeds"]),
             log_epochs=[*range(0, cell["steps"], 50), cell["steps"]],
         )  # fmt: skip
-        good = (trace.value.max(axis=-1) <= level) & (trace.value[..., -1] <= gap / 2)
+        good = (trace.value.max(axis=-1) <= level) & (trace.value[..., -1] < gap)
         for rule, runs in zip(RULES, good, strict=True):
             share = rate.proportion(int(runs.sum()), runs.size)
             yield {"quantity": rule, "place": place, "gap": gap, **_rows.row(share)}
@@ -192,8 +197,9 @@ def _theorem(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     budget = Budget(n=8, epochs=200, dimension=D, initial_gap=gap, failure_probability=DELTA, radius=1e-4)
     sizes = theorem.step_sizes(problem.constants, budget)
     trace = tl.sweep(
-        problem, ORACLE, tl.hybrid_sgd, step_sizes={block: [size] for block, size in sizes.items()}, epochs=200, params=start,
-        keys=jax.random.split(key, cell["seeds"]), ordering=tl.random_reshuffling if reshuffled else tl.with_replacement,
+        problem, ORACLE, tl.hybrid_sgd, step_sizes={block: [size] for block, size in sizes.items()}, epochs=200,
+        params=start, keys=jax.random.split(key, cell["seeds"]),
+        ordering=tl.random_reshuffling if reshuffled else tl.with_replacement,
         resolution="epoch" if reshuffled else "step",
     )  # fmt: skip
     good = trace.value[0].max(axis=-1) <= 2 * gap / DELTA
@@ -241,10 +247,8 @@ def _adapter(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """The instances without a growth function, and the largest curvature found on sublevel sets."""
 
     def look(problem: tl.Problem, w: Any, a: Any, b: Any) -> tuple[float, float]:
-        flat, unravel = ravel_pytree({"x": jnp.asarray(w), "y": {"A": jnp.asarray(a), "B": jnp.asarray(b)}})
-        value = lambda v: problem.value(unravel(v))
-        hessian = np.asarray(jax.hessian(value)(flat))
-        return float(jnp.linalg.norm(jax.grad(value)(flat))), float(np.abs(np.linalg.eigvalsh(hessian)).max())
+        gradient, hessian = _look(problem, {"x": jnp.asarray(w), "y": {"A": jnp.asarray(a), "B": jnp.asarray(b)}})
+        return float(gradient), float(np.abs(np.linalg.eigvalsh(hessian)).max())
 
     for decay in (0.0, DECAY):
         scalar = tl.matrix_factorisation(1, 1, 1, target=[[1.0]], decay=decay)
@@ -254,10 +258,10 @@ def _adapter(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
             yield _number("flat" if decay == 0 else "steep", curvature, gradient=gradient, gap=a)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     points = cell["points"] // 10
+    problem = tl.matrix_factorisation(3, 2, 2, decay=DECAY, target=np.zeros((3, 2)))
+    unravel = ravel_pytree(problem.optimum)[1]
+    curvature = jax.jit(jax.vmap(jax.hessian(lambda v: problem.value(unravel(v)))))
     for gap in (0.02, 0.2, 2.0, 20.0):
-        problem = tl.matrix_factorisation(3, 2, 2, decay=DECAY, target=np.zeros((3, 2)))
-        flat, unravel = ravel_pytree(problem.optimum)
-        curvature = jax.jit(jax.vmap(lambda v, p=problem, u=unravel: jax.hessian(lambda s: p.value(u(s)))(v)))
         rows = []
         for i in range(4 * points):
             low_rank = i % 2  # half of the points have all weight on one pair of singular vectors, where the worst are
@@ -274,42 +278,44 @@ def _adapter(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
             size = np.sqrt(2 * gap * (1 - share) / (DECAY * ((a**2).sum() + (b**2).sum())))
             a, b, r = size * a, size * b, r * np.sqrt(2 * gap * share) / np.linalg.norm(r)
             rows.append(np.concatenate([(r - b @ a).ravel(), a.ravel(), b.ravel()]))
-        del flat
         found = float(np.abs(np.linalg.eigvalsh(np.asarray(curvature(jnp.asarray(np.array(rows)))))).max())
         yield _number("sublevel", found, gap=gap, bound=factorisation.sublevel_smoothness(gap, DECAY))
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Sixteen claims."""
+    """Nineteen claims."""
     limits, rules, theorem = (frame[frame.what == what] for what in ("limit", "rule", "theorem"))
     lemmas, adapter = frame[frame.what == "lemmas"], frame[frame.what == "adapter"]
     part = lambda rows, quantity: rows[rows.quantity == quantity]
     over = lambda rows: _rows.measurements(_rows.quotients(rows, "bound"))
     all_of = lambda rows, quantity: _rows.measurements(part(rows, quantity))
     verdicts = [
-        claim("the largest step that keeps descent in {f - f* <= F} is its width over its largest slope: measured / predicted",
+        claim("the largest step that keeps descent in {f - f* <= F} is its width / its largest slope: measured / predicted",
               HIDDEN, "equals", 1.0, tolerance=0.01).check(  # neglected: the last grid, 0.2%
             family.farthest("limit / predicted", over(part(limits, "limit")), centre=1.0)),
-        claim("1/l(2G(F)) keeps descent in the level set, all objectives and gaps: least limit / that", HIDDEN, "at least", 1.0)
+        claim("1/l(2G(F)) keeps descent in the level set, every objective and F: least limit / it", HIDDEN, "at least", 1.0)
         .check(family.smallest("limit / Li", all_of(limits, "limit / Li"))),
-        claim("2/l(Gbar(F)) keeps descent in the level set, all objectives and gaps: least limit / that", LEMMA, "at least", 1.0)
+        claim("2/l(Gbar(F)) keeps descent in the level set, every objective and F: least limit / it", LEMMA, "at least", 1.0)
         .check(family.smallest("limit / Lemma 4.1", all_of(limits, "limit / Lemma 4.1"))),
         claim("Gbar(F) bounds the gradient on the level set: largest gradient / Gbar", LEMMA, "at most", 1 + 1e-9)
         .check(family.largest("gradient / Gbar", over(part(limits, "gradient")))),
     ]  # fmt: skip
-    for quantity, words in (("gradient", "gradient bound G ~ F^(1/(2-rho))"), ("curvature", "constant L ~ F^(rho/(2-rho))")):
+    for quantity, words in (("gradient", "bound G ~ F^(1/(2-rho))"), ("curvature", "constant L ~ F^(rho/(2-rho))")):
         errors = [_exponent(part(limits, quantity), name) - _predicted(quantity, name) for name in PROFILES]
-        grows = claim(f"{words} on every objective: exponent in F = Delta/delta, measured - predicted", HIDDEN, "equals", 0.0,
-                      tolerance=0.05)  # fmt: skip
+        grows = claim(
+            f"{words} on every objective: exponent in F = Delta/delta, measured - predicted", HIDDEN, "equals", 0.0,
+            tolerance=0.05,  # neglected: what is not yet a power law between F = 100 and 1000
+        )  # fmt: skip
         verdicts.append(grows.check(family.farthest("error", [exact("", error) for error in errors], centre=0.0)))
     shrinks = claim(
-        "exponential: the largest step shrinks like 1/L on the level set: exponent in F", "folklore: steps of 1/L are needed",
+        "exponential: the largest step shrinks like 1/L on the level set: exponent in F",
+        "folklore: steps of 1/L are needed",
         "equals", -1.0, tolerance=0.1, expected="fails",
         why="the steep side throws descent onto the flat side, which lies within the level set",
     )  # fmt: skip
     verdicts.append(shrinks.check(exact("exponent", _exponent(part(limits, "limit"), "exponential"))))
     for rule, source, outcome, why in (
-        ("optimum", "folklore: the curvature at the optimum sets the step", "fails", "far away the curvature is larger"),
+        ("optimum", "folklore: the curvature at the optimum sets the step", "fails", "far away it is larger"),
         (
             "start",
             "folklore: the curvature at the start sets the step",
@@ -319,13 +325,13 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         ("level set", "theory_lab, Lemma 4.2", "holds", ""),
     ):
         stays = claim(
-            f"constants taken at the {rule}: runs stay and halve the gap, least share over objectives and starts",
+            f"constants taken at the {rule}: runs stay in the level set and descend, least share over objectives and starts",
             source, "at least", 1 - DELTA, expected=outcome, why=why,
         )  # fmt: skip
         verdicts.append(stays.check(family.smallest("share", all_of(rules, rule))))
     verdicts += [
-        claim("runs at Theorem 4's own steps stay in {f - f* <= 2 Delta/delta}: least share, RR and WR", "theory_lab, Theorem 4",
-              "at least", 1 - DELTA).check(family.smallest("share", all_of(theorem, "stays"))),
+        claim("runs at Theorem 4's steps stay in {f - f* <= 2 Delta/delta}: least share, RR and WR",
+              "theory_lab, Theorem 4", "at least", 1 - DELTA).check(family.smallest("share", all_of(theorem, "stays"))),
         claim("average of sum eta_b |grad_b f|^2 over the runs that stay, RR and WR: largest measured / bound",
               "theory_lab, Theorem 4", "at most", 1.0).check(family.largest("ratio", over(part(theorem, "average")))),
     ]  # fmt: skip
@@ -333,7 +339,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         (
             "growth",
             "theory_lab, growth functions (II.6 table, 6.3)",
-            "coupled cosh/exponential: |D(u)^-1/2 H D(u)^-1/2|, largest",
+            "coupled cosh/exponential: largest |D^-1/2 H D^-1/2|",
         ),
         ("Lemma 4.1", LEMMA, "sum |grad_b f|^2/l_b(G) <= 2 (f - f*): largest left / right"),
         ("Lemma 4.2", "theory_lab, Lemma 4.2", "the trust region of S_F lies in S_4F: largest (f - f*)/4F on its edge"),
@@ -351,9 +357,10 @@ def _no_growth(adapter: pd.DataFrame) -> list[Verdict]:
         claim("matrix factorisation satisfies hybrid smoothness with some l: l_max where grad f = 0, a = 1e4 / a = 1",
               "published conditions", "at most", 1.0, expected="fails", why=why)
         .check(exact("ratio", flat.value.max() / flat.value.min())),
-        claim("matrix factorisation with decay satisfies hybrid smoothness with a sub-quadratic l: exponent of l_max in |grad f|",
+        claim("matrix factorisation with decay satisfies it with a sub-quadratic l: exponent of l_max in |grad f|",
               "published conditions", "at most", 1.99, expected="fails", why=why).check(exact("exponent", exponent[0])),
-        claim("with decay l_max ~ |grad f|^2/lam^2: l_max lam^2/|grad f|^2 at a = 1e4", ADAPTER, "equals", 1.0, tolerance=0.001)
+        claim("with decay l_max ~ |grad f|^2/lam^2: l_max lam^2/|grad f|^2 at a = 1e4", ADAPTER, "equals", 1.0,
+              tolerance=0.001)
         .check(exact("ratio", ends.value.iloc[1] * DECAY**2 / ends.gradient.iloc[1] ** 2)),
         claim("on {f - f* <= F} l_max <= 1 + 2F/lam + 5 lam/4 (<= 1 + 2F/lam + sqrt(2F) + lam): largest found / bound",
               ADAPTER, "at most", 1.0)
@@ -395,13 +402,15 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         mine = rules[rules.quantity == rule].set_index(["name", "place"]).loc[places]
         at = np.arange(len(places)) + 0.26 * (k - 1)
         shares.bar(at, np.maximum(mine.value, 0.012), 0.24, color=colour, label=f"constants at the {rule}")
-    shares.set_xticks(range(len(places)), [f"{n}\n{p}" for n, p in places], fontsize=7)
-    shares.set(ylim=(0, 1.42), yticks=(0, 0.5, 1), ylabel="share of runs", title="stays within 2Δ/δ and halves the gap")
+    shares.set_xticks(range(len(places)), [f"{SHORT.get(n, n)}\n{p}" for n, p in places], fontsize=8)
+    shares.set(
+        ylim=(0, 1.42), yticks=(0, 0.5, 1), ylabel="share of runs", title="stays within 2Δ/δ and ends below the start"
+    )
     figures.legend(shares, loc="upper left", fontsize=8.5)
     part = frame[frame.what == "adapter"]
     for quantity, colour, label in (
-        ("flat", "#882255", "no decay: |∇f| = 0, drawn at 1e-3"),
-        ("steep", "#332288", "decay 0.1"),
+        ("flat", "#882255", "no decay: |∇f| = 0 (drawn at 1e-3)"),
+        ("steep", "#332288", "decay"),
     ):
         chosen = part[part.quantity == quantity]
         adapter.plot(
