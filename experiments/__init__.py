@@ -11,11 +11,13 @@ An experiment is a module of this folder, found by its name; nothing registers i
     QUICK, FULL = Settings(...), Settings(...)
     def cells(settings: Settings) -> list[dict]               # the independent pieces, as distinct JSON values
     def compute(cell: dict, key: jax.Array) -> pd.DataFrame   # one piece -> tidy long rows
-    def judge(frame: pd.DataFrame) -> list[Verdict]           # sees only the frame, as read back from the csv
+    def judge(frame: pd.DataFrame) -> list[Verdict]           # at least one, from the frame as read back from the csv
     def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure
 
 The runner turns on float64, gives every cell a key of its own, keeps finished cells, and writes NAME.csv, NAME.json,
-NAME.png and index.html. Modules whose names begin with an underscore are no experiments.
+NAME.png and index.html. A frame with ``frame.attrs["keep"] = False`` is used but not kept: the next run computes its cell
+again (as for a time that was measured while the machine was busy). Modules whose names begin with an underscore are no
+experiments.
 """
 
 import os
@@ -35,5 +37,12 @@ ORDER = (
     "logistic_real",
     "exact_curves",
     "falsifier",
+    "rate_components",
+    "published_steps",
+    "confidence",
+    "effective_rank",
+    "hybrid_gain",
+    "adapter_dimension",
+    "update_order",
     "throughput",
 )

@@ -22,9 +22,10 @@ import pandas as pd
 from experiments import _cells
 from theory_lab import _checks
 from theory_lab.claims import Verdict
-from theory_lab.report import figures, page, record, tables
+from theory_lab.report import figures, page, record, statements, tables
 from theory_lab.run.frames import from_csv, to_csv
 from theory_lab.run.store import Cell, Store, Unwritable, sha256, write
+from theory_lab.theory.catalogue import STATEMENTS
 
 KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell])"
 OUT = {"quick": "results", "full": "figures"}
@@ -85,7 +86,8 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     """Parse and check the arguments.
 
     Raises:
-        ValueError: an unknown experiment, a seed out of range, data that are not there or that no chosen experiment reads.
+        ValueError: an unknown experiment, a seed out of range, data that are not there or that no chosen experiment reads,
+            an option that --redraw would ignore.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments", description="Run experiments and judge their claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run; all by default")
@@ -93,25 +95,27 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         "--profile", choices=sorted(OUT, reverse=True), default="quick", help="how long to compute (default: quick)"
     )
     parser.add_argument("--redraw", action="store_true", help="judge and draw anew from the csv files, without computing")
-    parser.add_argument("--seed", type=int, default=0, help="the seed that all randomness follows from (default: 0)")
+    parser.add_argument("--seed", type=int, help="the seed that all randomness follows from (default: 0)")
     parser.add_argument(
         "--out", metavar="DIR", help=f"where results go (default: {OUT['quick']}/ or {OUT['full']}/, by profile)"
     )
     parser.add_argument(
         "--data", metavar="PATH", help="a LIBSVM file, or a folder of them, for the experiments that read one"
     )
-    parser.add_argument(
-        "--executor", metavar="SPEC", default="serial", help="serial (default) or process:N; timings want serial"
-    )
+    parser.add_argument("--executor", metavar="SPEC", help="serial (default) or process:N; timings want serial")
     parser.add_argument("--list", action="store_true", dest="listing", help="name all experiments and their questions")
     given = parser.parse_args(arguments)
 
+    for option in ("seed", "data", "executor"):
+        if given.redraw and getattr(given, option) is not None:
+            raise _checks.refuse(option, "left out with --redraw, which computes nothing", getattr(given, option))
+    seed, executor = 0 if given.seed is None else given.seed, "serial" if given.executor is None else given.executor
     known = _cells.names(package)
     for name in given.names:
         _checks.choice("experiment", name, known)
-    if not 0 <= given.seed < _cells.SEEDS:
-        raise _checks.refuse("seed", f"a whole number from 0 to {_cells.SEEDS - 1}", given.seed)
-    _cells.worker_count(given.executor)
+    if not 0 <= seed < _cells.SEEDS:
+        raise _checks.refuse("seed", f"a whole number from 0 to {_cells.SEEDS - 1}", seed)
+    _cells.worker_count(executor)
     data = None
     if given.data is not None:
         if not Path(given.data).exists():
@@ -119,7 +123,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         data = str(Path(given.data).resolve())
     out = Path(given.out or OUT[given.profile])
     names = tuple(name for name in known if name in given.names or not given.names)
-    if data is not None and not given.redraw and not any(_cells.reads_data(package, name) for name in names):
+    if data is not None and not any(_cells.reads_data(package, name) for name in names):
         raise _checks.refuse("data", f"left out where no experiment reads it, as in {', '.join(names)}", given.data)
     if given.redraw:
         drawn = tuple(name for name in names if (out / f"{name}.csv").is_file() and (out / f"{name}.json").is_file())
@@ -128,7 +132,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
             raise ValueError(f"--redraw needs the csv and json of {', '.join(missing)} in {out}; run without --redraw first")
         names = drawn
     readme = Path("README.md") if given.profile == "full" and given.out is None else None
-    return Request(package, names, given.profile, given.redraw, given.seed, out, given.executor, data, given.listing, readme)
+    return Request(package, names, given.profile, given.redraw, seed, out, executor, data, given.listing, readme)
 
 
 def _conduct(request: Request) -> int:
@@ -231,9 +235,9 @@ def _rejudged(
 def _publish(request: Request, store: Store, module: ModuleType, csv: str, made: record.Record) -> list[Verdict]:
     """Judge and draw from the text of the csv alone, and replace the files of the experiment together."""
     name, frame = made["experiment"], from_csv(csv)
-    verdicts = list(module.judge(frame))
-    if not all(isinstance(verdict, Verdict) for verdict in verdicts):
-        raise _checks.refuse("judge(frame)", "a list of verdicts", verdicts)
+    verdicts = module.judge(frame)
+    if not isinstance(verdicts, list) or not verdicts or not all(isinstance(one, Verdict) for one in verdicts):
+        raise _checks.refuse("judge(frame)", "a non-empty list of verdicts", verdicts)
     with figures.house():
         image = figures.png(module.draw(frame, verdicts))
     text = record.dumps({**made, "verdicts": verdicts})
@@ -245,19 +249,33 @@ def _publish(request: Request, store: Store, module: ModuleType, csv: str, made:
 
 
 def _write_page(request: Request, store: Store) -> None:
+    """The pages of the folder, and the catalogue of statements with what the folder's verdicts say of them."""
+    rows = _catalogue(request)
     with store.publishing():
+        write(request.out / "catalogue.csv", to_csv(rows))
+        write(request.out / "statements.html", statements.page_of(rows, {s.name: s.documentation() for s in STATEMENTS}))
         write(request.out / "index.html", page.page(request.out, _cells.names(request.package)))
 
 
+def _catalogue(request: Request) -> pd.DataFrame:
+    fields = [dataclasses.asdict(statement) for statement in STATEMENTS]
+    return statements.catalogue(fields, request.out, _cells.names(request.package))
+
+
 def _refresh_readme(request: Request, store: Store) -> None:
-    """The table of claims in the README follows the published figures."""
+    """The tables of claims and of statements in the README follow the published figures."""
     if request.readme is None or not request.readme.is_file():
         return
+    made = {
+        "claims": tables.claims_table(request.out, _cells.names(request.package)),
+        "statements": statements.catalogue_table(_catalogue(request), request.out.name),
+    }
     with store.publishing():
         text = request.readme.read_text(encoding="utf-8")
-        if tables.BEGIN in text:
-            table = tables.claims_table(request.out, _cells.names(request.package))
-            write(request.readme, tables.refreshed(text, table))
+        for name, table in made.items():
+            if tables.markers(name)[0] in text:
+                text = tables.refreshed(text, name, table)
+        write(request.readme, text)
 
 
 def _with_progress(name: str, cells: Iterator[Cell], total: int) -> Iterable[Cell]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from theory_lab.measure import Measurement
+from theory_lab.measure import Measurement, family
 
 ENDS = ("value", "low", "high")
 
@@ -31,3 +31,10 @@ def quotients(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """value, low and high in units of another, positive column; rows in which that is unknown are left out."""
     known = rows[rows[by].notna()]
     return known.assign(**{name: known[name] / known[by] for name in ENDS})
+
+
+def over(above: pd.DataFrame, below: pd.DataFrame, by: list[str]) -> list[Measurement]:
+    """Positive numbers over those in the rows with the same entries in the columns ``by``."""
+    pairs = above.merge(below, on=by, suffixes=("", "_below"), validate="one_to_one").to_dict("records")
+    belows = ({end: pair[f"{end}_below"] for end in (*ENDS, "samples")} for pair in pairs)
+    return [family.ratio("", measurement(pair), measurement(other)) for pair, other in zip(pairs, belows, strict=True)]

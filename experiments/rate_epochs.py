@@ -10,14 +10,15 @@ exponents are -1/2, except for first-order RR: at the recommended step the start
 the bound does, while the best step reaches T^-3/4, since the floor at epoch ends is eta^3 n^2 and not eta^2 n. So there the
 rate -2/3 belongs to the recommended step and not to the method; other convex functions attain it. Theorem 1 is an identity
 on these quadratics, and it does not hold for the epoch starts of a reshuffled run, for gradients shrink within an epoch. On
-the nonconvex cosine and Geman-McClure problems only the bounds are claimed.
+the nonconvex cosine and Geman-McClure problems only the bounds are claimed. Quick: first order and hybrid, one cosine run.
 
 What would refute the theorems: an average above its bound anywhere, or a curve that is 5% off the exact one.
 
-Minutes: quick 0.4, full 1.5.
+Minutes: quick 0.3, full 1.5.
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 import theory_lab as tl
-from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, mean, rate
-from theory_lab.measure.family import farthest
+from theory_lab.claims import Claim, Verdict, claim
+from theory_lab.measure import Measurement, family, mean, rate
 from theory_lab.report import figures
 from theory_lab.theory import dynamics, first_order, hybrid, tuned
 from theory_lab.theory.base import Budget, Pair
@@ -44,6 +43,9 @@ METHODS = tuple(SIZES)
 # Dispersion over initial gap: slopes are within 0.03 of their limits, averages 1 to 3% below the bound that they attain.
 NOISE = {"first_order": 40.0, "zeroth_order": 10.0, "hybrid": 20.0}
 QUADRATICS = ("quadratic", "noisy", "quiet")
+NONCONVEX = {"cosine": "cosine", "geman_mcclure": "Geman-McClure"}
+COLUMNS = {"quadratic": "quadratic", "noisy": "noisy", "cosine": "cosine", "geman_mcclure": "Geman-\nMcClure",
+           "quiet": "quiet,\nstarts"}  # fmt: skip
 TUNED, BORROWED, REFINED = "tuned", "tuned with replacement", "refined"
 FACTORS = [2 ** (j / 4) for j in range(12)]  # multiples of the tuned step among which the best one is sought
 RADIUS = 1e-4
@@ -57,26 +59,24 @@ class Settings:
     Attributes:
         epochs: the T that a run is tuned to, increasing.
         repeats: multiplies the number of cells for the curves on the quadratic, of 256 seeds each.
-        nonconvex: methods on the nonconvex problems.
+        methods: on the quadratic, the first order among them.
+        nonconvex: (problem, method, ordering) of the other runs.
     """
 
     epochs: tuple[int, ...]
     repeats: int
-    nonconvex: tuple[str, ...]
+    methods: tuple[str, ...]
+    nonconvex: tuple[tuple[str, str, str], ...]
 
 
-QUICK = Settings(epochs=(32, 64, 128, 256, 512), repeats=1, nonconvex=("hybrid",))
-FULL = Settings(epochs=(32, 64, 128, 256, 512, 1024), repeats=2, nonconvex=METHODS)
+QUICK = Settings((32, 128, 512), repeats=1, methods=("first_order", "hybrid"), nonconvex=(("cosine", "hybrid", RR),))
+FULL = Settings(
+    (32, 64, 128, 256, 512, 1024), repeats=2, methods=METHODS,
+    nonconvex=tuple(itertools.product(NONCONVEX, METHODS, (RR, WR))),
+)  # fmt: skip
 
 # Cells per curve: the closer to Theorem 1's bound, the more seeds it takes to tell on which side of it an average is.
-SHARES = {
-    ("first_order", RR): 1,
-    ("first_order", WR): 6,
-    ("zeroth_order", RR): 2,
-    ("zeroth_order", WR): 2,
-    ("hybrid", RR): 2,
-    ("hybrid", WR): 3,
-}
+SHARES = dict(zip(itertools.product(METHODS, (RR, WR)), (1, 6, 2, 2, 2, 3), strict=True))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -84,11 +84,10 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
         usual = {"epochs": list(settings.epochs), "seeds": 256, "steps": TUNED, "repeat": 0}
         return {"problem": problem, "method": method, "ordering": ordering, **usual, **others}
 
-    made = [cell("quadratic", *at, repeat=i) for at, share in SHARES.items() for i in range(share * settings.repeats)]
+    shares = {at: share * settings.repeats for at, share in SHARES.items() if at[0] in settings.methods}
+    made = [cell("quadratic", *at, repeat=i) for at, share in shares.items() for i in range(share)]
     made += [cell("quiet", "first_order", RR, steps=BORROWED), cell("noisy", "first_order", RR, steps=REFINED, seeds=64)]
-    for problem in ("cosine", "geman_mcclure"):
-        made += [cell(problem, method, ordering, seeds=BATCHES) for method in settings.nonconvex for ordering in (RR, WR)]
-    return made
+    return made + [cell(*at, seeds=BATCHES) for at in settings.nonconvex]
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,10 @@ class Case:
     def bound(self, theorem: str, step_size: float, epochs: int) -> float:
         """On the average of ||grad f||^2, both blocks with the same step size."""
         etas: Pair = (step_size if "x" in self.start else 0.0, step_size if "y" in self.start else 0.0)
+        n, known = self.problem.n, {"step_sizes": etas, "initial_gap": self.gap, **self.blocks}
         if theorem == "Theorem 2":
-            bound = hybrid.reshuffling_bound(
-                step_sizes=etas, initial_gap=self.gap, n=self.problem.n, epochs=epochs, **self.blocks
-            )
-        else:
-            bound = hybrid.with_replacement_bound(
-                step_sizes=etas, initial_gap=self.gap, steps=self.problem.n * epochs, **self.blocks
-            )
-        return bound / step_size
+            return hybrid.reshuffling_bound(n=n, epochs=epochs, **known) / step_size
+        return hybrid.with_replacement_bound(steps=n * epochs, **known) / step_size
 
 
 def _case(cell: dict[str, Any], key: jax.Array) -> Case:
@@ -216,82 +210,55 @@ def _best(frame: pd.DataFrame) -> pd.Series:
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     quadratic, noisy, quiet = (frame[frame.problem == problem] for problem in QUADRATICS)
     replaced, reshuffled = (frame[(frame.ordering == ordering) & (frame.problem != "quiet")] for ordering in (WR, RR))
-    best = noisy[noisy.factor == _best(noisy)]
-    curves = {(method, ordering): rows for (method, ordering), rows in quadratic.groupby(["method", "ordering"])}
+    best, recommended = noisy[noisy.factor == _best(noisy)], noisy[noisy.factor == 1]
+    curves = {(str(method), str(ordering)): rows for (method, ordering), rows in quadratic.groupby(["method", "ordering"])}
     longest = quadratic[(quadratic.epochs == quadratic.epochs.max()) & (quadratic.ordering == WR)]
     half = longest[longest.method == "first_order"]
-    level = claim("quadratics: average / exact average, every curve", "theory_lab, Theorem 5", "equals", 1, tolerance=0.05)
-    below = claim("Theorem 1, all runs with replacement: average / bound", "theory_lab, Theorem 1", "at most", 1)
-    below_reshuffled = claim("Theorem 2, all reshuffled runs: average / bound", "theory_lab, Theorem 2", "at most", 1)
-    # What the bound drops, the gap at the end, makes up 1 to 3% of it at these budgets.
-    attained = claim(
-        "Theorem 1 is attained: average / bound, quadratic, longest runs", "theory_lab, Theorem 1",
-        "equals", 1, tolerance=0.06,
-    )  # fmt: skip
-    classical = claim(
-        "quadratic, first order, WR: average / classical bound, longest runs", "theory_lab, exact quadratic average",
-        "equals", 0.5, tolerance=0.02,
-    )  # fmt: skip
-    misread = claim(
-        "Theorem 1 at the epoch starts of a reshuffled run: average / bound", "theory_lab, Theorem 1, misread", "at most", 1,
-        expected="fails", why="the theorem averages over all iterates, and gradients shrink within an epoch",
-    )  # fmt: skip
+    exact, stationary = "Theorem 5 (the exact second-moment recursions)", "exact stationary laws (II.1.1-1.2)"
+    words = "noisy quadratic at the"
+    # What Theorem 1 drops, the gap at the end, makes up 1 to 4% of it at these budgets.
     return [
-        level.check(farthest("the level farthest from 1", _levels([*curves.values(), quiet, best]), centre=1.0)),
-        below.check(_closest(replaced)),
-        below_reshuffled.check(_closest(reshuffled)),
-        *(_exponent("quadratic", method, WR, -1 / 2, curves[method, WR], "Corollary 1b") for method in METHODS),
-        *(_exponent("quadratic", method, RR, -1 / 2, curves[method, RR], "Corollary 2c") for method in METHODS[1:]),
-        *_judge_refined(noisy[noisy.factor == 1], best),
-        attained.check(farthest("the ratio farthest from 1", _ratios(longest, "bound"), centre=1.0)),
-        classical.check(_ratios(half.assign(classical=_classical(half)), "classical")[0]),
-        misread.check(_closest(quiet)),
-    ]
-
-
-def _judge_refined(tuned_rows: pd.DataFrame, best: pd.DataFrame) -> list[Verdict]:
-    method, bound = "first_order", "first-order reshuffling"
-    return [
-        _exponent("noisy quadratic at the recommended step", method, RR, -2 / 3, tuned_rows, bound),
-        _exponent("noisy quadratic at the best step", method, RR, -3 / 4, best, "exact stationary laws"),
+        _claim("quadratics: average / exact average, every curve", exact, "equals", 1, tolerance=0.05).check(
+            family.farthest("the level farthest from 1", _levels([*curves.values(), quiet, best]), centre=1.0)
+        ),
+        _claim("Theorem 1, all runs with replacement: average / bound", "Theorem 1", "at most", 1).check(_closest(replaced)),
+        _claim("Theorem 2, all reshuffled runs: average / bound", "Theorem 2", "at most", 1).check(_closest(reshuffled)),
+        *(
+            _exponent(f"quadratic, {_named(*at)}", -1 / 2, rows, "Corollary 1b" if at[1] == WR else "Corollary 2c")
+            for at, rows in curves.items() if at != ("first_order", RR)
+        ),
+        _exponent(f"{words} recommended step, first order, RR", -2 / 3, recommended, "first-order reshuffling (II.1.6)"),
+        _exponent(f"{words} best step, first order, RR", -3 / 4, best, stationary),
         _exponent(
-            "noisy quadratic at the best step, as in the bound", method, RR, -2 / 3, best, bound, expected="fails",
+            f"{words} best step, as in the bound, first order, RR", -2 / 3, best, "first-order reshuffling (II.1.6)",
+            expected="fails",
             why="with a shared Hessian the floor at epoch ends is eta^3 n^2 and not eta^2 n, so larger steps pay",
         ),
+        _claim(
+            "Theorem 1 is attained: average / bound, quadratic, longest runs", "Theorem 1", "equals", 1, tolerance=0.06,
+        ).check(family.farthest("the ratio farthest from 1", _ratios(longest, longest.bound), centre=1.0)),
+        _claim(
+            "quadratic, first order, WR: average / classical bound, longest runs", "exact quadratic average (II.1.7)",
+            "equals", 0.5, tolerance=0.02,
+        ).check(_ratios(half, _classical(half))[0]),
+        _claim(
+            "Theorem 1 at the epoch starts of a reshuffled run: average / bound", "Theorem 1", "at most", 1,
+            expected="fails", why="the theorem averages over all iterates, and gradients shrink within an epoch",
+        ).check(_closest(quiet)),
     ]  # fmt: skip
 
 
-def _ratios(rows: pd.DataFrame, per: str, *, overall: float = 0.99) -> list[Measurement]:
-    """The mean over batches at every point, in units of a column; the intervals hold together (Bonferroni)."""
-    groups = list(rows.groupby(["problem", "method", "ordering", "epochs", "factor"]))
-    level = 1 - (1 - overall) / len(groups)
-    return [mean(str(at), (group.value / group[per]).to_numpy(), confidence=level) for at, group in groups]
+def _claim(name: str, source: str, *relation: Any, **others: Any) -> Claim:
+    return claim(name, f"theory_lab, {source}", *relation, **others)
 
 
-def _levels(curves: list[pd.DataFrame], *, overall: float = 0.99) -> list[Measurement]:
-    """The level of every curve: average over exact average, the mean over the budgets, which share their seeds."""
-    level = 1 - (1 - overall) / len(curves)
-    ratios = [(rows.value / rows.exact).groupby(rows.batch).mean() for rows in curves]
-    return [mean("level", ratio.to_numpy(), confidence=level) for ratio in ratios]
+def _named(method: str, ordering: str) -> str:
+    return f"{figures.look(method).label}, {'RR' if ordering == RR else 'WR'}"
 
 
-def _closest(rows: pd.DataFrame) -> Measurement:
-    """The largest ratio of average to bound, wherever the step sizes meet the theorem's condition."""
-    rows = rows[np.isfinite(rows.bound)]
-    points = ["problem", "method", "epochs", "factor"]
-    table = rows.groupby([rows.batch % BATCHES, *points]).value.mean().unstack(points)  # repeats join the batches
-    bounds = rows.groupby(points).bound.first().loc[table.columns]
-    return rate.ratio(table.to_numpy(), bounds.to_numpy())
-
-
-def _classical(rows: pd.DataFrame) -> list[float]:
-    """2 Delta/(eta K) + L eta sigma^2 for first-order runs on the quadratic."""
-    return [
-        first_order.with_replacement_bound(
-            step_size=step_size, smoothness=1.0, dispersion=NOISE["first_order"], initial_gap=1.0, steps=N * epochs
-        )
-        for step_size, epochs in zip(rows.step_size, rows.epochs, strict=True)
-    ]
+def _exponent(name: str, exponent: float, rows: pd.DataFrame, source: str, **expectation: Any) -> Verdict:
+    """The budgets are finite: the exact slopes differ from their limits by up to 0.03."""
+    return _claim(f"{name}: exponent in T", source, "equals", exponent, tolerance=0.05, **expectation).check(_slope(rows))
 
 
 def _slope(rows: pd.DataFrame) -> Measurement:
@@ -299,35 +266,58 @@ def _slope(rows: pd.DataFrame) -> Measurement:
     return rate.loglog_slope(table.columns.to_numpy(), table.to_numpy(), paired=True, name="slope in T")
 
 
-def _exponent(
-    problem: str, method: str, ordering: str, exponent: float, rows: pd.DataFrame, source: str, **expectation: Any
-) -> Verdict:
-    """The budgets are finite: the exact slopes differ from their limits by up to 0.03."""
-    name = f"{problem}, {method.replace('_', ' ')}, {'RR' if ordering == RR else 'WR'}: exponent in T"
-    return claim(name, f"theory_lab, {source}", "equals", exponent, tolerance=0.05, **expectation).check(_slope(rows))
+def _ratios(rows: pd.DataFrame, units: pd.Series) -> list[Measurement]:
+    """The mean over batches of every curve at its points, in some units; the intervals hold together."""
+    groups = (rows.value / units).groupby([rows[name] for name in ("problem", "method", "ordering", "epochs", "factor")])
+    level = family.confidence(groups.ngroups)
+    return [mean(str(at), group.to_numpy(), confidence=level) for at, group in groups]
+
+
+def _levels(curves: list[pd.DataFrame]) -> list[Measurement]:
+    """The level of every curve: average over exact average, the mean over the budgets, which share their seeds."""
+    ratios = [(rows.value / rows.exact).groupby(rows.batch).mean() for rows in curves]
+    return [mean("level", ratio.to_numpy(), confidence=family.confidence(len(curves))) for ratio in ratios]
+
+
+def _closest(rows: pd.DataFrame) -> Measurement:
+    """The largest ratio of average to bound, wherever the step sizes meet the theorem's condition."""
+    rows = rows[np.isfinite(rows.bound)]
+    points = ["problem", "method", "ordering", "epochs", "factor"]
+    table = rows.groupby([rows.batch % BATCHES, *points]).value.mean().unstack(points)  # repeats join the batches
+    bounds = rows.groupby(points).bound.first().loc[table.columns]
+    return rate.ratio(table.to_numpy(), bounds.to_numpy())
+
+
+def _classical(rows: pd.DataFrame) -> pd.Series:
+    """2 Delta/(eta K) + L eta sigma^2 for first-order runs on the quadratic."""
+    known = {"smoothness": 1.0, "dispersion": NOISE["first_order"], "initial_gap": 1.0}
+    return rows.apply(
+        lambda row: first_order.with_replacement_bound(step_size=row.step_size, steps=N * row.epochs, **known), axis=1
+    )
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
+    """The curves on every problem that was run, and last how close each comes to its bound."""
     figure, axes = figures.new_figure(2, 3, width=11.5, height=7.6)
-    (replaced, reshuffled, refined), (cosine, robust, ratios) = axes
-    quadratic = frame[frame.problem == "quadratic"]
-    _draw_curves(replaced, quadratic[quadratic.ordering == WR], "quadratic, with replacement")
-    _draw_curves(reshuffled, quadratic[quadratic.ordering == RR], "quadratic, reshuffled")
-    _draw_refined(refined, frame[frame.problem == "noisy"])
-    _draw_curves(cosine, frame[frame.problem == "cosine"], "cosine")
-    _draw_curves(robust, frame[frame.problem == "geman_mcclure"], "Geman-McClure")
-    _draw_ratios(ratios, frame[frame.factor == 1])
-    ticks = sorted(frame.epochs.unique())
-    for panel in axes.flat:
-        panel.set(xscale="log", yscale="log", xlabel=f"epochs T of n = {2 * N if panel is robust else N} steps")
-        panel.set_xticks(ticks, [str(t) for t in ticks])
-        panel.xaxis.set_minor_locator(NullLocator())
-    ratios.set_xlabel("epochs T")
-    for panel in axes.flat[:-1]:
+    quadratic, noisy = (frame[frame.problem == problem] for problem in ("quadratic", "noisy"))
+    panels = list(axes.flat)
+    _draw_curves(panels[0], quadratic[quadratic.ordering == WR], "quadratic, with replacement")
+    _draw_curves(panels[1], quadratic[quadratic.ordering == RR], "quadratic, reshuffled")
+    _draw_refined(panels[2], noisy)
+    others = [problem for problem in NONCONVEX if problem in set(frame.problem)]
+    for panel, problem in zip(panels[3:], others, strict=False):
+        _draw_curves(panel, frame[frame.problem == problem], NONCONVEX[problem])
+    for panel in panels[: 3 + len(others)]:
+        n = 2 * N if panel.get_title(loc="left") == NONCONVEX["geman_mcclure"] else N
+        figures.log_log(panel, frame.epochs)
+        panel.set(xlabel=f"epochs T of n = {n} steps", ylabel="average of ‖∇f‖²")
         low, high = panel.get_ylim()
-        share = 0.06 * len(set(panel.get_legend_handles_labels()[1]))  # of the height, for the legend
+        share = 0.03 + 0.055 * len(set(panel.get_legend_handles_labels()[1]))  # of the height, for the legend
         panel.set_ylim(low * (low / high) ** (share / (1 - share)), high)
         figures.legend(panel, loc="lower left", fontsize=7.5)
+    _draw_ratios(panels[3 + len(others)], frame[frame.factor == 1])
+    for panel in panels[4 + len(others) :]:
+        panel.remove()
     figures.title_with_verdicts(
         figure, "Averaged squared gradient norm at tuned step sizes, exact laws and bounds", verdicts
     )
@@ -348,14 +338,13 @@ def _theory(axes: Axes, rows: pd.DataFrame, column: str, label: str, line: str) 
 def _draw_curves(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     """Every method under every ordering, its bound and, where it is known, its exact law."""
     for (method, ordering), chosen in rows.groupby(["method", "ordering"]):
-        look, known = figures.look(method, ordering), bool(chosen.exact.notna().all())
-        short = f"{figures.look(method).label}, {'RR' if ordering == RR else 'WR'}, slope {_slope(chosen).value:.2f}"
-        _curve(axes, chosen, look, short, line=not known)
+        known, theorem = bool(chosen.exact.notna().all()), chosen.theorem.iloc[0]
+        label = f"{_named(method, ordering)}, slope {_slope(chosen).value:.2f}" if known else _named(method, ordering)
+        _curve(axes, chosen, figures.look(method, ordering), label, line=not known)
         if known:
             _theory(axes, chosen, "exact", "exact", "-")
-        theorem = chosen.theorem.iloc[0]
         _theory(axes, chosen, "bound", theorem, "--" if theorem == "Theorem 1" else ":")
-    axes.set(title=title, ylabel="average of ‖∇f‖²")
+    axes.set_title(title)
 
 
 def _draw_refined(axes: Axes, noisy: pd.DataFrame) -> None:
@@ -364,15 +353,20 @@ def _draw_refined(axes: Axes, noisy: pd.DataFrame) -> None:
         _curve(axes, rows, figures.Look(shade, marker, "-", ""), f"{name} step, slope {_slope(rows).value:.2f}")
         _theory(axes, rows, "exact", "exact", "-")
     _theory(axes, recommended, "bound", "Theorem 2", ":")
-    axes.set(title="noisy quadratic, first order, reshuffled", ylabel="average of ‖∇f‖²")
+    axes.set_title("noisy quadratic, first order, reshuffled")
 
 
 def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
+    """For every curve the largest average / bound over T: a column per problem, reshuffled filled, replaced hollow."""
+    places = [problem for problem in COLUMNS if problem in set(frame.problem)]
     for (problem, method, ordering), rows in frame.groupby(["problem", "method", "ordering"]):
-        look, label = figures.look(method, ordering), "Theorem 1 (dashed) and 2, all curves"
-        if problem == "quiet":
-            look, label = figures.Look("#CC3311", "X", "-", ""), "Theorem 1 on epoch starts, reshuffled"
-        _curve(axes, rows.assign(value=rows.value / rows.bound), look, label, line=True)
-    figures.theory_line(axes, sorted(frame.epochs.unique()), np.ones(frame.epochs.nunique()), label="bound", line="--")
-    axes.set(title="do the bounds hold?", ylabel="average / bound")
-    figures.legend(axes, loc="lower right", fontsize=7.5)
+        worst = max(_ratios(rows, rows.bound), key=lambda ratio: ratio.value)
+        look, aside = figures.look(method), 0.26 * (METHODS.index(method) - 1) + (0.08 if ordering == WR else -0.08)
+        figures.points(
+            axes, places.index(problem) + aside, worst.value, worst.low, worst.high,
+            like=look, label=_named(method, ordering), hollow=ordering == WR,
+        )  # fmt: skip
+    figures.theory_line(axes, [-0.5, len(places) - 0.5], [1, 1], label="bound", line="--")
+    axes.set(yscale="log", ylim=(0.05, 3.5), ylabel="largest average / bound over T", title="do the bounds hold?")
+    axes.set_xticks(range(len(places)), [COLUMNS[problem] for problem in places], fontsize=7)
+    figures.legend(axes, loc="lower left", fontsize=7.5, ncols=2)

@@ -12,7 +12,7 @@ forgotten to a share below 1e-4 (all iterates: 1e-3). Slopes are fitted where et
 from their leading powers by up to 0.03; the tolerance of a slope is 0.05. What would refute the laws: a floor 5% off the
 exact one at any point (the intervals hold for all points together), or a slope off by 0.1.
 
-Minutes: quick 0.4, full 2.
+Minutes: quick 0.25, full 2.
 """
 
 import dataclasses
@@ -28,20 +28,17 @@ from matplotlib.figure import Figure
 
 import theory_lab as tl
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, mean, rate
-from theory_lab.measure.family import farthest, smallest
+from theory_lab.measure import Measurement, exact, family, mean, rate
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
-from theory_lab.theory import heterogeneous
 from theory_lab.theory import reshuffling as law
-from theory_lab.theory.reshuffling_bias import two_type_crossover
+from theory_lab.theory.reshuffling_bias import two_type_crossover, two_type_moments
 
 RR, SO, IG, WR = "random_reshuffling", "shuffle_once", "incremental", "with_replacement"
 ENDS, INNER, MEAN = "epoch ends", "all iterates", "mean of z"
 SOURCE = "theory_lab, exact stationary laws"
 
 STEP_SIZES = [0.001 * 2**k for k in range(6)]
-PRODUCTS = [0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.7]  # eta h, on both sides of 1
 SPREAD = 0.5  # a: half of the components have curvature 1 + a, half 1 - a
 ZEROTH_N = 16  # components of the zeroth-order runs
 LOAD = 0.05  # eta h (d + 2) where zeroth-order floors are compared with their limit
@@ -57,6 +54,8 @@ class Settings:
         inner_n: components, for reshuffling over all iterates.
         fixed_n: components, for the other orderings.
         types_n: components of the two types, multiples of 4.
+        crossing_n: components where eta h goes from below 1 to above.
+        products: eta h there; as many as there are `STEP_SIZES` share a program with them.
         dimensions: of the zeroth-order block.
         loads: eta h (d + 2) there, which is unstable from 2 on; increasing, `LOAD` among them.
         seeds: trajectories per point, a multiple of 128; the parts take their fixed shares of it.
@@ -66,17 +65,21 @@ class Settings:
     inner_n: tuple[int, ...]
     fixed_n: tuple[int, ...]
     types_n: tuple[int, ...]
+    crossing_n: int
+    products: tuple[float, ...]
     dimensions: tuple[int, ...]
     loads: tuple[float, ...]
     seeds: int
 
 
 QUICK = Settings(
-    n=(16, 64, 256),
-    inner_n=(16, 32, 64),
+    n=(16, 256),
+    inner_n=(16, 64),
     fixed_n=(16,),
-    types_n=(4, 16),
-    dimensions=(2, 10),
+    types_n=(4,),
+    crossing_n=16,
+    products=(0.4, 0.7, 1.0, 1.3, 1.5, 1.7),
+    dimensions=(2,),
     loads=(0.025, 0.05, 0.1),
     seeds=512,
 )
@@ -85,6 +88,8 @@ FULL = Settings(
     inner_n=(16, 32, 64, 128),
     fixed_n=(16, 64, 256),
     types_n=(4, 16, 32),
+    crossing_n=4,
+    products=(0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.7),
     dimensions=(1, 2, 5, 20),
     loads=(0.0125, 0.025, 0.05, 0.1),
     seeds=1024,
@@ -102,7 +107,9 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     made += [cell(SO, n, 10_000, 4 * s, d=16) for n in settings.fixed_n]
     made += [cell(IG, n, 25_000, 1) for n in settings.fixed_n]
     made += [cell(RR, n, 3_000, s // 8, metric=INNER) for n in settings.inner_n]
-    made += [cell(ordering, 4, 1_000, 2 * s, part="crossing", d=3, step_sizes=PRODUCTS) for ordering in (RR, WR)]
+    made += [
+        cell(ordering, settings.crossing_n, 9_000, s, part="crossing", step_sizes=settings.products) for ordering in (RR, WR)
+    ]
     made += [cell(RR, n, 20_000, s * n // 4, part="two types", d=1) for n in settings.types_n]
     for d in settings.dimensions:
         step_sizes = [load / (d + 2) for load in settings.loads]
@@ -167,20 +174,14 @@ def _problem(cell: dict[str, Any], key: jax.Array) -> BlockQuadratic:
 def _exact(cell: dict[str, Any], step_size: float, problem: BlockQuadratic) -> float:
     n, ordering = cell["n"], cell["ordering"]
     if cell["part"] == "two types":
-        return _two_types(step_size, n)[cell["metric"]]
+        moments = two_type_moments(step_size, 1.0, SPREAD, 1.0, n)
+        return moments.mean if cell["metric"] == MEAN else moments.second
     if cell["part"] == "zeroth order":
         return law.zeroth_order_variance(step_size, 1.0, n, 1.0, ordering, dimension=cell["d"])
     if ordering == IG:
         return float(np.sum(law.incremental_fixed_point(step_size, 1.0, np.asarray(problem.tilts)) ** 2))
     variance = law.inner_average_variance if cell["metric"] == INNER else law.stationary_variance
     return variance(step_size, 1.0, n, 1.0, ordering)
-
-
-def _two_types(step_size: float, n: int) -> dict[str, float]:
-    """The exact mean and second moment of z for curvatures 1 +- a with tilts +-1, n/2 of each."""
-    maps = heterogeneous.component_maps([[[1 + SPREAD]], [[1 - SPREAD]]], [[1.0], [-1.0]], 0, (0.0, step_size))
-    moments = heterogeneous.stationary_moments(heterogeneous.epoch_map(maps, RR, counts=(n // 2, n // 2)))
-    return {MEAN: float(moments.mean[0]), ENDS: float(moments.second[0, 0])}
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
@@ -190,7 +191,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     reshuffled, fixed = shared[shared.ordering == RR], shared[shared.ordering == IG]
     ends, inner = reshuffled[reshuffled.metric == ENDS], reshuffled[reshuffled.metric == INNER]
     once, fewest = shared[shared.ordering == SO], shared.n.min()
-    cube = _slope(ends[ends.n == fewest], "step_size")
+    cube = _slope(ends[ends.n == fewest])
     folklore = claim(
         "RR at epoch ends: exponent of the floor in eta, folklore", "folklore", "equals", 2, tolerance=0.05,
         expected="fails", why="eta^2 is the floor of SO, of RR over all iterates, or of the bias from unequal curvatures",
@@ -203,10 +204,10 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         ),
         _exponent("RR at epoch ends: exponent of the floor in eta", 3, cube),
         folklore.check(cube),
-        _exponent("RR at epoch ends: exponent of the floor in n", 2, _slope(ends, "n")),
-        _exponent("RR over all iterates: exponent of the floor in eta", 2, _slope(inner[inner.n == fewest], "step_size")),
-        _exponent("RR over all iterates: exponent of the floor in n + 1", 1, _slope(inner, "n", shift=1)),
-        _exponent("SO: exponent of the floor in eta", 2, _slope(once[once.n == fewest], "step_size")),
+        _exponent("RR at epoch ends: exponent of the floor in n", 2, _between(ends)),
+        _exponent("RR over all iterates: exponent of the floor in eta", 2, _slope(inner[inner.n == fewest])),
+        _exponent("RR over all iterates: exponent of the floor in n + 1", 1, _between(inner, shift=1)),
+        _exponent("SO: exponent of the floor in eta", 2, _slope(once[once.n == fewest])),
         _exponent("sorted IG: exponent of the floor in eta", 2, _exact_slope(fixed[fixed.n == fewest])),
         _equals("two types of curvature, RR: floors / exact law", types[types.metric == ENDS]),
         *_judge_bias(types),
@@ -222,13 +223,13 @@ POINT = ["ordering", "metric", "n", "d", "step_size"]
 def _means(rows: pd.DataFrame, per: str = "exact") -> list[Measurement]:
     """The mean over batches at every point, in units of a column; the intervals hold together (Bonferroni)."""
     groups = list(rows.groupby(POINT))
-    level = 1 - 0.01 / len(groups)
+    level = family.confidence(len(groups))
     return [mean(str(at), (group.value / group[per]).to_numpy(), confidence=level) for at, group in groups]
 
 
 def _equals(name: str, rows: pd.DataFrame) -> Verdict:
     """5% is far less than what another constant or exponent would make."""
-    found = farthest("the ratio farthest from 1", _means(rows), centre=1.0)
+    found = family.farthest("the ratio farthest from 1", _means(rows), centre=1.0)
     return claim(name, SOURCE, "equals", 1.0, tolerance=0.05).check(found)
 
 
@@ -236,14 +237,18 @@ def _exponent(name: str, exponent: float, measured: Measurement, *, tolerance: f
     return claim(name, SOURCE, "equals", exponent, tolerance=tolerance).check(measured)
 
 
-def _slope(rows: pd.DataFrame, axis: str, *, shift: int = 0, reach: float = 0.3) -> Measurement:
-    """The log-log slope along the step sizes, with seeds in common, or along n + shift at the smallest."""
-    rows = rows[rows.n * rows.step_size <= reach]
-    if axis == "n":
-        rows = rows[rows.step_size == rows.step_size.min()]
-    table = rows.pivot(index="batch", columns=axis, values="value")
-    x = table.columns.to_numpy() + shift
-    return rate.loglog_slope(x, table.to_numpy(), paired=axis == "step_size", name=f"slope in {axis}")
+def _slope(rows: pd.DataFrame, *, reach: float = 0.3) -> Measurement:
+    """The log-log slope along the step sizes, which have their seeds in common."""
+    table = rows[rows.n * rows.step_size <= reach].pivot(index="batch", columns="step_size", values="value")
+    return rate.loglog_slope(table.columns.to_numpy(), table.to_numpy(), paired=True, name="slope in step_size")
+
+
+def _between(rows: pd.DataFrame, *, shift: int = 0) -> Measurement:
+    """The exponent in n + shift at the smallest step size, from the fewest components to the most within eta n h <= 0.3."""
+    rows = rows[(rows.step_size == rows.step_size.min()) & (rows.n * rows.step_size <= 0.3)]
+    few, many = rows.n.min(), rows.n.max()
+    ends = [mean(f"n = {n}", rows[rows.n == n].value.to_numpy(), confidence=family.confidence(2)) for n in (few, many)]
+    return family.exponent("exponent in n", *ends, (many + shift) / (few + shift))
 
 
 def _exact_slope(rows: pd.DataFrame) -> Measurement:
@@ -255,14 +260,14 @@ def _judge_bias(types: pd.DataFrame) -> list[Verdict]:
     """Far below the crossover the squared bias rules; at the smallest step size eta n <= 0.032 moves the mean by 0.5%."""
     source, fewest = "theory_lab, bias of reshuffling", int(types.n.min())
     few = types[(types.metric == ENDS) & (types.n == fewest)]
-    slope = _slope(few, "step_size", reach=fewest * two_type_crossover(1.0, SPREAD, fewest) / 16)
+    slope = _slope(few, reach=fewest * two_type_crossover(1.0, SPREAD, fewest) / 16)
     means = types[(types.metric == MEAN) & (types.step_size == types.step_size.min())]
     ratios = _means(means.assign(leading=means.step_size * SPREAD / 2), "leading")
     exponent = claim(
         f"two types, n = {fewest}, eta << crossover: exponent of the floor in eta", source, "equals", 2, tolerance=0.05
     )
     bias = claim("two types: mean of z / (eta a/2), at every n", source, "equals", 1, tolerance=0.06)
-    return [exponent.check(slope), bias.check(farthest("the ratio farthest from 1", ratios, centre=1.0))]
+    return [exponent.check(slope), bias.check(family.farthest("the ratio farthest from 1", ratios, centre=1.0))]
 
 
 def _judge_crossing(crossing: pd.DataFrame) -> list[Verdict]:
@@ -270,24 +275,24 @@ def _judge_crossing(crossing: pd.DataFrame) -> list[Verdict]:
     drawn = _quotients(crossing[crossing.step_size == 1], RR, WR)
     lost = _quotients(crossing[crossing.step_size > 1], RR, WR)
     return [
-        claim("floor WR / RR where eta h < 1", SOURCE, "at least", 1.0).check(smallest("the smallest ratio", won)),
+        claim("floor WR / RR where eta h < 1", SOURCE, "at least", 1.0).check(family.smallest("the smallest ratio", won)),
         claim("floor RR / WR where eta h = 1", SOURCE, "equals", 1.0, tolerance=0.02).check(
-            farthest("the ratio", drawn, centre=1.0)
+            family.farthest("the ratio", drawn, centre=1.0)
         ),
-        claim("floor RR / WR where eta h > 1", SOURCE, "at least", 1.0).check(smallest("the smallest ratio", lost)),
+        claim("floor RR / WR where eta h > 1", SOURCE, "at least", 1.0).check(family.smallest("the smallest ratio", lost)),
     ]
 
 
 def _judge_directions(zeroth: pd.DataFrame) -> list[Verdict]:
     """At this load the exact ratio is 2.1% above its limit for d = 1, less for larger d; the exact slope is 1.03."""
     d = int(zeroth.d.max())
-    slope = _slope(zeroth[(zeroth.ordering == RR) & (zeroth.d == d)], "step_size", reach=np.inf)
+    slope = _slope(zeroth[(zeroth.ordering == RR) & (zeroth.d == d)], reach=np.inf)
     limits = zeroth.d.map(lambda d: law.zeroth_order_ratio_limit(d))
     scaled = zeroth.assign(value=zeroth.value / np.where(zeroth.ordering == RR, limits, 1.0))
     quotients = _quotients(scaled[_at_load(scaled)], RR, WR)
     return [
         claim("zeroth order: floor RR / WR over (d+1)/(d+2)", SOURCE, "equals", 1, tolerance=0.06).check(
-            farthest("the quotient farthest from 1", quotients, centre=1.0)
+            family.farthest("the quotient farthest from 1", quotients, centre=1.0)
         ),
         _exponent(f"zeroth order, d = {d}, RR: exponent of the floor in eta", 1, slope, tolerance=0.07),
     ]
@@ -304,7 +309,7 @@ def _quotients(rows: pd.DataFrame, above: str, below: str) -> list[Measurement]:
         for name, part in rows.groupby("ordering")
     }
     quotients = tables[above] / tables[below]
-    level = 1 - 0.01 / quotients.shape[1]
+    level = family.confidence(quotients.shape[1])
     return [mean(str(at), column.to_numpy(), confidence=level) for at, column in quotients.items()]
 
 
@@ -379,7 +384,9 @@ def _draw_types(axes: Axes, points: pd.DataFrame) -> None:
     etas = np.geomspace(points.step_size.min(), points.step_size.max(), 25)
     for n, shade in zip(sorted(points.n.unique()), ("#88CCEE", "#0072B2", "#332288"), strict=False):
         chosen = points[points.n == n]
-        figures.theory_line(axes, etas, [_two_types(eta, int(n))[ENDS] for eta in etas], label="exact law")
+        figures.theory_line(
+            axes, etas, [two_type_moments(eta, 1.0, SPREAD, 1.0, int(n)).second for eta in etas], label="exact law"
+        )
         label = f"n = {n}, crossover at η h = {two_type_crossover(1.0, SPREAD, int(n)):.2g}"
         _measured(axes, chosen.step_size, chosen.value, chosen.error, figures.Look(shade, "^", "-", ""), label)
     figures.theory_line(axes, etas, (etas * SPREAD / 2) ** 2, label="bias alone, (η a/2)²", line=":")

@@ -18,7 +18,7 @@ together along all lines of a panel.
 Refuted by: a limit off the boundary by more than 3%, a step outside that band with the wrong sign of growth, or second
 moments that do not follow the exact recursion.
 
-Minutes: quick 0.25, full 2.
+Minutes: quick 0.2, full 1.6.
 """
 
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Settings:
     epochs: int
 
 
-QUICK = Settings(couplings=(0.0, 0.5, 0.9), grid=18, seeds=32, batches=4, epochs=24)
+QUICK = Settings(couplings=(0.0, 0.9), grid=18, seeds=32, batches=4, epochs=24)
 FULL = Settings(couplings=(0.0, 0.5, 0.9), grid=40, seeds=64, batches=4, epochs=40)
 
 
@@ -254,10 +254,14 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, coupling: float) -> Any:
-    """The map of one coupling with the boundaries on it, in units of the limits without coupling."""
+    """The map of one coupling, interpolated between grid points, and the boundaries, in units of the uncoupled limits."""
     table = frame[frame.what == "growth"].pivot(index="step_size_y", columns="step_size_x", values="value")
     norm = Normalize(-2.0, 2.0)  # without coupling -2 is the fastest decay; beyond eta_y = 2 growth is faster by far
-    mesh = axes.pcolormesh(table.columns / UNIT, table.index, 100 * table.to_numpy(), norm=norm, cmap=COLOURS)
+    seen = np.clip(100 * table.to_numpy(), -2.5, 2.5)  # beyond the colours, so that few colours mix where growth jumps
+    mesh = axes.imshow(
+        seen, extent=(0, REACH[0], 0, REACH[1]), origin="lower", aspect="auto", interpolation="bilinear", norm=norm,
+        cmap=COLOURS,
+    )  # fmt: skip
     halo = [effects.withStroke(linewidth=3.4, foreground="white", alpha=0.75)]
     exact = frame[frame.what.isin(["growth", "boundary"]) & (frame.predicted > 0) | (frame.step_size_y == 2)]
     exact = exact.drop_duplicates("step_size_y").sort_values("step_size_y")
@@ -284,7 +288,9 @@ def _panel(axes: Axes, frame: pd.DataFrame, coupling: float) -> Any:
         f"{times:.0f}× below\nthe limit", (conditions[0] / UNIT, conditions[1]), (0.13, 0.27),
         arrowprops={"arrowstyle": "-", "color": "black", "linewidth": 0.8}, fontsize=8.5, va="center", path_effects=halo,
     )  # fmt: skip
-    axes.set(xlim=(0, REACH[0]), ylim=(0, REACH[1]), xlabel=r"zeroth-order step size,  $\eta_x\,(d_x+2)/2$")
+    axes.set(
+        xlim=(0, REACH[0]), ylim=(0, REACH[1]), xlabel=r"zeroth-order step size,  $\eta_x\,\Vert H_{xx}\Vert\,(d_x+2)/2$"
+    )
     axes.set_title(f"coupling {coupling:g}" if coupling else "no coupling: the box is the boundary")
     axes.grid(False)
     return mesh

@@ -23,7 +23,6 @@ Refuted by: a measured limit more than 3% off its prediction, or an exponent out
 Minutes: quick 0.3, full 2.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,33 +31,28 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-import theory_lab as tl
-from experiments import _rows
+from experiments import _limits, _rows
+from experiments._limits import MEAN, ORDERINGS, PLATEAU, SPREAD, D
 from theory_lab.claims import Claim, Verdict, claim
-from theory_lab.measure import Measurement, exact, family, stability
+from theory_lab.measure import Measurement, exact, family
 from theory_lab.report import figures
-from theory_lab.theory import heterogeneous, quadratic, stability_region
 
-GRID = 16  # step sizes per limit
-RADIUS = 1e-5  # one-sided; the floor that it makes stays below every mean square measured here
-D = 50  # of the zeroth-order block where its dimension is not the question
-PLATEAU = 32  # eigenvalues (1 + i/32)^-p: steep spectra that still spread over enough dimensions to be sampled
+SMOOTHNESS = (0.01, 1.0, 100.0)  # L_x of the isotropic family
 COLUMNS = ["family", "series", "x", "value", "low", "high", "samples", "note", "predicted"]
-ORDERINGS: dict[str, Callable[..., Any]] = {
-    "random_reshuffling": tl.random_reshuffling,
-    "incremental": tl.incremental,
-    "with_replacement": tl.with_replacement,
-}
 
 # Agreement of a limit. What the prediction neglects is below 0.3% (transient, chord); 3% is what nobody would mind.
 TOLERANCE = 0.03
-CONFIDENCE = 1 - 0.01 / 12  # of one interval; no claim is about more than twelve
-MEAN, SPREAD = 1e-3, 1.0  # h and s of the indefinite components
 
-CONJECTURE = "theory_lab, measured conjecture"
-PUBLISHED = "published conditions, eta_x <= O(1/(L_x n d_x)) and eta_y <= O(1/(L_y n)), as a description"
+STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
+BOX, TURNING = "theory_lab, Theorem 5, box (II.4.6)", "theory_lab, indefinite components (II.4.8)"
+PUBLISHED = "published conditions"  # eta_x <= O(1/(L_x n d_x)) and eta_y <= O(1/(L_y n)), read as a description
+INSET = {"gaussian": "Gauss", "rademacher": "signs", "sphere": "sphere"}
+LAWS = {
+    "gaussian": "2/(L_x(d_x+2)) gaussian",
+    "rademacher": "2/(L_x d_x) for signs",
+    "sphere": "2/(L_x d_x) on the sphere",
+}
 
 
 @dataclass(frozen=True)
@@ -67,24 +61,24 @@ class Settings:
 
     Attributes:
         padded: length of the padded zeroth-order block.
-        dimensions: d_x of the isotropic family, at most `padded`.
-        smoothness: L_x, each with all dimensions.
+        dimensions: d_x of the isotropic family, each with every L_x, at most `padded`.
         decays: p of the spectra (1 + i/32)^-p, in `padded` dimensions.
         cut: dimensions to which the spectrum with p = 2 is cut: bounded rank.
         directions: q, in 64 dimensions.
+        laws: of one direction, beside the gaussian.
         components: n of the convex family under reshuffling.
         orderings: of the convex family, with the last n, beside reshuffling.
-        first_dimensions: d_y, at most the last.
+        first_dimensions: d_y, increasing.
         copies: of each of three indefinite components; n is three times that.
         seeds, steps: per grid point.
     """
 
     padded: int
     dimensions: tuple[int, ...]
-    smoothness: tuple[float, ...]
     decays: tuple[float, ...]
     cut: tuple[int, ...]
     directions: tuple[int, ...]
+    laws: tuple[str, ...]
     components: tuple[int, ...]
     orderings: tuple[str, ...]
     first_dimensions: tuple[int, ...]
@@ -94,33 +88,15 @@ class Settings:
 
 
 QUICK = Settings(
-    padded=256,
-    dimensions=(50, 256),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.5, 1.0, 2.0),
-    cut=(64, 256),
-    directions=(8,),
-    components=(2, 64),
-    orderings=("incremental",),
-    first_dimensions=(1, 8, 64),
-    copies=(1, 2, 4, 8),
-    seeds=64,
-    steps=192,
-)
+    padded=256, dimensions=(50, 256), decays=(0.5, 1.0, 2.0), cut=(64, 256), directions=(8,), laws=("rademacher",),
+    components=(2, 64), orderings=(), first_dimensions=(1, 8, 64), copies=(1, 2, 4, 8), seeds=64, steps=192,
+)  # fmt: skip
 FULL = Settings(
-    padded=512,
-    dimensions=(50, 100, 200, 512),
-    smoothness=(0.01, 1.0, 100.0),
-    decays=(0.25, 0.5, 1.0, 1.5, 2.0),
-    cut=(64, 128, 256, 512),
-    directions=(2, 8, 32, 128),
-    components=(2, 8, 32, 128),
-    orderings=("incremental", "with_replacement"),
-    first_dimensions=(1, 4, 16, 64),
-    copies=(1, 2, 4, 8, 16, 32),
-    seeds=128,
-    steps=256,
-)
+    padded=512, dimensions=(50, 100, 200, 512), decays=(0.25, 0.5, 1.0, 1.5, 2.0), cut=(64, 128, 256, 512),
+    directions=(2, 8, 32, 128), laws=("rademacher", "sphere"), components=(2, 8, 32, 128),
+    orderings=("incremental", "with_replacement"), first_dimensions=(1, 4, 16, 64), copies=(1, 2, 4, 8, 16, 32),
+    seeds=128, steps=256,
+)  # fmt: skip
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -130,13 +106,13 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     # Many directions move far in one step: more runs of fewer steps, against heavy tails.
     short = {**padded, "length": 64, "d": 64, "seeds": 4 * s.seeds}
     spectra = [
-        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in s.smoothness for d in s.dimensions),
+        *({"family": "dimension", **padded, "d": d, "smoothness": L} for L in SMOOTHNESS for d in s.dimensions),
         *({"family": "bounded rank", **padded, "d": d, "decay": 2.0} for d in s.cut),
         *({"family": "rank", **padded, "d": s.padded, "decay": p} for p in s.decays),
         {"family": "directions", **padded, "d": 64},
         *({"family": "directions", **short, "directions": q, "steps": max(12, s.steps // q)} for q in s.directions),
         {"family": "law", **padded, "d": D, "law": "gaussian"},
-        *({"family": "law", **padded, "length": D, "d": D, "law": law} for law in ("rademacher", "sphere")),
+        *({"family": "law", **padded, "length": D, "d": D, "law": law} for law in s.laws),
     ]
     orders = [("random_reshuffling", n) for n in s.components]
     orders += [(name, s.components[-1]) for name in s.orderings]
@@ -144,7 +120,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
         *({"part": "spectrum", **cell} for cell in spectra),
         # The component drawn makes noise of its own: four times the runs times steps for the same interval.
         *({"part": "convex", "ordering": name, "n": n, "seeds": 2 * s.seeds, "steps": 2 * s.steps} for name, n in orders),
-        *({"part": "first dimension", "d": d, "length": s.first_dimensions[-1], **effort} for d in s.first_dimensions),
+        # At least one flat direction in each: problems of one structure share a program.
+        *({"part": "first_dimension", "d": d, "length": s.first_dimensions[-1] + 1, **effort} for d in s.first_dimensions),
         *({"part": "operator", "decay": p} for p in (1.0, 2.0)),
         *({"part": "indefinite", "copies": c} for c in s.copies),
     ]
@@ -152,158 +129,48 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (family, series, x, value, low, high, samples, note, predicted): a limit and what it is measured against."""
-    parts = {
-        "spectrum": _spectrum,
-        "convex": _convex,
-        "first dimension": _first_dimension,
-        "operator": _operator,
-        "indefinite": _indefinite,
-    }
-    return pd.DataFrame(parts[cell["part"]](cell, key))[COLUMNS]
-
-
-def _spectrum(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limit of a zeroth-order block alone."""
-    eigenvalues = np.zeros(cell["length"])
-    eigenvalues[: cell["d"]] = cell["smoothness"] * (1 + np.arange(cell["d"]) / PLATEAU) ** -cell["decay"]
-    q, law = cell["directions"], cell["law"]
-    predicted = quadratic.step_size_limit(eigenvalues, directions=q, law=law)
-    problem = tl.block_quadratic({"x": cell["length"]}, spectrum={"x": eigenvalues})
-    oracle = tl.Hybrid({"x": tl.TwoPoint(RADIUS, directions=q, law=law)})
-    grid, steps = predicted * np.geomspace(0.7, 1.45, GRID), cell["steps"]
-    trace = tl.sweep(
-        problem, oracle, tl.hybrid_sgd, step_sizes={"x": grid}, epochs=steps, log_epochs=[steps // 4, steps],
-        keys=jax.random.split(key, cell["seeds"]),
-    )  # fmt: skip
-    rank = eigenvalues.sum() / cell["smoothness"]
-    x = {"dimension": cell["d"], "bounded rank": cell["d"], "rank": rank, "directions": q, "law": q}[cell["family"]]
-    series = {"dimension": f"L = {cell['smoothness']:g}", "law": law}.get(cell["family"], "")
-    limit = _limit(grid, trace.value, steps - steps // 4, key)
-    return [{"family": cell["family"], "series": series, "x": float(x), "predicted": predicted, **_rows.row(limit)}]
-
-
-def _convex(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limits of both blocks, uncoupled, with components that are twice a projection each: L_x = L_y = 2."""
-    problem = tl.block_quadratic({"x": D, "y": 2}, n=cell["n"], heterogeneity=1.0)
-    oracle = tl.Hybrid({"x": tl.TwoPoint(RADIUS), "y": tl.FirstOrder()})
-    predicted = dict(zip("xy", stability_region.hybrid_smoothness_box((2.0, 2.0), D), strict=True))
-    # Below its limit the y-block hardly moves in some directions, above it explodes: a kink, which asks for a fine grid.
-    grid = {"x": predicted["x"] * np.geomspace(0.75, 1.35, 8), "y": predicted["y"] * np.linspace(0.965, 1.035, 8)}
-    epochs = cell["steps"] // cell["n"]
-    trace = tl.sweep(
-        problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs, log_epochs=[0, epochs],
-        keys=jax.random.split(key, cell["seeds"]), ordering=ORDERINGS[cell["ordering"]],
-    )  # fmt: skip
-    assert trace.distance_sq is not None  # the optimum is known
-    limits = {label: _limit(grid[label], trace.distance_sq[label], epochs * cell["n"], key) for label in "xy"}
-    common = {"series": cell["ordering"], "x": float(cell["n"])}
-    return [
-        {"family": f"convex {label}", "predicted": predicted[label], **common, **_rows.row(limits[label])} for label in "xy"
-    ]
-
-
-def _first_dimension(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """The limit of eta_y for a first-order block of d dimensions, coupled to a zeroth-order block at half its limit."""
-    d, length, steps = cell["d"], cell["length"], cell["steps"]
-    problem = tl.block_quadratic(
-        {"x": D, "y": length}, coupling=0.5, spectrum={"x": "flat", "y": np.r_[np.ones(d), np.zeros(length - d)]}
-    )
-    active = problem.dense_hessian()[: D + d, : D + d]
-    eta_x = 1 / (D + 2)
-    predicted = stability_region.step_size_boundary(active, D, (eta_x, None))
-    # Below its limit the y-block waits for x, above it explodes: again a kink.
-    grid = predicted * np.linspace(0.9, 1.1, GRID)
-    oracle = tl.Hybrid({"x": tl.TwoPoint(RADIUS), "y": tl.FirstOrder()})
-    trace = tl.sweep(
-        problem, oracle, tl.hybrid_sgd, step_sizes={"x": np.full(GRID, eta_x), "y": grid}, epochs=steps,
-        log_epochs=[steps // 4, steps], keys=jax.random.split(key, cell["seeds"]),
-    )  # fmt: skip
-    limit = _limit(grid, trace.value, steps - steps // 4, key)
-    return [{"family": "first dimension", "series": "", "x": float(d), "predicted": predicted, **_rows.row(limit)}]
-
-
-def _operator(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """A spectrum i^-p of few effective dimensions: where the spectral radius of the exact operator crosses 1."""
-    del key
-    eigenvalues = np.arange(1.0, D + 1) ** -cell["decay"]
-    predicted = quadratic.step_size_limit(eigenvalues)
-    grid = predicted * np.linspace(0.96, 1.04, 8)
-    growth = [np.log(quadratic.growth_factor(np.diag(eigenvalues), D, (eta, 0.0))) for eta in grid]
-    limit = exact("crossing", float(stability.crossing(grid, np.array([growth]))[0]))
-    row = {"family": "operator", "series": f"p = {cell['decay']:g}", "x": float(eigenvalues.sum()), "predicted": predicted}
-    return [row | _rows.row(limit)]
-
-
-def _indefinite(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """Curvatures h +- s in directions 120 degrees apart, copies of three components: exact over all orderings."""
-    del key
-    angles, n = 2 * np.pi * np.arange(3) / 3, 3 * cell["copies"]
-    mirrors = np.array([[[np.cos(a), np.sin(a)], [np.sin(a), -np.cos(a)]] for a in angles])
-    hessians = MEAN * np.eye(2) + SPREAD * mirrors
-    closed = heterogeneous.with_replacement_limit(MEAN, SPREAD)
-    rows = []
-    for name, centre in (("random_reshuffling", 1.4 / n**0.5), ("incremental", 3.2 / n), ("with_replacement", closed)):
-        grid = centre * np.geomspace(0.6, 1.5, 24)
-        growth = []
-        for eta in grid:
-            maps = heterogeneous.component_maps(hessians, np.zeros((3, 2)), 0, (0.0, eta))
-            growth.append(np.log(heterogeneous.growth(heterogeneous.epoch_map(maps, name, counts=[cell["copies"]] * 3))))
-        limit = exact("crossing", float(stability.crossing(grid, np.array([growth]))[0]))
-        predicted = closed if name == "with_replacement" else np.nan  # for the others only the exponent is predicted
-        row = {"family": "indefinite", "series": name, "x": float(n), "predicted": predicted}
-        rows.append(row | _rows.row(limit))
-    return rows
-
-
-def _limit(grid: np.ndarray, logged: np.ndarray, steps: int, key: jax.Array) -> Measurement:
-    """The limit from a quantity logged twice, (G, S, 2)."""
-    return stability.limit(
-        grid, logged[..., 0], logged[..., 1], steps=steps, confidence=CONFIDENCE, resamples=20000,
-        key=jax.random.fold_in(key, 1),
-    )  # fmt: skip
+    return pd.DataFrame(getattr(_limits, cell["part"])(cell, key))[COLUMNS]
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     """Sixteen claims; limits are compared in units of what is predicted for them."""
     families = dict(list(frame.groupby("family")))
-    convex = {label: families[f"convex {label}"] for label in "xy"}
-    orders = ", ".join(name.replace("_", " ") for name in convex["x"].series.unique())
-    which = f"n = {convex['x'].x.min():g} to {convex['x'].x.max():g}, {orders}"
+    convex, turning = families["convex x"], families["indefinite"]
+    orders = ", ".join(name.replace("_", " ") for name in convex.series.unique())
+    which = f"n = {convex.x.min():g} to {convex.x.max():g}, {orders}"
+    spectra = f"spectra of effective rank {families['rank'].x.min():.0f} to {families['rank'].x.max():.0f}"
+    laws = " and ".join(LAWS[law] for law in families["law"].series.unique())
     named = [
-        ("eta_x = 2/(L_x(d_x+2)) for equal eigenvalues, over d_x and L_x", ["dimension"], TOLERANCE),
-        ("eta_x = 2q/(L_x(d_x+q+1)) over the number of directions q", ["directions"], TOLERANCE),
-        ("eta_x = 2/(L_x(d_x+2)) gaussian, 2/(L_x d_x) on the sphere and for signs", ["law"], TOLERANCE),
-        ("eta_x solves the secular equation, over spectra of effective rank 20 to 320", ["rank", "bounded rank"], TOLERANCE),
-        ("eta_x solves the secular equation for i^-1 and i^-2: exact operator instead of samples", ["operator"], 0.01),
-        (f"eta_x = 2/(L_x(d_x+2)) for convex components, {which}", ["convex x"], 0.05),
-        (f"eta_y = 2/L_y for convex components, {which}", ["convex y"], TOLERANCE),
-        ("eta_y of a coupled block is on the exact boundary, over d_y", ["first dimension"], TOLERANCE),
+        ("eta_x = 2/(L_x(d_x+2)) for equal eigenvalues, over d_x and L_x", ["dimension"], TOLERANCE, STABILITY),
+        ("eta_x = 2q/(L_x(d_x+q+1)) over the number of directions q", ["directions"], TOLERANCE, STABILITY),
+        (f"eta_x = {laws}", ["law"], TOLERANCE, STABILITY),
+        (f"eta_x solves the secular equation, over {spectra}", ["rank", "bounded rank"], TOLERANCE, STABILITY),
+        ("eta_x solves the secular equation for i^-1 and i^-2: exact operator, no samples", ["operator"], 0.01, STABILITY),
+        (f"eta_x = 2/(L_x(d_x+2)) for convex components, {which}", ["convex x"], 0.05, BOX),
+        (f"eta_y = 2/L_y for convex components, {which}", ["convex y"], TOLERANCE, BOX),
+        ("eta_y of a coupled block is on the exact boundary, over d_y", ["first dimension"], TOLERANCE, STABILITY),
+        ("indefinite, not commuting, with replacement: eta_y = 2h/(h^2+s^2), exact operator", ["indefinite"], 1e-3, TURNING),
     ]  # fmt: skip
     verdicts = []
-    for name, members, tolerance in named:
+    for name, members, tolerance, source in named:
         rows = pd.concat([families[member] for member in members])
+        rows = rows[rows.predicted.notna()]
         ratios = [_rows.measurement(row, per=row.predicted, name=f"{row.family}, {row.x:g}") for _, row in rows.iterrows()]
-        statement = claim(f"{name}: measured / predicted", "theory_lab, Theorem 5", "equals", 1.0, tolerance=tolerance)
+        statement = claim(f"{name}: measured / predicted", source, "equals", 1.0, tolerance=tolerance)
         verdicts.append(statement.check(family.farthest("limit / predicted", ratios, centre=1.0)))
-    turning = families["indefinite"]
-    replaced = turning[turning.series == "with_replacement"].iloc[-1]
-    statement = claim(
-        "indefinite, not commuting, with replacement: eta_y = 2h/(h^2+s^2), exact operator: measured / predicted",
-        "theory_lab, identity", "equals", 1.0, tolerance=1e-3,
-    )  # fmt: skip
-    verdicts.append(statement.check(_rows.measurement(replaced, per=replaced.predicted)))
     reshuffled, sorted_types = (_decay(turning[turning.series == name]) for name in ("random_reshuffling", "incremental"))
     rank = families["rank"].sort_values("x").iloc[0]
     isotropic = families["dimension"].query("series == 'L = 1'").sort_values("x").iloc[-1]  # of the same dimension
-    verdicts += [
-        _exponent("eta_y against n, indefinite, reshuffled (all orderings)", -0.5, 0.1, CONJECTURE).check(reshuffled),
-        _exponent("eta_y against n, indefinite, like components in a row", -1.0, 0.1, CONJECTURE).check(sorted_types),
+    return [
+        *verdicts,
+        _exponent("eta_y against n, indefinite, reshuffled (all orderings)", -0.5, 0.1, TURNING).check(reshuffled),
+        _exponent("eta_y against n, indefinite, like components in a row", -1.0, 0.1, TURNING).check(sorted_types),
         _exponent("eta_y against d_y", 0.0, 0.02, PUBLISHED).check(_trend(families["first dimension"])),
         _exponent("eta_y against n, indefinite, reshuffled (all orderings)", -1.0, 0.1, PUBLISHED,
                   why="over random orders the first-order noise of an epoch cancels").check(reshuffled),
         _exponent("eta_x against n, convex components, reshuffled", -1.0, 0.1, PUBLISHED,
                   why="convex components contract one by one, whatever their number").check(
-                      _trend(convex["x"][convex["x"].series == "random_reshuffling"])),
+                      _trend(convex[convex.series == "random_reshuffling"])),
         _exponent("eta_x against d_x at bounded effective rank", -1.0, 0.1, PUBLISHED,
                   why="the trace of the Hessian sets the limit, not the dimension").check(_trend(families["bounded rank"])),
         claim(
@@ -312,7 +179,6 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             why="the trace of the Hessian sets the limit, not the dimension",
         ).check(family.ratio("limit / limit", _rows.measurement(rank), _rows.measurement(isotropic))),
     ]  # fmt: skip
-    return verdicts
 
 
 def _exponent(what: str, predicted: float, tolerance: float, source: str, *, why: str = "") -> Claim:
@@ -337,12 +203,12 @@ def _decay(rows: pd.DataFrame) -> Measurement:
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
-    """Six panels: eta_x against d_x, q, rank and n; eta_y against d_y and n."""
+    """Six panels: eta_x against d_x, q and rank; both against n for convex components; eta_y against d_y and n."""
     figure, axes = figures.new_figure(2, 3, width=11, height=7.6)
     families = {str(name): rows.sort_values("x") for name, rows in frame.groupby("family")}
     panels = (
         _against_dimension, _against_directions, _against_rank,
-        _against_components, _against_first_dimension, _first_order_against_components,
+        _against_components, _against_first_dimension, _indefinite_components,
     )  # fmt: skip
     for panel, draw_panel in zip(axes.flat, panels, strict=True):
         draw_panel(panel, families)
@@ -354,22 +220,16 @@ def _points(
     axes: Axes, rows: pd.DataFrame, like: str, label: str = "", *, per: float = 1.0, aside: float = 1.0, hollow: bool = False
 ) -> None:
     """Measured limits times `per` with their intervals, at x times `aside`; hollow ones are exact."""
-    style = figures.look(like)
-    axes.errorbar(
-        aside * rows.x, per * rows.value, yerr=[per * (rows.value - rows.low), per * (rows.high - rows.value)],
-        fmt=style.marker, color=style.colour, markersize=6.5, zorder=5, elinewidth=1.2, label=label or "_nolegend_",
-        markerfacecolor="white" if hollow else style.colour, markeredgecolor=style.colour if hollow else "white",
-        markeredgewidth=1.3 if hollow else 0.6,
-    )  # fmt: skip
+    ends = (per * rows[end] for end in _rows.ENDS)
+    figures.points(axes, aside * rows.x, *ends, like=like, label=label, hollow=hollow)
 
 
-def _log_log(axes: Axes, ticks: Iterable[float]) -> None:
-    """Logarithmic axes, the horizontal one marked where something was measured."""
-    axes.set(xscale="log", yscale="log")
-    marks = sorted(set(ticks))
-    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
-    axes.set_xticks([], minor=True)
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _orderings(axes: Axes, rows: pd.DataFrame, *, labelled: bool = True, per: float = 1.0, hollow: bool = False) -> None:
+    """The limits under all orderings that were measured, side by side."""
+    for aside, name in zip((1.0, 1.12, 0.9), ORDERINGS, strict=True):
+        if len(part := rows[rows.series == name]):
+            label = figures.look(name).label if labelled else ""
+            _points(axes, part, name, label, per=per, aside=1.0 if hollow else aside, hollow=hollow)
 
 
 def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
@@ -382,28 +242,30 @@ def _against_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, cut.x, cut.predicted, label="")
     _points(axes, rows, "zeroth_order", "equal eigenvalues")
     _points(axes, cut, "sphere", "$(1+i/32)^{-2}$: bounded rank, $L_x = 1$")
-    _log_log(axes, rows.x)
+    figures.log_log(axes, rows.x)
     axes.set(xlabel="$d_x$", ylabel=r"limit of $\eta_x$", title="zeroth-order block: dimension")
     axes.set_ylim(top=500 * rows.value.max())
     figures.legend(axes, loc="upper right")
 
 
 def _against_directions(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
-    rows = families["directions"]
-    q = np.geomspace(rows.x.min(), rows.x.max(), 50)
+    """The number of directions, and in the empty corner the law of one."""
+    rows, laws = families["directions"], families["law"]
+    q = np.geomspace(1, 160, 50)
     figures.theory_line(axes, q, 2 * q / (64 + q + 1), label="exact, $2q/(d_x+q+1)$")
     _points(axes, rows, "gaussian", "Gaussian, $d_x = 64$")
-    _log_log(axes, rows.x)
-    axes.set(xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", title="number and law of directions")
+    figures.log_log(axes, [1, 2, 8, 32, 128])
+    axes.set(xlabel="directions $q$", ylabel=r"limit of $\eta_x L_x$", ylim=(0.004, 10))
+    axes.set_title("number and law of directions")
     figures.legend(axes, loc="upper left")
-    inset = axes.inset_axes((0.53, 0.13, 0.45, 0.34))
-    laws = families["law"].set_index("series", drop=False)
-    for i, law in enumerate(("gaussian", "sphere", "rademacher")):
-        figures.theory_line(inset, [i - 0.35, i + 0.35], [D * laws.predicted[law] / 2] * 2)
-        _points(inset, laws.loc[[law]].assign(x=float(i)), law, per=D / 2)
-    inset.set_xticks(range(3), ["Gauss", "sphere", "signs"], fontsize=8)
-    inset.set(xlim=(-0.6, 2.6), ylim=(0.93, 1.02))
-    inset.tick_params(axis="y", labelsize=8)
+    inset = axes.inset_axes((0.5, 0.09, 0.48, 0.25))
+    for i, law in enumerate(laws.series):
+        row = laws[laws.series == law]
+        figures.theory_line(inset, [i - 0.35, i + 0.35], 2 * [D * row.predicted.iloc[0] / 2])
+        _points(inset, row.assign(x=float(i)), law, per=D / 2)
+    inset.set_xticks(range(len(laws)), [INSET[law] for law in laws.series], fontsize=7.5)
+    inset.set(xlim=(-0.6, len(laws) - 0.4), ylim=(0.93, 1.03))
+    inset.tick_params(axis="y", labelsize=7.5)
     inset.set_title(rf"$\eta_x L_x d_x/2$ at $q = 1$, $d_x = {D}$", fontsize=8)
 
 
@@ -417,56 +279,51 @@ def _against_rank(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     figures.theory_line(axes, r, np.full_like(r, 2 / (d + 2)), label=f"from $d_x = {d:g}$ alone", line=":")
     _points(axes, sampled, "zeroth_order", f"$(1+i/{PLATEAU})^{{-p}}$, $d_x = {d:g}$")
     _points(axes, operated, "zeroth_order", f"$i^{{-1}}$, $i^{{-2}}$, $d_x = {D}$: operator", hollow=True)
-    _log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500])
-    axes.set(xlabel="effective rank, tr $H_{xx}/L_x$", ylabel=r"limit of $\eta_x L_x$", title="effective rank")
-    axes.set(xlim=(both.x.min() / 1.3, both.x.max() * 1.3), ylim=(1e-4, 2))
+    figures.log_log(axes, [2, 5, 10, 20, 50, 100, 200, 500])
+    axes.set(xlabel="effective rank, tr $H_{xx}/L_x$", title="effective rank")
+    axes.set(ylabel=r"limit of $\eta_x L_x$", xlim=(both.x.min() / 1.3, both.x.max() * 1.3), ylim=(5e-5, 2))
     figures.legend(axes, loc="lower left", fontsize=8.5)
 
 
 def _against_components(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
-    rows = families["convex x"]
-    n = np.array([rows.x.min(), rows.x.max()])
-    figures.theory_line(axes, n, np.full(2, 2 / (D + 2)), label="exact, $2/(d_x+2)$")
-    figures.theory_line(axes, n, 1 / (n * D), label="published, $1/(n d_x)$", line="--")
-    _orderings(axes, rows)
-    _log_log(axes, rows.x)
-    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_x L_x$", ylim=(1e-5, 0.1))
-    axes.set_title(f"convex components, $d_x = {D}$")
-    figures.legend(axes, loc="lower left")
+    n = np.array([families["convex x"].x.min(), families["convex x"].x.max()])
+    for label, limit, published in (("y", 2.0, 1 / n), ("x", 2 / (D + 2), 1 / (n * D))):
+        figures.theory_line(axes, n, [limit, limit], label="exact, $2$ and $2/(d_x+2)$")
+        figures.theory_line(axes, n, published, label="published, $1/n$ and $1/(n d_x)$", line="--")
+        axes.annotate(rf"$\eta_{label}$", (n[0], limit), (0, 6), textcoords="offset points")
+        _orderings(axes, families[f"convex {label}"], labelled=label == "x", per=2.0)
+    figures.log_log(axes, families["convex x"].x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_b L_b$", ylim=(1e-7, 10))
+    axes.set_title(f"both blocks: convex components, $d_x = {D}$")
+    figures.legend(axes, loc="lower left", fontsize=8.5)
 
 
 def _against_first_dimension(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
     rows = families["first dimension"]
     figures.theory_line(axes, rows.x, rows.predicted, label="exact boundary")
     _points(axes, rows, "hybrid", r"coupling 0.5, $\eta_x$ at half its limit")
-    _log_log(axes, rows.x)
-    axes.set(xlabel="$d_y$", ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$", title="first-order block: dimension")
-    axes.set(yscale="linear", ylim=(0, 2.5))
+    figures.log_log(axes, rows.x)
+    axes.set(
+        xlabel="$d_y$",
+        ylabel=r"limit of $\eta_y\,\Vert H_{yy}\Vert$",
+        yscale="linear",
+        ylim=(0, 2.5),
+        title="first-order block: dimension",
+    )
     figures.legend(axes, loc="lower left")
 
 
-def _first_order_against_components(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
-    convex, turning = families["convex y"], families["indefinite"]
-    n = np.array([2.0, max(convex.x.max(), turning.x.max())])
-    figures.theory_line(axes, n, np.full(2, 2.0), label="exact, 2 and $2hL_y/(h^2+s^2)$")
-    figures.theory_line(axes, n, np.full(2, turning.predicted.max() * (MEAN + SPREAD)), label="")
+def _indefinite_components(axes: Axes, families: dict[str, pd.DataFrame]) -> None:
+    rows, per = families["indefinite"], MEAN + SPREAD
+    n = np.array([rows.x.min(), rows.x.max()])
+    figures.theory_line(axes, n, np.full(2, per * rows.predicted.max()), label="exact, $2hL_y/(h^2+s^2)$")
     for name, power in (("random_reshuffling", -0.5), ("incremental", -1.0)):
-        last = turning[turning.series == name].iloc[-1]
-        figures.theory_line(
-            axes, n, last.value * (n / last.x) ** power, label="conjectures, $n^{-1/2}$ and $n^{-1}$", line=":"
-        )
+        last = rows[rows.series == name].iloc[-1]
+        label = "through the last: $n^{-1/2}$, $n^{-1}$"
+        figures.theory_line(axes, n, per * last.value * (n / last.x) ** power, label=label, line=":")
     figures.theory_line(axes, n, 1 / n, label="published, $1/n$", line="--")
-    _orderings(axes, turning, hollow=True, per=MEAN + SPREAD)
-    _orderings(axes, convex, labelled=False)
-    _log_log(axes, turning.x)
-    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 5))
-    axes.set_title("convex (filled), indefinite (hollow)")
+    _orderings(axes, rows, hollow=True, per=per)
+    figures.log_log(axes, rows.x)
+    axes.set(xlabel="components $n$", ylabel=r"limit of $\eta_y L_y$", ylim=(5e-7, 3))
+    axes.set_title("first-order block: indefinite components")
     figures.legend(axes, loc="lower left", fontsize=8.5)
-
-
-def _orderings(axes: Axes, rows: pd.DataFrame, *, labelled: bool = True, per: float = 2.0, hollow: bool = False) -> None:
-    """The limits under all orderings in units of 1/L_b, side by side."""
-    for aside, name in zip((1.0, 1.09, 0.92), ORDERINGS, strict=True):
-        part, label = rows[rows.series == name], figures.look(name).label if labelled else ""
-        if len(part):
-            _points(axes, part, name, label, per=per, aside=aside, hollow=hollow)

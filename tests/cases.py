@@ -12,6 +12,7 @@ import theory_lab as tl
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Params
 from theory_lab.orderings import Ordering
+from theory_lab.problems import hard
 
 SIZES = {"x": 3, "y": 2}
 
@@ -124,6 +125,21 @@ PROBLEMS = {
         lambda: tl.separable(SIZES, {"x": tl.cosh(), "y": tl.exponential(2.0, 0.5)}, n=6, coupling=0.5, dispersion=1.0),
         exact=frozenset({"dispersion"}),
     ),
+    "matrix factorisation": ProblemCase(lambda: tl.matrix_factorisation(3, 2, 2, n=6, dispersion=1.0)),
+    "matrix factorisation, decay": ProblemCase(
+        lambda: tl.matrix_factorisation(2, 3, 1, decay=0.3), exact=frozenset({"dispersion"})
+    ),
+    "one-sided": ProblemCase(
+        lambda: hard.one_sided(SIZES, n=6, slope={"x": 0.5, "y": 2.0}, smoothness={"x": 2.0, "y": 0.5}),
+        lambda problem: problem.optimum,
+        frozenset({"dispersion"}),
+    ),
+    "minimax": ProblemCase(
+        lambda: hard.minimax("y", n=6, slope=0.5, curvature=0.1, smoothness=2.0, copies=2),
+        lambda problem: problem.optimum,
+        frozenset({"dispersion"}),
+    ),
+    "two types": ProblemCase(lambda: hard.two_type(SIZES, n=6), anywhere, frozenset({"strong_convexity"})),
     "power": ProblemCase(lambda: tl.separable(SIZES, tl.power(4.0), n=6, dispersion=0.5), exact=frozenset({"dispersion"})),
 }
 

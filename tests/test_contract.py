@@ -13,6 +13,7 @@ from scipy import stats
 
 import theory_lab as tl
 from tests.cases import ORACLES, ORDERINGS, PROBLEMS
+from theory_lab.blocks import size
 from theory_lab.oracles import Cost, directions
 from theory_lab.run.loop import groups
 
@@ -36,7 +37,8 @@ def points(name: str) -> dict:
     problem, attains = PROBLEMS[name].problem(), PROBLEMS[name].attains
     rng = np.random.default_rng(5)
     scales = np.repeat([0.1, 1.0, 3.0, 0.0, 0.0], [4, 4, 4, 1, 1])
-    z = {b: o + scales[:, None] * rng.standard_normal((14, o.size)) for b, o in problem.optimum.items()}
+    near = lambda o: o + (scales[:, None] * rng.standard_normal((14, o.size))).reshape(14, *o.shape)
+    z = jax.tree.map(near, dict(problem.optimum))
     return z if attains is None else {b: z[b].at[ATTAINING].set(o) for b, o in attains(problem).items()}
 
 
@@ -48,7 +50,14 @@ def over_components(problem: tl.Problem, fn, params):
 
 
 def dense(tree: dict, axes: int) -> jax.Array:
-    return jnp.concatenate([tree[b] for b in sorted(tree)], axis=axes)
+    """All blocks as one vector, in the order of `ravel_pytree`, behind that many axes."""
+    flat = lambda leaves: ravel_pytree(leaves)[0]
+    return (jax.vmap(flat) if axes else flat)(tree)
+
+
+def unflat(problem: tl.Problem, flat: np.ndarray) -> dict:
+    """Parameters from vectors (P, d), leaves (P, *shape)."""
+    return jax.vmap(ravel_pytree(dict(problem.optimum))[1])(jnp.asarray(flat))
 
 
 @jax.jit
@@ -80,7 +89,7 @@ def look_at(problem: tl.Problem, params: dict) -> dict:
 def looked(name: str) -> SimpleNamespace:
     problem = PROBLEMS[name].problem()
     seen = {key: np.asarray(a) for key, a in look_at(problem, points(name)).items()}
-    ends = np.cumsum([0, *(problem.optimum[b].size for b in sorted(problem.optimum))])
+    ends = np.cumsum([0, *(size(problem.optimum[b]) for b in sorted(problem.optimum))])
     blocks = {b: slice(*ends[i : i + 2]) for i, b in enumerate(sorted(problem.optimum))}
     return SimpleNamespace(problem=problem, constants=problem.constants, blocks=blocks, **seen)
 
@@ -105,8 +114,7 @@ def test_gradient_is_a_finite_difference(name):
     d = seen.z.shape[1]
     steps = np.concatenate([k * h * np.eye(d) for k in (1, -1, 2, -2)])
     shifted = (seen.z[:12:4, None] + steps).reshape(-1, d)  # one point of every scale
-    parts = {b: jnp.asarray(shifted[:, s]) for b, s in seen.blocks.items()}
-    values = np.asarray(component_values(seen.problem, parts)).reshape(3, 4, d, -1)
+    values = np.asarray(component_values(seen.problem, unflat(seen.problem, shifted))).reshape(3, 4, d, -1)
     fine, coarse = (values[:, 0] - values[:, 1]) / (2 * h), (values[:, 2] - values[:, 3]) / (4 * h)  # (3, d, n)
     tolerance = np.abs(coarse - fine) + ROUNDINGS * np.abs(values).max(axis=1) / h
     assert (np.abs(fine - seen.gradients[:12:4].swapaxes(1, 2)) <= tolerance).all()
@@ -235,7 +243,7 @@ def test_problem_is_a_pytree_that_survives_the_round_trip(name):
 @problems
 def test_jit_changes_nothing(name):
     seen, k = looked(name), 5
-    z = {b: jnp.asarray(seen.z[k, s]) for b, s in seen.blocks.items()}
+    z = jax.tree.map(lambda a: a[0], unflat(seen.problem, seen.z[k : k + 1]))
     assert float(seen.problem.value(z)) == pytest.approx(seen.value[k], rel=1e-10)
 
 
@@ -251,7 +259,7 @@ def test_float32_is_float32_throughout(name):
     value, gradient = jax.eval_shape(jax.value_and_grad(single.component), start, jnp.int32(0))
     assert {value.dtype, *(leaf.dtype for leaf in jax.tree.leaves(gradient))} == {jnp.dtype("float32")}
     seen = looked(name)
-    near = {b: jnp.asarray(seen.z[:4, s], jnp.float32) for b, s in seen.blocks.items()}
+    near = jax.tree.map(lambda a: a.astype(jnp.float32), unflat(problem, seen.z[:4]))
     size = 1 + np.abs(seen.values[:4]).max() + np.abs(seen.gradients[:4]).max() * np.abs(seen.z[:4]).max()
     atol = 64 * np.finfo(np.float32).eps * size
     np.testing.assert_allclose(component_values(single, near), seen.values[:4], rtol=0, atol=atol)

@@ -1,14 +1,19 @@
 """The README's examples run as they stand, and its claims table is the one that figures/ gives."""
 
 import contextlib
+import dataclasses
 import io
-from pathlib import Path
 
 import pytest
 
 from experiments import ORDER
 from tests import readme
-from theory_lab.report import tables
+from theory_lab.report import statements, tables
+from theory_lab.report.record import read_all, verdicts
+from theory_lab.run.frames import to_csv
+from theory_lab.theory.catalogue import OTHERS, STATEMENTS, statement_of
+
+FIGURES = readme.README.parent / "figures"
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -30,10 +35,28 @@ def test_every_python_block_is_tested() -> None:
 
 def test_claims_table_is_that_of_the_figures() -> None:
     text = readme.README.read_text(encoding="utf-8")
-    assert text == tables.refreshed(text, tables.claims_table(readme.README.parent / "figures", ORDER))
+    assert text == tables.refreshed(text, "claims", tables.claims_table(FIGURES, ORDER))
+
+
+def test_statements_table_is_that_of_the_figures() -> None:
+    text = readme.README.read_text(encoding="utf-8")
+    rows = statements.catalogue([dataclasses.asdict(s) for s in STATEMENTS], FIGURES, ORDER)
+    assert text == tables.refreshed(text, "statements", statements.catalogue_table(rows, "figures"))
+    assert to_csv(rows) == (FIGURES / "catalogue.csv").read_text(encoding="utf-8")
+
+
+def test_every_claim_has_a_statement_or_is_no_theory() -> None:
+    for made in read_all(FIGURES):
+        for verdict in verdicts(made):
+            assert statement_of(verdict.source) or verdict.source.startswith(OTHERS), (made["experiment"], verdict.source)
+
+
+def test_every_statement_is_confronted_or_says_why_not() -> None:
+    rows = statements.catalogue([dataclasses.asdict(s) for s in STATEMENTS], FIGURES, ORDER)
+    silent = rows[(rows.claims == 0) & (rows.untested == "")]
+    assert list(silent.statement) == []
 
 
 def test_every_figure_has_its_numbers_and_its_record() -> None:
-    folder = Path(readme.README.parent / "figures")
-    stems = {suffix: {path.stem for path in folder.glob(f"*.{suffix}")} for suffix in ("png", "csv", "json")}
-    assert stems["png"] == stems["csv"] == stems["json"] == set(ORDER)
+    stems = {suffix: {path.stem for path in FIGURES.glob(f"*.{suffix}")} for suffix in ("png", "csv", "json")}
+    assert stems["png"] == stems["csv"] - {"catalogue"} == stems["json"] == set(ORDER)

@@ -8,17 +8,19 @@ from theory_lab.claims import Claim, Verdict, claim
 from theory_lab.constants import Constants
 from theory_lab.measure import Measurement
 from theory_lab.optimizer import hybrid_sgd
-from theory_lab.oracles import FirstOrder, Hybrid, Oracle, TwoPoint
+from theory_lab.oracles import FirstOrder, Hybrid, Oracle, Progress, TwoPoint
 from theory_lab.orderings import incremental, random_reshuffling, shuffle_once, with_replacement
 from theory_lab.problems import (
     Problem,
     block_quadratic,
+    chain,
     cosh,
     cosine,
     exponential,
     finite_sum,
     geman_mcclure,
     logistic,
+    matrix_factorisation,
     power,
     separable,
 )
@@ -34,10 +36,12 @@ __all__ = [
     "Measurement",
     "Oracle",
     "Problem",
+    "Progress",
     "Trace",
     "TwoPoint",
     "Verdict",
     "block_quadratic",
+    "chain",
     "claim",
     "claims",
     "constants",
@@ -49,6 +53,7 @@ __all__ = [
     "hybrid_sgd",
     "incremental",
     "logistic",
+    "matrix_factorisation",
     "measure",
     "orderings",
     "power",

@@ -7,7 +7,7 @@ called it with concrete values before.
 
 import difflib
 import math
-import numbers
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,10 +69,33 @@ def between(name: str, value: Any, low: float, high: float, *, closed: str = "[]
 
 def count(name: str, value: Any, *, least: int = 1) -> int:
     """A whole number that is at least ``least``; 3.0 is not one, nor is True."""
-    rule = f"a whole number of at least {least}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral) or value < least:
+    try:
+        if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
+            raise TypeError
+        whole = operator.index(value)
+    except TypeError:
+        whole = least - 1
+    if whole < least:
+        raise refuse(name, f"a whole number of at least {least}", value)
+    return whole
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise refuse(name, "True or False", value)
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise refuse(name, "a non-empty text", value)
+    return value
+
+
+def instance(name: str, value: Any, kind: type, rule: str) -> None:
+    """An object of this library's own; ``rule`` says in words which."""
+    if not isinstance(value, kind):
         raise refuse(name, rule, value)
-    return int(value)
 
 
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
@@ -102,6 +125,8 @@ def labelled(name: str, value: Any) -> Mapping[str, Any]:
 
 def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = True) -> np.ndarray:
     """A finite real array in float64."""
+    if hasattr(value, "toarray"):
+        raise refuse(name, "a dense array (.toarray() makes one of a sparse matrix)", type(value).__name__)
     shape = "" if ndim is None else f"{ndim}-dimensional "
     rule = f"a {'non-empty ' if nonempty else ''}{shape}array of finite real numbers"
     try:
@@ -121,8 +146,44 @@ def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = Tr
     return result
 
 
-def key(name: str, value: Any) -> jax.Array:
-    """A typed PRNG key, or an array of them."""
+def key(name: str, value: Any, rule: str = "a single key") -> jax.Array:
+    """One typed PRNG key."""
+    if _typed(name, value).shape != ():
+        raise refuse(name, rule, f"an array of keys of shape {value.shape}")
+    return value
+
+
+def keys(name: str, value: Any) -> jax.Array:
+    """An array of typed PRNG keys, (S,)."""
+    if _typed(name, value).ndim != 1 or value.size == 0:
+        raise refuse(name, "a non-empty one-dimensional array of keys, as jax.random.split makes", value)
+    return value
+
+
+def _typed(name: str, value: Any) -> jax.Array:
     if not (isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)):
         raise refuse(name, "a typed PRNG key, as jax.random.key(seed) makes", value)
     return value
+
+
+def precision(name: str, dtype: Any) -> None:
+    """A dtype that radii and small steps survive: float32 or float64, not their halves."""
+    if dtype not in (np.float32, np.float64):
+        raise refuse(name, "float32 or float64", str(dtype))
+
+
+def finite(name: str, value: Any) -> None:
+    """An array without nan and inf."""
+    if not is_traced(value) and not np.isfinite(value).all():
+        raise refuse(name, "finite", value if np.size(value) <= 8 else f"an array of shape {np.shape(value)}")
+
+
+def update(name: str, optimizer: Any, params: Any) -> None:
+    """An optimizer whose update needs gradients, state and parameters and no more; only shapes are looked at."""
+    try:
+        jax.eval_shape(lambda like: optimizer.update(like, optimizer.init(like), like), params)
+    except TypeError as error:
+        if "missing" not in str(error):
+            raise
+        rule = "made of transformations whose update needs the gradients and the parameters alone"
+        raise ValueError(f"{name} must be {rule}, got one that is {str(error).partition(' ')[2]}") from error

@@ -40,8 +40,35 @@ def norms_sq(params: Params) -> dict[Label, Array]:
     return {label: norm_sq(params[label]) for label in labels(params)}
 
 
+def as_array(value: object) -> Array:
+    """A leaf as an array; a TypeError for what is no number, without the warning that JAX would let NumPy give."""
+    return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value))
+
+
+def check_leaves(name: str, block: Block) -> None:
+    """Refuse a block that holds no numbers, or numbers that are not finite float32 or float64; of shapes, their dtype."""
+    if size(block) == 0:
+        raise _checks.refuse(name, "of dimension at least 1", block)
+    for leaf in jax.tree.leaves(block):
+        _checks.precision(name, leaf.dtype)
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            _checks.finite(name, leaf)
+
+
+def as_params(name: str, params: Params) -> dict[Label, Block]:
+    """Parameters as arrays, in sorted order, refused by `check_leaves` unless every block is sound."""
+    arrays = {}
+    for label, block in sorted(_checks.labelled(name, params).items()):
+        try:
+            arrays[label] = jax.tree.map(as_array, block)
+        except TypeError:
+            raise _checks.refuse(f"{name}[{label!r}]", "arrays of numbers", block) from None
+        check_leaves(f"{name}[{label!r}]", arrays[label])
+    return arrays
+
+
 def check_params(params: Params, like: Params, name: str = "params") -> None:
-    """Refuse parameters that are not floating point, or whose blocks or shapes differ from a problem's own ``init``."""
+    """Refuse parameters whose blocks, shapes or precision differ from a problem's own ``init``, or that are not finite."""
     _checks.same_labels(name, _checks.labelled(name, params), like, "the problem")
     for label in labels(like):
         given, expected = (jax.tree.map(lambda a: jnp.shape(a), side[label]) for side in (params, like))
@@ -49,10 +76,10 @@ def check_params(params: Params, like: Params, name: str = "params") -> None:
             raise ValueError(f"{name}[{label!r}] must be of shape {expected}, got {given}")
         for leaf, own in zip(jax.tree.leaves(params[label]), jax.tree.leaves(like[label]), strict=True):
             kind = np.asarray(leaf).dtype
-            if not jnp.issubdtype(kind, jnp.floating):
-                raise _checks.refuse(f"{name}[{label!r}]", "floating point", str(kind))
+            _checks.precision(f"{name}[{label!r}]", kind)
             if jax.dtypes.canonicalize_dtype(kind) != own.dtype:
                 raise _checks.refuse(f"{name}[{label!r}]", f"of the problem's precision, {own.dtype}", str(kind))
+            _checks.finite(f"{name}[{label!r}]", leaf)
 
 
 def inner(features: Mapping[Label, Array], params: Params) -> Array:

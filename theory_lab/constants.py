@@ -46,8 +46,10 @@ class Constants:
 
     def __post_init__(self) -> None:
         for name in ("smoothness", "trace", "growth", "dispersion"):
-            if getattr(self, name) is not None:
-                _checks.labelled(name, getattr(self, name))
+            for label, value in () if getattr(self, name) is None else _checks.labelled(name, getattr(self, name)).items():
+                _known(f"{name}[{label!r}]", value, function=name == "growth")
+        for name in ("strong_convexity", "pl", "optimal_value"):
+            _known(name, getattr(self, name))
         if self.growth is not None:
             growth = {label: g if isinstance(g, Partial) else Partial(g) for label, g in self.growth.items()}
             object.__setattr__(self, "growth", growth)
@@ -98,3 +100,11 @@ class Constants:
             if declared is not None and seen is not None and not seen >= declared - rtol * abs(declared):
                 return False
         return True
+
+
+def _known(name: str, value: object, *, function: bool = False) -> None:
+    """Refuse what is neither None nor a real number, or a function; measured numbers may be inf and nan."""
+    if function and not callable(value):
+        raise _checks.refuse(name, "a function of the gradient's norm", value)
+    if not (function or value is None or _checks.is_traced(value)):
+        _checks.number(name, value)

@@ -18,7 +18,8 @@ Ordering = Callable[[Key, Scalar, int], Array]
 def random_reshuffling(key: Key, epoch: Scalar, n: int) -> Array:
     """A fresh uniform permutation every epoch (RR).
 
-    The stream of permutations depends on whether JAX runs with 64-bit types, and on nothing else.
+    The stream of permutations depends on the key, the epoch, n, and whether JAX runs with 64-bit types: the same key gives
+    other permutations in float32 mode than in float64 mode.
 
     Example:
         >>> sorted(random_reshuffling(jax.random.key(0), 3, 4).tolist())

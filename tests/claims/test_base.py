@@ -58,11 +58,23 @@ def test_what_the_measurement_notes_is_repeated():
     assert verdict.reason.endswith("is claimed (3 of 64 runs left out)")
 
 
-def test_the_point_estimate_plays_no_part():
+@pytest.mark.parametrize("value", [0.6, 1.9])
+def test_the_point_estimate_plays_no_part(value):
     """Percentile intervals need not contain it."""
     inside = stated("at most").check(measured(1.0, 1.5))
-    outside = stated("at most").check(measured(1.0, 1.5, value=9.0))
+    outside = stated("at most").check(measured(1.0, 1.5, value=value))
     assert (inside.outcome, inside.power) == (outside.outcome, outside.power)
+
+
+@pytest.mark.parametrize("low, high, value", [(1.0, 1.5, 9.0), (1.0, 1.5, 0.4), (1.0, 1.0, 1.1)])
+def test_an_interval_far_from_its_own_value_decides_nothing(low, high, value):
+    verdict = stated("at most").check(measured(low, high, value=value))
+    reason = f"the value {value:g} lies farther outside its interval [{low:g}, {high:g}] than that is wide"
+    assert (verdict.outcome, verdict.reason) == ("undecided", reason)
+
+
+def test_rounding_beside_a_point_is_no_contradiction():
+    assert stated("at most").check(measured(1.0, 1.0, value=1.0 + 1e-12)).outcome == "holds"
 
 
 @pytest.mark.parametrize("relation", ["at most", "at least", "equals"])

@@ -11,7 +11,7 @@ from theory_lab.claims import Verdict
 from theory_lab.theory import first_order
 
 RR, WR = rates.RR, rates.WR
-EPOCHS = np.array(rates.QUICK.epochs)
+EPOCHS = np.array(rates.FULL.epochs)
 
 
 def curve(

@@ -25,3 +25,14 @@ def test_quotients_leave_out_what_has_no_unit():
     frame = pd.DataFrame([_rows.row(some(2.0, 0.5)) | {"unit": unit} for unit in (2.0, float("nan"))])
     found = _rows.quotients(frame, "unit")
     assert found[["value", "low", "high"]].to_numpy().tolist() == [[1.0, 0.75, 1.25]]
+
+
+def test_over_pairs_rows_by_what_they_have_in_common():
+    above, below = (
+        pd.DataFrame([_rows.row(some(value * d, 1.0)) | {"d": d} for d in order])
+        for value, order in ((6.0, (2, 1)), (3.0, (1, 2)))
+    )
+    assert [(found.value, found.low, found.high) for found in _rows.over(above, below, ["d"])] == [
+        (2.0, 11 / 7, 13 / 5),
+        (2.0, 5 / 4, 7 / 2),
+    ]

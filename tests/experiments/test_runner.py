@@ -21,6 +21,8 @@ from experiments.__main__ import _with_progress, main
 from theory_lab.report import tables
 from theory_lab.run.store import sha256
 
+BEGIN, END = tables.markers("claims")
+
 ROOT = Path(__file__).parents[2]
 
 STEADY = '''"""Does the mean of {name}
@@ -172,7 +174,7 @@ def test_a_run_writes_csv_json_png_and_page_and_says_each_claim(lab: Lab) -> Non
     assert "  beta: assumed: assumptions not met: convexity" in lines
     assert lines[-1] == f"report: {lab.out / 'index.html'}"
     visible = {path.name for path in lab.out.iterdir() if not path.name.startswith(".")}
-    assert visible == {"cells", "index.html"} | {
+    assert visible == {"cells", "catalogue.csv", "index.html", "statements.html"} | {
         f"{name}.{end}" for name in ("alpha", "beta", "zeta") for end in ("csv", "json", "png")
     }
     assert not [path for path in lab.out.rglob("*.tmp")]
@@ -249,17 +251,17 @@ def test_list_names_the_experiments_even_broken_ones(lab: Lab) -> None:
 def test_profiles_have_their_folders_and_full_refreshes_the_readme(lab: Lab) -> None:
     lab.add("alpha")
     lab.out = lab.home / "figures"
-    (lab.home / "README.md").write_text(f"# Lab\n{tables.BEGIN}\nold\n{tables.END}\nrest\n")
+    (lab.home / "README.md").write_text(f"# Lab\n{BEGIN}\nold\n{END}\nrest\n")
     assert lab.run("--profile", "quick")[0] == 0
     assert (lab.home / "results" / "alpha.csv").is_file()
     assert "old" in (lab.home / "README.md").read_text()
     assert lab.run("--profile", "full")[0] == 0
     assert lab.record("alpha")["cells"] == 4
     text = (lab.home / "README.md").read_text()
-    assert text.startswith(f"# Lab\n{tables.BEGIN}\n| experiment | claim |")
-    assert text.endswith(f"{tables.END}\nrest\n")
+    assert text.startswith(f"# Lab\n{BEGIN}\n| experiment | claim |")
+    assert text.endswith(f"{END}\nrest\n")
     assert "| [alpha](figures/alpha.png) | the mean \\| is small | Theorem 0 | ≤ 10 |" in text
-    assert text == tables.refreshed(text, tables.claims_table(lab.out, ["alpha"]))
+    assert text == tables.refreshed(text, "claims", tables.claims_table(lab.out, ["alpha"]))
 
 
 # Randomness and what determines a cell
@@ -392,6 +394,12 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
         (["--executor", "process:0"], "executor must be 'serial' or 'process:N' with N at least 1, got 'process:0'"),
         (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
         (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
+        (["--redraw", "--seed", "0"], "seed must be left out with --redraw, which computes nothing, got 0"),
+        (["--redraw", "--data", "."], "data must be left out with --redraw, which computes nothing, got '.'"),
+        (
+            ["--redraw", "--executor", "serial"],
+            "executor must be left out with --redraw, which computes nothing, got 'serial'",
+        ),
     ],
 )
 def test_bad_usage_is_one_line_and_code_two(lab: Lab, arguments: Sequence[str], message: str) -> None:
@@ -459,11 +467,31 @@ def test_cells_that_are_not_distinct_json_are_refused(lab: Lab, given: str) -> N
     assert "ValueError: cells(settings) must be a non-empty list of distinct mappings of JSON values, got [" in err
 
 
-def test_judging_to_something_else_than_verdicts_is_refused(lab: Lab) -> None:
+@pytest.mark.parametrize("given", ["[True]", "[]", "None"])
+def test_judging_to_something_else_than_verdicts_is_refused(lab: Lab, given: str) -> None:
     lab.add("alpha")
     with (lab.folder / "alpha.py").open("a") as source:
-        source.write("\n\ndef judge(frame):\n    return [True]\n")
-    assert "ValueError: judge(frame) must be a list of verdicts, got [True]" in lab.run()[2]
+        source.write(f"\n\ndef judge(frame):\n    return {given}\n")
+    assert f"ValueError: judge(frame) must be a non-empty list of verdicts, got {given}" in lab.run()[2]
+
+
+def test_a_cell_that_asks_not_to_be_kept_is_computed_again(lab: Lab) -> None:
+    lab.add("alpha", pieces=2)
+    with (lab.folder / "alpha.py").open("a") as source:
+        source.write("""
+
+steady = compute
+
+
+def compute(cell, key):
+    frame = steady(cell, key)
+    frame.attrs["keep"] = cell["index"] == 0
+    return frame
+""")
+    assert "2 cells; " in lab.run()[1]
+    first = lab.csv("alpha")
+    assert "2 cells, 1 of them kept from before" in lab.run()[1]
+    assert (lab.computed(), lab.csv("alpha")) == ([0, 1, 1], first)
 
 
 # Trouble with the disk, with other runs, and with being killed

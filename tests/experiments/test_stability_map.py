@@ -116,4 +116,4 @@ def test_it_draws(frame: pd.DataFrame) -> None:
 
 def test_cells_do_not_depend_on_one_another() -> None:
     cells = stability_map.cells(stability_map.QUICK)
-    assert len({str(cell) for cell in cells}) == len(cells) == 3 * (18 + len(LINES) + 2)
+    assert len({str(cell) for cell in cells}) == len(cells) == 2 * (18 + len(LINES) + 2)

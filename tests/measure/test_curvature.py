@@ -75,8 +75,11 @@ class Unhashable:
         (lambda: curvature(3, POINT), "fn must be a function of the parameters, got 3"),
         (lambda: curvature(Unhashable(), POINT), "fn must be hashable (a function or a lambda around it), got Unhashable"),
         (lambda: curvature(coupled, [1.0]), "params must be a non-empty mapping from block labels"),
-        (lambda: curvature(jnp.sum, {"x": jnp.zeros(0)}), "params['x'] must be a block of at least one number"),
-        (lambda: curvature(lambda z: jnp.sum(z["x"] * 1.0), INTEGERS), "params['x'] must be floating point, got 'int64'"),
+        (lambda: curvature(jnp.sum, {"x": jnp.zeros(0)}), "params['x'] must be of dimension at least 1"),
+        (
+            lambda: curvature(lambda z: jnp.sum(z["x"] * 1.0), INTEGERS),
+            "params['x'] must be float32 or float64, got 'int64'",
+        ),
         (lambda: curvature(coupled, POINT, block="z"), "block must be one of 'x', 'y', got 'z'"),
         (lambda: curvature(coupled, POINT, scaling={"x": 1.0}), "scaling must have the labels of the parameters ['x', 'y']"),
         (lambda: curvature(coupled, POINT, scaling={"x": 1.0, "y": 0.0}), "scaling['y'] must be positive and finite, got 0"),

@@ -145,7 +145,7 @@ def test_deflation_takes_the_large_eigenvalues_out_of_the_noise():
     [
         ({"fn": lambda z: z["x"]}, "fn must be a function with a floating-point scalar value"),
         ({"fn": lambda z: jnp.log(z["x"][0] - 5)}, "fn(params) must be finite, got nan"),
-        ({"params": {"x": jnp.arange(3)}}, "params['x'] must be floating point"),
+        ({"params": {"x": jnp.arange(3)}}, "params['x'] must be float32 or float64"),
         ({"block": "y"}, "block must be one of 'x', got 'y'"),
         ({"scaling": {"y": 1.0}}, "scaling must have the labels of the parameters ['x'], got ['y']"),
         ({"scaling": {"x": -1.0}}, "scaling['x'] must be positive and finite, got -1.0"),

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from theory_lab.claims import Verdict
 from theory_lab.report import band, house, legend, look, new_figure, theory_line, title_with_verdicts
-from theory_lab.report.figures import LOOKS, png
+from theory_lab.report.figures import LOOKS, log_log, png, points
 
 GROUPS = (
     ("first_order", "zeroth_order", "hybrid"),
@@ -124,3 +124,25 @@ def test_theory_is_a_black_line_and_the_verdict_stands_in_the_title() -> None:
     assert [text.get_text() for text in axes[0, 0].get_legend().get_texts()] == ["hybrid", "theory"]
     assert figure.get_suptitle() == "A title\nholds 2 · fails 0 · undecided 0"
     assert tuple(figure.get_size_inches()) == (8.4, 4.0)
+
+
+def test_points_have_bars_and_may_be_hollow() -> None:
+    _, axes = new_figure()
+    points(axes[0, 0], [1.0, 2.0], [10.0, 20.0], [9.0, 15.0], [12.0, np.inf], like="hybrid")
+    points(axes[0, 0], 3.0, 5.0, like="hybrid", label="", hollow=True)
+    (full, _, (bars,)), (hollow, _, none) = axes[0, 0].containers
+    assert bars.get_segments()[0][:, 1].tolist() == [9.0, 12.0]
+    assert full.get_markerfacecolor() == hollow.get_markeredgecolor() == LOOKS["hybrid"].colour
+    assert (hollow.get_markerfacecolor(), hollow.get_xydata().tolist(), none) == ("white", [[3.0, 5.0]], ())
+    assert [container.get_label() for container in axes[0, 0].containers] == ["hybrid", "_nolegend_"]
+    with pytest.raises(ValueError, match="low and high together"):
+        points(axes[0, 0], [1.0], [2.0], [1.0], like="hybrid")
+
+
+def test_log_log_axes_are_marked_at_the_given_places_alone() -> None:
+    figure, axes = new_figure()
+    axes[0, 0].plot([3, 48], [1, 10])
+    log_log(axes[0, 0], [48, 3, 12.0, 3])
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in axes[0, 0].get_xticklabels(which="both") if label.get_text()] == ["3", "12", "48"]
+    assert axes[0, 0].get_yscale() == "log"

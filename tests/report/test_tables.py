@@ -7,6 +7,8 @@ import pytest
 from theory_lab.claims import Verdict
 from theory_lab.report import tables
 
+BEGIN, END = tables.markers("claims")
+
 HOLDS = Verdict("a | b_c", "Theorem 1", "at most", 1.0, 0.5, 0.4, 0.6, 64, "holds", "holds", 0.6, "within")
 FAILS = Verdict("false", "folklore", "equals", 1.0, 2.0, 2.0, 2.0, 1, "fails", "fails", 1.0, "outside; expected: known")
 WRONG = Verdict("wrong", "folklore", "at least", 1.0, 0.5, 0.4, 0.6, 64, "fails", "holds", 0.0, "outside")
@@ -89,18 +91,18 @@ def test_the_markdown_table_has_one_row_per_claim_and_cannot_be_broken_by_text(r
 
 
 def test_the_readme_is_refreshed_between_its_markers_and_nowhere_else() -> None:
-    old = f"# Title\n{tables.BEGIN}\nold\n{tables.END}\nrest\n"
-    new = tables.refreshed(old, "| new |")
-    assert new == f"# Title\n{tables.BEGIN}\n| new |\n{tables.END}\nrest\n"
-    assert tables.refreshed(new, "| new |") == new
+    old = f"# Title\n{BEGIN}\nold\n{END}\nrest\n"
+    new = tables.refreshed(old, "claims", "| new |")
+    assert new == f"# Title\n{BEGIN}\n| new |\n{END}\nrest\n"
+    assert tables.refreshed(new, "claims", "| new |") == new
 
 
 @pytest.mark.parametrize(
     "text",
-    ["no markers", tables.BEGIN, tables.END, f"{tables.END} {tables.BEGIN}", f"{tables.BEGIN}{tables.END}" * 2],
+    ["no markers", BEGIN, END, f"{END} {BEGIN}", f"{BEGIN}{END}" * 2],
 )
 def test_a_readme_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"^the text must be marked with <!-- claims:begin --> and then <!-- claims:end -->"
     ):
-        tables.refreshed(text, "")
+        tables.refreshed(text, "claims", "")

@@ -215,10 +215,9 @@ def test_no_direction_is_drawn_twice():
     assert len(set(np.round(falls, 9))) == 10
 
 
-def test_a_start_that_is_not_finite_is_recorded_not_raised():
-    trace = run(params={"x": jnp.array([jnp.nan, 0.0]), "y": jnp.zeros(1)})
+def test_a_start_at_which_the_value_overflows_is_recorded_not_raised():
+    trace = run(params={"x": jnp.full(2, 1e300), "y": jnp.zeros(1)})
     assert np.isinf(trace.value).all()
-    assert trace.diverged_at == 1
 
 
 def test_blocks_may_be_nested_and_scalar():

@@ -16,7 +16,7 @@ from theory_lab.theory.heterogeneous import (
     with_replacement_limit,
 )
 from theory_lab.theory.reshuffling import incremental_fixed_point, stationary_variance
-from theory_lab.theory.reshuffling_bias import reshuffling_bias, two_type_crossover, two_type_floor
+from theory_lab.theory.reshuffling_bias import reshuffling_bias, two_type_crossover, two_type_floor, two_type_moments
 
 PAULI = np.array([[[1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]]])
 
@@ -122,12 +122,28 @@ def test_two_types_at_n_160():
 def test_the_two_type_floor_is_the_leading_order_for_every_curvature(h):
     a, s, n, errors = 0.5 * h, 2.0, 40, []
     for eta in np.array([4e-3, 1e-3]) / h:
-        maps = component_maps([[[h + a]], [[h - a]]], [[s], [-s]], 0, (0.0, eta))
-        mean, second = stationary_moments(epoch_map(maps, "random_reshuffling", counts=(n // 2, n // 2)))
+        mean, second = two_type_moments(eta, h, a, s, n)
         leading = two_type_floor(eta, h, a, s, n)
-        errors.append([mean[0] ** 2 / leading.bias_sq - 1, (second[0, 0] - mean[0] ** 2) / leading.variance - (1 + 1 / n)])
+        errors.append([mean**2 / leading.bias_sq - 1, (second - mean**2) / leading.variance - (1 + 1 / n)])
     assert np.all(np.abs(errors[1]) < 0.05)
     assert np.all(np.abs(errors[1]) < 0.5 * np.abs(errors[0]) + 0.01)
+
+
+def test_two_types_over_all_orders():
+    """The fixed point of E z and E z^2 over all 4! orders of an epoch, each an affine map of z."""
+    eta, h, a, s = 0.3, 1.2, 0.7, 1.5
+    maps = []
+    for order in itertools.permutations([(h + a, s), (h + a, s), (h - a, -s), (h - a, -s)]):
+        slope, offset = 1.0, 0.0
+        for curvature, tilt in order:
+            slope, offset = (1 - eta * curvature) * slope, (1 - eta * curvature) * offset + eta * tilt
+        maps.append((slope, offset))
+    slopes, offsets = np.array(maps).T
+    mean = offsets.mean() / (1 - slopes.mean())
+    second = (2 * mean * (slopes * offsets).mean() + (offsets**2).mean()) / (1 - (slopes**2).mean())
+    assert two_type_moments(eta, h, a, s, 4) == pytest.approx((mean, second), rel=1e-12, abs=0)
+    with pytest.raises(ValueError, match="n must be even, got 3"):
+        two_type_moments(eta, h, a, s, 3)
 
 
 def test_the_crossover_equates_bias_and_variance():

@@ -1,10 +1,12 @@
 """A claim: what a theorem predicts, laid beside one measurement, and the verdict.
 
 The claim looks at the measurement's *interval*. Wholly on the right side: holds. Wholly on the wrong side: fails.
-Straddling, not finite, or outside the theorem's assumptions: undecided, with the reason and what would decide it.
+Straddling, not finite, far from its own value, or outside the theorem's assumptions: undecided, with the reason and what
+would decide it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +18,7 @@ Outcome = Literal["holds", "fails", "undecided"]
 
 RELATIONS = ("equals", "at most", "at least")
 OUTCOMES = ("holds", "fails", "undecided")
+ROUNDING = 1e-9  # relative; a value that lies so little beside an exact point is rounded, not inconsistent
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,12 @@ class Claim:
     why: str = ""
 
     def check(self, measurement: Measurement) -> Verdict:
-        """Judge one measurement."""
+        """Judge one measurement.
+
+        Raises:
+            ValueError: something else than a measurement.
+        """
+        _checks.instance("measurement", measurement, Measurement, "a Measurement")
         outcome, reason = self._judge(measurement)
         if measurement.note and measurement.note not in reason:
             reason = f"{reason} ({measurement.note})"
@@ -100,6 +108,10 @@ class Claim:
             return "undecided", m.note or "the measurement is not finite"
         if not math.isfinite(self.predicted):
             return "undecided", "the theorem gives no finite prediction here"
+        beside = (m.high - m.low) + ROUNDING * max(abs(m.low), abs(m.high))  # a percentile interval need not hold the value
+        if not m.low - beside <= m.value <= m.high + beside:
+            interval = f"[{m.low:.4g}, {m.high:.4g}]"
+            return "undecided", f"the value {m.value:.4g} lies farther outside its interval {interval} than that is wide"
         low, high = self._agreement()
         interval = f"[{m.low:.4g}, {m.high:.4g}]"
         if low <= m.low and m.high <= high:
@@ -145,9 +157,9 @@ def claim(
     """A validated `Claim`; see there for the fields.
 
     Raises:
-        ValueError: a prediction that is not a number (inf and nan are numbers, and leave the claim undecided); an unknown
-            relation or expectation; "equals" without a tolerance; a tolerance on a one-sided relation; an expected failure
-            without a reason.
+        ValueError: a name, source or assumption that is not a text; a prediction that is not a number (inf and nan are
+            numbers, and leave the claim undecided); an unknown relation or expectation; "equals" without a tolerance; a
+            tolerance on a one-sided relation; an expected failure without a reason.
 
     Example:
         >>> from theory_lab.measure import Measurement
@@ -157,6 +169,8 @@ def claim(
         >>> bound.check(Measurement("average", 2.0, 1.9, 2.1, 64)).outcome
         'undecided'
     """
+    _checks.text("name", name)
+    _checks.text("source", source)
     _checks.choice("relation", relation, RELATIONS)
     _checks.choice("expected", expected, ("holds", "fails"))
     _checks.nonnegative("tolerance", tolerance)
@@ -164,8 +178,10 @@ def claim(
         raise _checks.refuse("tolerance", "positive for 'equals' and zero otherwise", tolerance)
     if expected == "fails" and not why:
         raise _checks.refuse("why", "a reason wherever the claim is expected to fail", why)
-    if isinstance(unmet, str):
+    if isinstance(unmet, str) or not isinstance(unmet, Sequence):
         raise _checks.refuse("unmet", "a sequence of statements, not one string", unmet)
+    for statement in unmet:
+        _checks.text("unmet", statement)
     return Claim(
         name, source, relation, _checks.number("predicted", predicted), float(tolerance), tuple(unmet), expected, why
     )

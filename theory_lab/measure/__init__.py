@@ -1,6 +1,6 @@
 """Measurements: traces and functions in, a number with an interval out."""
 
-from theory_lab.measure import constants, curvature, family, lanczos, oracles, rate, smoothness, stability
+from theory_lab.measure import constants, curvature, family, lanczos, oracles, particles, rate, smoothness, stability, tail
 from theory_lab.measure.base import Measurement, exact, mean
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "lanczos",
     "mean",
     "oracles",
+    "particles",
     "rate",
     "smoothness",
     "stability",
+    "tail",
 ]

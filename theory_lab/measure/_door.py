@@ -21,14 +21,13 @@ def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, A
         hash(fn)  # what is compiled is kept by function object
     except TypeError:
         raise _checks.refuse("fn", "hashable (a function or a lambda around it)", fn) from None
-    point = {label: jax.tree.map(jnp.asarray, block) for label, block in sorted(_checks.labelled("params", params).items())}
-    for label, block in point.items():
-        if blocks.size(block) == 0:
-            raise _checks.refuse(f"params[{label!r}]", "a block of at least one number", block)
-        for leaf in jax.tree.leaves(block):
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise _checks.refuse(f"params[{label!r}]", "floating point", str(leaf.dtype))
-    arrays = tuple(jax.tree.map(jnp.asarray, one) for one in args)
+    point = blocks.as_params("params", params)
+    if not isinstance(args, (tuple, list)):
+        raise _checks.refuse("args", "a tuple of arrays", args)
+    try:
+        arrays = tuple(jax.tree.map(blocks.as_array, one) for one in args)
+    except TypeError:
+        raise _checks.refuse("args", "a tuple of arrays", args) from None
     value = _value(fn, point, arrays)
     if not isinstance(value, jax.Array) or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)

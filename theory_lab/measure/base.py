@@ -3,6 +3,7 @@
 Every reducer in this folder returns a `Measurement`; a `Claim` judges nothing else.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ class Measurement:
         note: what to know before believing it ("diverged at epoch 12", "fewer than 32 seeds"); a claim repeats it where
             the measurement is not finite.
         products: Hessian-vector products spent, shared by all numbers that one call measures.
+
+    Raises:
+        ValueError: what is no number, or a finite interval whose low end lies above its high end.
     """
 
     name: str
@@ -37,6 +41,12 @@ class Measurement:
     note: str = ""
     products: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            _checks.number(name, getattr(self, name))
+        if math.isfinite(self.low) and math.isfinite(self.high) and self.low > self.high:
+            raise _checks.refuse("low", f"at most high, {self.high}", self.low)
+
 
 def exact(name: str, value: float) -> Measurement:
     """A number computed without sampling: its interval is a point.
@@ -45,7 +55,8 @@ def exact(name: str, value: float) -> Measurement:
         >>> exact("largest eigenvalue", 2.0).low
         2.0
     """
-    return Measurement(name, float(value), float(value), float(value), 1)
+    number = _checks.number("value", value)
+    return Measurement(name, number, number, number, 1)
 
 
 def unmeasured(name: str, samples: int, note: str) -> Measurement:

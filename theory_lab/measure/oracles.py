@@ -13,7 +13,7 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.measure._door import Objective, at_a_point
 from theory_lab.measure.base import Measurement, mean, not_finite, unmeasured
-from theory_lab.oracles.base import Oracle
+from theory_lab.oracles.base import Oracle, admitted
 
 BATCHES = 64  # independent batches, from whose means all intervals are made
 HELD = 2**22  # numbers held at a time for the directions of one chunk of a batch
@@ -137,14 +137,14 @@ def moments(
         >>> m.low < (2 + 2) * 25 < m.high  # E|g|^2 = (d + 2) |grad f|^2 on linear functions
         True
     """
-    if not isinstance(oracle, Oracle):
-        raise _checks.refuse("oracle", "an Oracle", oracle)
+    _checks.instance("oracle", oracle, Oracle, "an Oracle")
     point, arrays = at_a_point(fn, params, args)
+    cost = admitted(oracle, point)
     _checks.key("key", key)
     samples = _checks.count("samples", samples, least=2 * BATCHES)
     _checks.between("confidence", confidence, 0, 1, closed="()")
 
-    width = sum(blocks.size(part) for part in point.values()) * max(1, sum(oracle.cost(point)))
+    width = sum(blocks.size(part) for part in point.values()) * max(1, sum(cost))
     chunks = -(-samples * width // (BATCHES * HELD))
     size = -(-samples // (BATCHES * chunks))
     full = tuple(label for label in point if (blocks.size(point[label]) <= SMALL if matrix is None else matrix))

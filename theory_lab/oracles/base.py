@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Component, Key
@@ -43,18 +44,24 @@ class Oracle(abc.ABC):
 
         Args:
             fn: a scalar function of the parameters.
-            params: the point; a pytree of floating-point arrays.
-            key: all randomness of the query.
+            params: the point; a pytree of float32 or float64 arrays.
+            key: all randomness of the query, a single key.
+
+        Raises:
+            ValueError: a key, function or parameters unlike that; a function whose value is no scalar; labels or a precision
+                that do not suit the oracle.
 
         Returns:
             The estimate. Its value is fn(params) wherever that is evaluated; an oracle that never evaluates it (two-sided)
             reports the mean of what it saw, off by O(radius^2).
         """
-        if _checks.key("key", key).shape != ():
-            raise _checks.refuse("key", "a single key", f"an array of keys of shape {key.shape}")
+        _checks.key("key", key)
+        if not callable(fn):
+            raise _checks.refuse("fn", "a function of the parameters", fn)
+        if not jax.tree.leaves(params):
+            raise _checks.refuse("params", "a pytree with at least one array", params)
         for leaf in jax.tree.leaves(params):
-            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise _checks.refuse("params", "floating point in every leaf", str(jnp.result_type(leaf)))
+            _checks.precision("params", leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype)
         return self.estimate(fn, params, jax.tree.map(lambda a: a[0], self.draw(key, params, 1)))
 
     @abc.abstractmethod
@@ -76,3 +83,28 @@ class Oracle(abc.ABC):
     def needs_value(self) -> bool:
         """Whether `estimate` evaluates fn(params) unless it is given the value, and so saves one evaluation by it."""
         return True
+
+
+def admitted(oracle: Any, params: Block) -> Cost:
+    """The door for an oracle and the shapes and dtypes it is to query; returns the cost of one query.
+
+    Drawing is where an oracle sees them first, and where its own numbers, concrete here, can be held against them.
+    """
+    if not isinstance(oracle, Oracle):
+        raise _checks.refuse("oracle", "an Oracle", oracle)
+    jax.eval_shape(lambda key, like: oracle.draw(key, like, 1), jax.random.key(0), params)
+    return oracle.cost(params)
+
+
+def scalar(value: Any) -> Array:
+    """The value of a function whose gradient is wanted.
+
+    Raises:
+        ValueError: it is not a floating-point scalar.
+    """
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic, float, int)):
+        raise _checks.refuse("fn", "scalar and floating point", f"a function with values of type {type(value).__name__}")
+    shape, kind = jnp.shape(value), jnp.result_type(value)
+    if shape != () or not jnp.issubdtype(kind, jnp.floating):
+        raise _checks.refuse("fn", "scalar and floating point", f"a function with values of shape {shape} and type {kind}")
+    return jnp.asarray(value)

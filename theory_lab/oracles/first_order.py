@@ -4,7 +4,7 @@ import jax
 
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Component, Key
-from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle
+from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle, scalar
 
 
 @record()
@@ -22,7 +22,7 @@ class FirstOrder(Oracle):
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
         del draw, value  # the reverse pass needs its own forward pass, so a given value saves nothing
-        return Estimate(*jax.value_and_grad(fn)(params))
+        return Estimate(*jax.value_and_grad(lambda point: scalar(fn(point)))(params))
 
     def cost(self, params: Block) -> Cost:
         return Cost(values=1, gradients=1)

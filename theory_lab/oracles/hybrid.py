@@ -8,7 +8,7 @@ import jax
 from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Component, Key, Label, Params
-from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle
+from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle, scalar
 from theory_lab.oracles.first_order import FirstOrder
 
 
@@ -54,11 +54,11 @@ class Hybrid(Oracle):
         first, others = self._split(params)
         gradient: dict[Label, Block] = {}
         if first:
-            value, gradient = jax.value_and_grad(lambda part: fn({**params, **part}))(
+            value, gradient = jax.value_and_grad(lambda part: scalar(fn({**params, **part})))(
                 {label: params[label] for label in first}
             )
         elif value is None and any(self.members[label].needs_value for label in others):
-            value = fn(params)
+            value = scalar(fn(params))
         for label in others:
             estimate = self.members[label].estimate(
                 partial(_within, fn, params, label), params[label], draw[label], value=value

@@ -7,7 +7,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Component, Key, Scalar
 from theory_lab.oracles import directions
-from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle
+from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle, scalar
 from theory_lab.oracles.directions import LAWS, Law
 
 
@@ -32,7 +32,8 @@ class TwoPoint(Oracle):
         sided: 1 (forward difference, q + 1 evaluations) or 2 (central difference, 2q evaluations).
 
     Raises:
-        ValueError: a radius that is not positive, directions < 1, an unknown law, sided not 1 or 2.
+        ValueError: a radius that is not positive, directions < 1, an unknown law, sided not 1 or 2; at a query, a radius
+            that underflows or overflows in the parameters' precision.
 
     Example:
         >>> fn = lambda z: jnp.dot(jnp.array([3.0, 4.0]), z)
@@ -62,12 +63,17 @@ class TwoPoint(Oracle):
         object.__setattr__(self, "sided", int(sided))
 
     def draw(self, key: Key, params: Block, count: int) -> Draw:
+        for leaf in jax.tree.leaves(params) if not _checks.is_traced(self.radius) else ():
+            kind = jnp.finfo(jnp.result_type(leaf))
+            low, high = float(kind.tiny), float(kind.max) / 2
+            if not low <= self.radius <= high:
+                raise _checks.refuse("radius", f"within {low:.1e}..{high:.1e} for {kind.dtype}", self.radius)
         return directions.draw(key, params, self.law, (count, self.directions))  # leaves (count, q, ...)
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
         ahead = self._values(fn, params, draw, self.radius)  # (q,)
         if self.sided == 1:
-            value = fn(params) if value is None else value
+            value = scalar(fn(params)) if value is None else value
             slopes = (ahead - value) / self.radius
         else:
             behind = self._values(fn, params, draw, -self.radius)
@@ -77,10 +83,7 @@ class TwoPoint(Oracle):
 
     def _values(self, fn: Component, params: Block, draw: Block, radius: Scalar) -> Array:
         """fn at params + radius v_j for every direction, (q,)."""
-        values = jax.vmap(lambda v: fn(jax.tree.map(lambda p, w: p + radius * w, params, v)))(draw)
-        if jnp.shape(values) != (self.directions,):
-            raise _checks.refuse("fn", "scalar", f"a function with values of shape {jnp.shape(values)[1:]}")
-        return values
+        return jax.vmap(lambda v: scalar(fn(jax.tree.map(lambda p, w: p + radius * w, params, v))))(draw)
 
     def cost(self, params: Block) -> Cost:
         return Cost(values=self.directions + 1 if self.sided == 1 else 2 * self.directions, gradients=0)

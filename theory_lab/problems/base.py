@@ -51,17 +51,21 @@ class Problem(abc.ABC):
         """The same problem with every floating-point array in another precision.
 
         Raises:
-            ValueError: a dtype that is not floating point, or float64 while JAX has it switched off.
+            ValueError: another dtype than float32 and float64, float64 while JAX has it switched off, or float32 if a number
+                of the problem leaves its range.
         """
         try:
             wanted = jnp.dtype(dtype)
         except TypeError:
-            raise _checks.refuse("dtype", "floating point", dtype) from None
-        if not jnp.issubdtype(wanted, jnp.floating):
-            raise _checks.refuse("dtype", "floating point", dtype)
+            raise _checks.refuse("dtype", "float32 or float64", dtype) from None
+        _checks.precision("dtype", wanted)
         if jax.dtypes.canonicalize_dtype(wanted) != wanted:
             raise _checks.refuse("dtype", "at most float32 unless jax_enable_x64 is on", str(wanted))
-        return jax.tree.map(lambda a: a.astype(wanted) if _is_floating_array(a) else a, self)
+        converted = jax.tree.map(lambda a: a.astype(wanted) if _is_floating_array(a) else a, self)
+        for before, after in zip(jax.tree.leaves(self), jax.tree.leaves(converted), strict=True):
+            if _is_floating_array(after) and not _checks.is_traced(after) and _leaves_its_range(before, after):
+                raise _checks.refuse("dtype", "wide enough for the numbers of the problem", str(wanted))
+        return converted
 
     def __repr__(self) -> str:
         shapes = jax.eval_shape(self.init, jax.random.key(0))
@@ -71,6 +75,11 @@ class Problem(abc.ABC):
 
 def _is_floating_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray)) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _leaves_its_range(before: Any, after: Any) -> bool:
+    """Whether a conversion makes an infinity, or makes an array all zero that was not."""
+    return bool((jnp.isfinite(before) & ~jnp.isfinite(after)).any() or (jnp.any(before) and not jnp.any(after)))
 
 
 def dimensions_of(dimensions: Any) -> dict[str, int]:
@@ -85,6 +94,16 @@ def per_block(name: str, value: Any, labels: Any, check: Any) -> dict[str, Any]:
         _checks.same_labels(name, value, labels, "dimensions")
         return {label: check(f"{name}[{label!r}]", value[label]) for label in sorted(labels)}
     return {label: check(name, value) for label in sorted(labels)}
+
+
+def magnitude(name: str, value: Any, *, zero: bool = False) -> float:
+    """The door for a constant that scales a problem: positive, or zero, with room for its square in JAX's precision."""
+    number = (_checks.nonnegative if zero else _checks.positive)(name, value)
+    kind = np.finfo(jnp.result_type(float))
+    low, high = float(kind.tiny) ** 0.5, float(kind.max) ** 0.5
+    if number and not low <= number <= high:
+        raise _checks.refuse(name, f"within {low:.1e}..{high:.1e}, whose squares {kind.dtype} holds", value)
+    return number
 
 
 def split(vector: Array, dimensions: dict[str, int]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, dimensions_of, generator, normal_params, per_block, split
+from theory_lab.problems.base import Problem, dimensions_of, generator, magnitude, normal_params, per_block, split
 
 
 @record(data=("features", "phases", "constants", "optimum"))
@@ -71,7 +71,7 @@ def cosine(
     """
     sizes = dimensions_of(dimensions)
     n = _checks.count("n", n)
-    limit = per_block("smoothness", smoothness, sizes, _checks.positive)
+    limit = per_block("smoothness", smoothness, sizes, magnitude)
     spread = _checks.nonnegative("spread", spread)
     rng = generator(key)
     d = sum(sizes.values())

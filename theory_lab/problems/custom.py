@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from theory_lab import _checks, blocks
 from theory_lab._trees import record
@@ -49,8 +48,8 @@ def finite_sum(
         optimum: a minimiser, if you know one; distances to it are then logged.
 
     Raises:
-        ValueError: a loss that is not scalar and floating, examples without a common leading axis, parameters without labels
-            or with integer leaves, an optimum unlike the parameters.
+        ValueError: a loss that is not scalar and floating, examples that are not finite or have no common leading axis,
+            parameters without labels or other than finite float32 or float64, an optimum or constants unlike the parameters.
 
     Example:
         >>> x, y = jnp.arange(6.0).reshape(3, 2), jnp.array([1.0, 2.0, 3.0])
@@ -64,19 +63,19 @@ def finite_sum(
     if not callable(loss):
         raise _checks.refuse("loss", "a function of parameters and one example", loss)
     try:
-        examples = jax.tree.map(lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a)), examples)
-    except TypeError:
+        examples = jax.tree.map(blocks.as_array, examples)
+    except (TypeError, ValueError):  # text, and rows of different lengths
         raise _checks.refuse("examples", "a pytree of arrays of numbers", examples) from None
     lengths = sorted({leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(examples)})
     if len(lengths) != 1 or lengths[0] == 0:
         raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
-    start = {label: jax.tree.map(jnp.asarray, block) for label, block in _checks.labelled("params", params).items()}
-    for label, block in start.items():
-        if sum(leaf.size for leaf in jax.tree.leaves(block)) == 0:
-            raise _checks.refuse(f"params[{label!r}]", "of dimension at least 1", block)
-        for leaf in jax.tree.leaves(block):
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise _checks.refuse(f"params[{label!r}]", "floating point", str(leaf.dtype))
+    for leaf in jax.tree.leaves(examples):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):  # a key or a whole number is always one
+            _checks.finite("examples", leaf)
+    start = blocks.as_params("params", params)
+    for name in ("smoothness", "trace", "growth", "dispersion") if constants is not None else ():
+        if getattr(constants, name) is not None:
+            _checks.same_labels(f"constants.{name}", getattr(constants, name), start)
     if optimum is not None:
         blocks.check_params(optimum, start, "optimum")
     result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))

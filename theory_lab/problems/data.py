@@ -33,6 +33,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def libsvm(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     """Features and labels of a LIBSVM-format file, plain or compressed (.gz, .bz2, .xz), as dense arrays, not standardised.
 
+    Lines are ``label index:value index:value ...``. Indices count from 1, or from 0 if an index 0 occurs in the file; what
+    a line leaves out is zero.
+
     Args:
         path: the file.
 
@@ -40,7 +43,8 @@ def libsvm(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         Features (n, d) and labels (n,), float64, the labels as they stand in the file.
 
     Raises:
-        ValueError: no such file, or one that is not in LIBSVM format; the message carries the path.
+        ValueError: no such file, one that is not in LIBSVM format, query ids (``qid:``, data for ranking), or numbers that
+            are not finite; the message carries the path.
     """
     if not isinstance(path, (str, os.PathLike)) or not (file := Path(path)).is_file():
         raise _checks.refuse("path", "a readable LIBSVM-format file", str(path))
@@ -48,11 +52,13 @@ def libsvm(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     datasets = _datasets()
     try:
         with opener(file, "rb") as stream:
-            features, labels = datasets.load_svmlight_file(stream)
+            features, labels, queries = datasets.load_svmlight_file(stream, query_id=True)
     except (ValueError, OSError, EOFError, IndexError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"path must be a readable LIBSVM-format file, got {str(path)!r} ({error})") from error
     if features.shape[0] == 0 or features.nnz == 0:
         raise ValueError(f"path must be a LIBSVM-format file with at least one row and one feature, got {str(path)!r}")
+    if queries.size or not (np.isfinite(features.data).all() and np.isfinite(labels).all()):
+        raise _checks.refuse("path", "a LIBSVM-format file of finite numbers without query ids", str(path))
     return features.toarray(), labels
 
 

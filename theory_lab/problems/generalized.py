@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import jax
@@ -12,7 +13,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params, Scalar
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, centred_tilts, dimensions_of, generator, normal_params, per_block
+from theory_lab.problems.base import Problem, centred_tilts, dimensions_of, generator, magnitude, normal_params, per_block
 
 Kind = Literal["cosh", "exponential", "power"]
 
@@ -49,12 +50,12 @@ class Profile:
 
 def cosh(a: float = 1.0, b: float = 1.0) -> Profile:
     """phi(t) = (a/b^2)(cosh bt - 1): curvature a at the origin, growing like b|phi'|."""
-    return Profile("cosh", _checks.positive("a", a), _checks.positive("b", b))
+    return Profile("cosh", magnitude("a", a), magnitude("b", b))
 
 
 def exponential(a: float = 1.0, b: float = 1.0) -> Profile:
     """phi(t) = (a/b^2)(exp(bt) - bt - 1): (L0, L1)-smooth with L0 = a, L1 = b, flat to the left."""
-    return Profile("exponential", _checks.positive("a", a), _checks.positive("b", b))
+    return Profile("exponential", magnitude("a", a), magnitude("b", b))
 
 
 def power(p: float = 4.0) -> Profile:
@@ -137,7 +138,7 @@ def separable(
         raise _checks.refuse(
             "coupling", f"at most {most:.4g}, up to which the minimum is known to stay at the origin", coupling
         )
-    sigma = per_block("dispersion", dispersion, sizes, _checks.nonnegative)
+    sigma = per_block("dispersion", dispersion, sizes, partial(magnitude, zero=True))
     if n == 1 and any(sigma.values()):
         raise _checks.refuse("n", "at least 2 where dispersion is positive", n)
     rng = generator(key)

@@ -11,7 +11,7 @@ from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, two_sided_scale
+from theory_lab.problems.base import Problem, magnitude, two_sided_scale
 
 ACCURACY = 1e-12
 
@@ -41,6 +41,29 @@ class Logistic(Problem):
         margin = self.signs[index] * blocks.inner({label: a[index] for label, a in self.features.items()}, params)
         penalty = sum(blocks.norm_sq(params[label]) for label in self.features)
         return jnp.logaddexp(0.0, -margin) + self.l2 / 2 * penalty
+
+    def dense_hessian(self) -> np.ndarray:
+        """The Hessian of f at the optimum, (d, d) in float64; coordinates in the sorted order of the labels."""
+        rows, _, margins = self._at_optimum()
+        weights = expit(margins) * expit(-margins) / self.n
+        return rows.T @ (weights[:, None] * rows) + float(self.l2) * np.eye(rows.shape[1])
+
+    def component_gradients(self) -> np.ndarray:
+        """The gradient of every component at the optimum, (n, d) in float64."""
+        rows, optimum, margins = self._at_optimum()
+        return -(np.asarray(self.signs) * expit(-margins))[:, None] * rows + float(self.l2) * optimum
+
+    def component_hessians(self) -> np.ndarray:
+        """The Hessian of every component at the optimum, (n, d, d) in float64."""
+        rows, _, margins = self._at_optimum()
+        weighted = (expit(margins) * expit(-margins))[:, None] * rows
+        return weighted[:, :, None] * rows[:, None, :] + float(self.l2) * np.eye(rows.shape[1])
+
+    def _at_optimum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows (n, d), the optimum (d,) and the margins s_i a_i'z (n,)."""
+        rows = np.concatenate([np.asarray(self.features[b], np.float64) for b in sorted(self.features)], axis=1)
+        optimum = np.concatenate([np.asarray(self.optimum[b], np.float64) for b in sorted(self.features)])
+        return rows, optimum, np.asarray(self.signs, np.float64) * (rows @ optimum)
 
 
 def logistic(
@@ -77,12 +100,14 @@ def logistic(
     matrix = _checks.array("features", features, ndim=2)
     n, d = matrix.shape
     signs = _signs(labels, n)
-    l2 = _checks.positive("l2", l2)
+    l2 = magnitude("l2", l2)
     parts = {label: matrix[:, index] for label, index in _columns(columns, d).items()}
     with np.errstate(over="ignore", invalid="ignore"):  # of features too large for float64 the gradient tells
         optimum = _newton(matrix, signs, l2)
     loss_part = two_sided_scale(parts, 0.25)
-    smoothness = {label: value + l2 for label, value in loss_part.items()}
+    smoothness = {
+        label: magnitude(f"the smoothness of columns[{label!r}]", value + l2) for label, value in loss_part.items()
+    }
     spread = {label: float(np.mean(np.sum(rows**2, axis=1))) for label, rows in parts.items()}
     return Logistic(
         n=n,
@@ -103,7 +128,12 @@ def logistic(
 
 def _signs(labels: Any, n: int) -> np.ndarray:
     """+-1 in float64; the larger of the two labels is +1."""
-    given = np.asarray(labels)
+    try:
+        given = np.asarray(labels)
+    except ValueError:
+        raise _checks.refuse("labels", f"one per row of features ({n})", labels) from None
+    if given.dtype.kind == "U" and given.shape == (n,) and not all(isinstance(label, str) for label in labels):
+        raise _checks.refuse("labels", "all numbers or all strings", sorted({type(a).__name__ for a in labels}))
     if given.shape != (n,):
         raise ValueError(f"labels must be one per row of features ({n}), got an array of shape {given.shape}")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
@@ -123,7 +153,10 @@ def _columns(columns: Any, d: int) -> dict[Label, np.ndarray]:
     """Per block the column numbers, sorted by label; together a partition of range(d)."""
     chosen = {}
     for label, index in sorted(_checks.labelled("columns", columns).items()):
-        picked = np.arange(d)[index] if isinstance(index, slice) else np.asarray(index)
+        try:
+            picked = np.arange(d)[index] if isinstance(index, slice) else np.asarray(index)
+        except (TypeError, ValueError):
+            picked = np.empty(0)
         if picked.ndim != 1 or picked.size == 0 or picked.dtype.kind not in "iu":
             raise _checks.refuse(f"columns[{label!r}]", "a slice or a non-empty list of column numbers", index)
         chosen[label] = picked

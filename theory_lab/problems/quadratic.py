@@ -13,7 +13,7 @@ from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, centred_tilts, dimensions_of, generator, normal_params, per_block
+from theory_lab.problems.base import Problem, centred_tilts, dimensions_of, generator, magnitude, normal_params, per_block
 
 Components = Literal["convex", "commuting", "indefinite"]
 Spectrum = Any  # "flat", ("power", p) or an array of eigenvalues
@@ -148,18 +148,19 @@ def block_quadratic(
     coupling = _checks.between("coupling", coupling, 0, 1, closed="[)")
     if coupling > 0 and len(sizes) != 2:
         raise _checks.refuse("coupling", f"0 unless there are exactly two blocks (here {sorted(sizes)})", coupling)
-    heterogeneity = _checks.nonnegative("heterogeneity", heterogeneity)
+    heterogeneity = magnitude("heterogeneity", heterogeneity, zero=True)
     _checks.choice("components", components, COMPONENTS)
     if heterogeneity > 1 and components == "convex":
         raise _checks.refuse("heterogeneity", "at most 1 for convex components", heterogeneity)
-    sigma = per_block("dispersion", dispersion, sizes, _checks.nonnegative)
+    sigma = per_block("dispersion", dispersion, sizes, partial(magnitude, zero=True))
     if n == 1 and (heterogeneity > 0 or any(sigma.values())):
         raise _checks.refuse("n", "at least 2 where heterogeneity or dispersion is positive", n)
     if heterogeneity > 0 and components == "indefinite" and n == 2:
         raise _checks.refuse("n", "at least 3 for indefinite components (two reflections with sum 0 commute)", n)
     spectra = _spectra(spectrum, sizes)
-    wanted = None if smoothness is None else per_block("smoothness", smoothness, sizes, _checks.positive)
+    wanted = None if smoothness is None else per_block("smoothness", smoothness, sizes, magnitude)
 
+    _checks.flag("rotated", rotated)
     rng = generator(key)
     if wanted is not None:
         spectra = {b: s * (wanted[b] / s.max()) for b, s in spectra.items()}
@@ -208,6 +209,7 @@ def _spectra(spectrum: Any, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         eigenvalues = np.sort(_checks.array(name, value, ndim=1))[::-1]
         if eigenvalues[-1] < 0 or eigenvalues[0] == 0:
             raise _checks.refuse(name, "'flat', ('power', p) or nonnegative eigenvalues, not all zero", value)
+        magnitude(f"the largest eigenvalue of {name}", eigenvalues[0])
         return lambda d: eigenvalues
 
     made = {}

@@ -9,7 +9,7 @@ from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.problems.base import Problem, dimensions_of, generator, normal_params, per_block, split
+from theory_lab.problems.base import Problem, dimensions_of, generator, magnitude, normal_params, per_block, split
 
 SLOPE = 3 * np.sqrt(3) / 16  # max |rho'|, attained at t = 1/sqrt 3
 
@@ -83,8 +83,8 @@ def geman_mcclure(
     sizes = dimensions_of(dimensions)
     d = sum(sizes.values())
     n = _checks.count("n", n, least=d)
-    limit = per_block("smoothness", smoothness, sizes, _checks.positive)
-    noise = _checks.nonnegative("noise", noise)
+    limit = per_block("smoothness", smoothness, sizes, magnitude)
+    noise = magnitude("noise", noise, zero=True)
     outliers = _checks.between("outliers", outliers, 0, 1, closed="[)")
     rng = generator(key)
     basis, _ = np.linalg.qr(rng.standard_normal((d, d)))  # rows u_k

@@ -158,11 +158,7 @@ def band(
     Raises:
         ValueError: an unknown look, or arrays of different lengths.
     """
-    style = look(like) if isinstance(like, str) else like
-    columns = [np.asarray(each, dtype=np.float64) for each in (x, value, low, high) if each is not None]
-    shapes = [column.shape for column in columns]
-    if len(columns) == 3 or len(set(shapes)) > 1 or len(shapes[0]) != 1:
-        raise _checks.refuse("x, value, low, high", "of one length, low and high together", shapes)
+    style, columns = _series(like, x, value, low, high)
     x, value, *ends = np.stack(columns)[:, np.argsort(columns[0], kind="stable")]
     if ends:
         fine = np.isfinite(ends).all(axis=0)
@@ -178,6 +174,51 @@ def band(
     axes.plot(x, shown, linestyle="none", label="_nolegend_", zorder=4, **common)  # the theory passes below the markers
 
 
+def points(
+    axes: Axes,
+    x: Any,
+    value: Any,
+    low: Any = None,
+    high: Any = None,
+    *,
+    like: str | Look,
+    label: str | None = None,
+    hollow: bool = False,
+) -> None:
+    """Measured numbers that no band should join: markers with error bars.
+
+    Args:
+        axes: where to draw.
+        x, value: shape (P,), or numbers.
+        low, high: the ends of the intervals; both or neither. An end that is not finite is left out.
+        like: whose colour and marker: a name for `look`, or a `Look`.
+        label: for the legend, if it is not that of the look; "" for none.
+        hollow: markers without filling, for a second kind of the same method.
+
+    Raises:
+        ValueError: an unknown look, or arrays of different lengths.
+    """
+    style, (places, centres, *ends) = _series(
+        like, *(each if each is None else np.atleast_1d(each) for each in (x, value, low, high))
+    )
+    bars = [np.where(np.isfinite(end), np.abs(end - centres), np.nan) for end in ends] or None
+    axes.errorbar(
+        places, centres, bars, fmt=style.marker, color=style.colour, elinewidth=1.2, zorder=4,
+        label=style.label if label is None else label or "_nolegend_",
+        markerfacecolor="white" if hollow else style.colour, markeredgecolor=style.colour if hollow else "white",
+        markeredgewidth=1.2 if hollow else 0.6,
+    )  # fmt: skip
+
+
+def _series(like: str | Look, *given: Any) -> tuple[Look, list[np.ndarray]]:
+    """A look, and x, value and perhaps low and high as arrays of one length."""
+    columns = [np.asarray(each, dtype=np.float64) for each in given if each is not None]
+    shapes = [column.shape for column in columns]
+    if len(columns) == 3 or len(set(shapes)) > 1 or len(shapes[0]) != 1:
+        raise _checks.refuse("x, value, low, high", "of one length, low and high together", shapes)
+    return look(like) if isinstance(like, str) else like, columns
+
+
 def theory_line(axes: Axes, x: Any, y: Any, *, label: str = "theory", line: str = "-") -> None:
     """What a theorem says: a black line without markers, in front of all lines and behind all markers.
 
@@ -188,6 +229,14 @@ def theory_line(axes: Axes, x: Any, y: Any, *, label: str = "theory", line: str 
         line: "-" for an equality, "--" for a bound; others where one axes holds several theorems.
     """
     axes.plot(x, y, color="black", linestyle=line, linewidth=1.2, label=label or "_nolegend_", zorder=3)
+
+
+def log_log(axes: Axes, ticks: Iterable[float]) -> None:
+    """Logarithmic axes, the horizontal one marked at these places alone."""
+    axes.set(xscale="log", yscale="log")
+    places = sorted(set(ticks))
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks([], minor=True)
 
 
 def title_with_verdicts(figure: Figure, title: str, verdicts: Iterable[Verdict]) -> None:

@@ -33,31 +33,39 @@ def page(folder: Path, order: Sequence[str] = ()) -> str:
     found = {made["experiment"]: verdicts(made) for made in records}
     everything = [(name, verdict) for name, some in found.items() for verdict in some]
     contents = "".join(
-        f'<li><a href="#{_anchor(name)}">{_words(name)}</a> <span class="quiet">{escape(tally(some))}</span></li>'
+        f'<li><a href="#{anchor(name)}">{words(name)}</a> <span class="quiet">{escape(tally(some))}</span></li>'
         for name, some in found.items()
     )
     sections = "".join(_section(folder, made, found[made["experiment"]]) for made in records)
+    statements = ' · <a href="statements.html">statements</a>' if (folder / "statements.html").is_file() else ""
+    header = f"""<p class="kicker">theory_lab{statements}</p>
+<h1>Theory beside measurement</h1>
+<p class="lead">{_lead(records, [verdict for _, verdict in everything])}</p>
+{_bar([verdict for _, verdict in everything])}
+<nav aria-label="Experiments"><ol>{contents}</ol></nav>"""
+    main = f"{_attention(everything)}{sections}{_all_claims(everything)}"
+    return document("theory_lab: theory beside measurement", header, main)
+
+
+def document(title: str, header: str, main: str) -> str:
+    """A whole page of this report around the HTML of its header and its body."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>theory_lab: theory beside measurement</title>
+<title>{escape(title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {_asset("page.css")}</style>
 </head>
 <body>
 <header>
-<p class="kicker">theory_lab</p>
-<h1>Theory beside measurement</h1>
-<p class="lead">{_lead(records, [verdict for _, verdict in everything])}</p>
-{_bar([verdict for _, verdict in everything])}
-<nav aria-label="Experiments"><ol>{contents}</ol></nav>
+{header}
 </header>
 <main>
-{_attention(everything)}{sections}{_all_claims(everything)}
+{main}
 </main>
 <footer><p>A claim of equality holds when the whole interval of the measurement lies within its tolerance, a claim of a bound
 when the whole interval lies on the right side. It fails when the whole interval lies outside, and is undecided otherwise.
@@ -103,7 +111,7 @@ def _attention(everything: Sequence[tuple[str, Verdict]]) -> str:
         ("Undecided, and why", [(name, v) for name, v in everything if v.outcome == "undecided"]),
     ):
         items = "".join(
-            f'<li>{_pill(v)} <a href="#{_anchor(name)}">{_words(name)}</a>: {escape(v.claim)}'
+            f'<li>{_pill(v)} <a href="#{anchor(name)}">{words(name)}</a>: {escape(v.claim)}'
             f'<br><span class="quiet">{escape(v.reason)}</span></li>'
             for name, v in some
         )
@@ -122,8 +130,8 @@ def _section(folder: Path, made: Record, found: Sequence[Verdict]) -> str:
     )
     claims = f"""<details{shown}><summary>{_counted(len(found), "claim")}: {escape(tally(found))}</summary>
 <table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"""
-    return f"""<section id="{_anchor(name)}">
-<h2>{_words(name)}</h2>
+    return f"""<section id="{anchor(name)}">
+<h2>{words(name)}</h2>
 <p class="question">{_prose(made.get("question", ""))}</p>
 {_figure(folder, made, found)}
 {claims if found else ""}
@@ -165,7 +173,7 @@ def _all_claims(everything: Sequence[tuple[str, Verdict]]) -> str:
     if not everything:
         return ""
     rows = "".join(
-        f'<tr><td data-label="experiment"><a href="#{_anchor(name)}">{_words(name)}</a></td>'
+        f'<tr><td data-label="experiment"><a href="#{anchor(name)}">{words(name)}</a></td>'
         f"<td>{escape(v.claim)}</td>"
         f'<td data-label="source">{escape(v.source)}</td>'
         f'<td data-label="predicted" {_sorted_by(v.predicted)}>{prediction(v)}</td>'
@@ -204,9 +212,9 @@ def _facts(made: Record) -> str:
         facts = made.get(title)
         if isinstance(facts, Mapping) and facts:
             rows = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_value(value))}</dd>" for key, value in facts.items())
-            parts.append(f"<div><h3>{_words(title).capitalize()}</h3><dl>{rows}</dl></div>")
+            parts.append(f"<div><h3>{words(title).capitalize()}</h3><dl>{rows}</dl></div>")
     rest = {key: made[key] for key in ("profile", "cells", "commit", "date", "rejudged", "csv_sha256") if key in made}
-    rows = "".join(f"<dt>{_words(key)}</dt><dd>{escape(_value(value))}</dd>" for key, value in rest.items())
+    rows = "".join(f"<dt>{words(key)}</dt><dd>{escape(_value(value))}</dd>" for key, value in rest.items())
     return f'<div class="facts"><div><h3>Run</h3><dl>{rows}</dl></div>{"".join(parts)}</div>'
 
 
@@ -251,11 +259,11 @@ def _png_size(path: Path) -> tuple[int, int] | None:
     return struct.unpack(">II", header[16:24])
 
 
-def _anchor(name: str) -> str:
+def anchor(name: str) -> str:
     return escape(quote(name))
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     return escape(name.replace("_", " "))
 
 

@@ -9,7 +9,6 @@ from theory_lab.claims.base import Verdict
 from theory_lab.report.record import read_all, verdicts
 
 SIGNS = {"equals": "=", "at most": "≤", "at least": "≥"}
-BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 _COLOURS = {"holds": "32", "fails": "31", "undecided": "33", "expected": "36", "unexpected": "1;31"}
 
@@ -121,30 +120,36 @@ def claims_table(folder: Path, order: Sequence[str] = ()) -> str:
         name = made["experiment"]
         for verdict in verdicts(made):
             entries = (verdict.claim, verdict.source, prediction(verdict), interval(verdict), outcome(verdict))
-            lines.append(f"| [{name}]({folder.name}/{name}.png) | {' | '.join(map(_markdown, entries))} |")
+            lines.append(f"| [{name}]({folder.name}/{name}.png) | {' | '.join(map(markdown, entries))} |")
     return "\n".join(lines)
 
 
-def refreshed(text: str, table: str) -> str:
-    """The text with the table put between its two markers; a README agrees with its figures when this changes nothing.
+def refreshed(text: str, name: str, table: str) -> str:
+    """The text with the table put between the two markers of that name; it agrees with its table when nothing changes.
 
     Raises:
         ValueError: the text does not have the two markers, once each and in order.
 
     Example:
-        >>> print(refreshed(f"before {BEGIN} old {END} after", "| new |"))
+        >>> print(refreshed("before <!-- claims:begin --> old <!-- claims:end --> after", "claims", "| new |"))
         before <!-- claims:begin -->
         | new |
         <!-- claims:end --> after
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in before + after:
-        raise ValueError(f"the text must be marked with {BEGIN} and then {END}, once each, got {text[:40]!r}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    begin, end = markers(name)
+    before, first, rest = text.partition(begin)
+    _, last, after = rest.partition(end)
+    if not first or not last or begin in after or end in before + after:
+        raise ValueError(f"the text must be marked with {begin} and then {end}, once each, got {text[:40]!r}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
-def _markdown(text: str) -> str:
+def markers(name: str) -> tuple[str, str]:
+    """The comments between which a generated table stands."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def markdown(text: str) -> str:
     """Text that a markdown table shows as it is."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for character in "\\|*_`[]$":

@@ -97,11 +97,12 @@ class Store:
                 remains.unlink()
 
     def fetch(self, determinants: Mapping[str, Any], compute: Callable[[], pd.DataFrame]) -> Cell:
-        """The cell that `determinants` determine: from disk, or computed now and kept.
+        """The cell that `determinants` determine: from disk, or computed now and kept, unless it asks not to be.
 
         Args:
             determinants: everything that the rows depend on, as JSON values; "experiment" among them names the folder.
-            compute: makes the rows (see `to_csv` for what a frame may hold).
+            compute: makes the rows (see `to_csv` for what a frame may hold); a frame with ``attrs["keep"]`` False is not
+                kept, and computed again the next time.
 
         Raises:
             ValueError: "experiment" is no plain name, or the rows are not what a frame may hold.
@@ -121,7 +122,8 @@ class Store:
         csv = to_csv(frame)
         seconds = {"compile": watch.compile, "run": watch.run}
         content = {"csv": csv, "csv_sha256": sha256(csv), "determinants": known, "seconds": seconds}
-        write(path, json.dumps(content, sort_keys=True))
+        if frame.attrs.get("keep", True):
+            write(path, json.dumps(content, sort_keys=True))
         return Cell(from_csv(csv), watch.compile, watch.run, computed=True)
 
     @contextlib.contextmanager

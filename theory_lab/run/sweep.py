@@ -11,7 +11,7 @@ import optax
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Label, Params
-from theory_lab.oracles.base import Oracle
+from theory_lab.oracles.base import Oracle, admitted
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
@@ -43,9 +43,10 @@ def run(
         optimizer: an optax transformation for the problem's parameters, e.g. ``hybrid_sgd({"x": 1e-3, "y": 1e-1})``. A new
             transformation object compiles anew; `sweep` does not.
         epochs: T >= 1 passes of n component evaluations each.
-        key: all randomness; the same key gives the same permutations under every oracle, optimizer and step size.
+        key: all randomness; the same key gives the same permutations under every oracle, optimizer and step size (other ones
+            where JAX's 64-bit types are switched off).
         ordering: random_reshuffling, shuffle_once, incremental, with_replacement, or your own (key, epoch, n) -> indices.
-        params: the starting point; None starts from the problem's ``init``.
+        params: the starting point, finite; None starts from the problem's ``init``.
         batch_size: components per step. If it does not divide n, the last group of an epoch is smaller; every group's loss
             is weighted so that the mean over groups is exactly f.
         log_epochs: the epochs to log, increasing, within 0..epochs, to which the last is added; None logs all of
@@ -69,9 +70,7 @@ def run(
     """
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise _checks.refuse("optimizer", "an optax transformation (init, update)", optimizer)
-    _checks.key("key", key)
-    if jnp.shape(key) != ():
-        raise _checks.refuse("key", "a single key (use sweep for many seeds)", key)
+    _checks.key("key", key, "a single key (use sweep for many seeds)")
     trace = _simulated(
         problem, oracle, _Constant(optimizer), {}, epochs=epochs, keys=key[None], ordering=ordering, params=params,
         batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
@@ -126,9 +125,7 @@ def sweep(
         ((3, 8, 31), np.int64(0))
     """
     grid = _grid(step_sizes)
-    _checks.key("keys", keys)
-    if jnp.ndim(keys) != 1 or keys.shape[0] == 0:
-        raise _checks.refuse("keys", "a non-empty one-dimensional array of keys, as jax.random.split makes", keys)
+    _checks.keys("keys", keys)
     _check_maker(make_optimizer, {label: float(sizes[0]) for label, sizes in grid.items()})
     trace = _simulated(
         problem, oracle, make_optimizer, grid, epochs=epochs, keys=keys, ordering=ordering, params=params,
@@ -174,25 +171,29 @@ def _simulated(
         raise _checks.refuse(
             "problem", "a pytree: decorate its class with theory_lab.problems.record", type(problem).__name__
         )
-    if not isinstance(oracle, Oracle):
-        raise _checks.refuse("oracle", "an Oracle", oracle)
+    _checks.instance("oracle", oracle, Oracle, "an Oracle")
     _check_ordering(ordering, problem.n)
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
     if batch_size > problem.n:
         raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
     _checks.choice("resolution", resolution, ("epoch", "step"))
+    _checks.flag("progress", progress)
     schedule = _schedule(log_epochs, epochs, resolution)
     like = jax.eval_shape(problem.init, jax.random.key(0))
-    cost = oracle.cost(like)
+    cost = admitted(oracle, like)
     if grid:
         _checks.same_labels("step_sizes", grid, like, "the problem")
     if params is None:
-        starts = jax.vmap(lambda k: start_params(problem, k))(keys)
+        starts = _starts(problem, keys)
+        for label, block in starts.items():
+            blocks.check_leaves(f"problem.init(key)[{label!r}]", block)
     else:
         blocks.check_params(params, like)
         starts = jax.tree.map(lambda a: jnp.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))), dict(params))
 
+    sizes = {label: float(sizes[0]) for label, sizes in grid.items()}
+    _checks.update("the optimizer", make_optimizer(sizes), like)
     precision = jnp.result_type(*jax.tree.leaves(starts))
     traced = {label: jnp.asarray(sizes, precision) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
     with _progress(progress, schedule) as report:
@@ -220,6 +221,12 @@ def _simulated(
     )
 
 
+@jax.jit
+def _starts(problem: Problem, keys: Key) -> Params:
+    """A starting point for every seed; one program, where single operations would be compiled one by one."""
+    return jax.vmap(lambda key: start_params(problem, key))(keys)
+
+
 def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None:
     rule = "a function from {label: step size} to an optax transformation"
     try:
@@ -237,7 +244,7 @@ def _check_ordering(ordering: Any, n: int) -> None:
     given = jax.eval_shape(lambda key, epoch: ordering(key, epoch, n), jax.random.key(0), jnp.int32(0))
     if getattr(given, "shape", None) != (n,) or not jnp.issubdtype(given.dtype, jnp.integer):
         raise _checks.refuse("ordering", rule, given)
-    seen = np.asarray(ordering(jax.random.key(0), jnp.int32(0), n))
+    seen = np.asarray(jax.jit(ordering, static_argnums=2)(jax.random.key(0), jnp.int32(0), n))  # one program, not ten
     if seen.min() < 0 or seen.max() >= n:
         raise _checks.refuse("ordering", f"a function whose indices lie within 0..{n - 1}", f"{seen.min()}..{seen.max()}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from theory_lab import _checks
 from theory_lab._typing import Label, Params
 
 if TYPE_CHECKING:
@@ -73,14 +74,14 @@ class Trace:
             (...), one number per run; inf where a run diverged.
 
         Raises:
-            ValueError: the start of some epoch was not logged.
+            ValueError: the start of some epoch was not logged, or rows of another shape.
         """
         starts = (self.epoch == np.rint(self.epoch)) & (self.epoch < self.epoch[-1])
         if starts.sum() != self.epoch[-1]:
             raise ValueError(
                 f"the trace must be logged at the start of every epoch, got {starts.sum()} of {self.epoch[-1]:g}"
             )
-        return np.mean(rows[..., starts], axis=-1)
+        return np.mean(self._logged(rows)[..., starts], axis=-1)
 
     def average_over_steps(self, rows: np.ndarray) -> np.ndarray:
         """The metric of the with-replacement theorems: the mean of a logged quantity over all iterates before a step.
@@ -89,12 +90,19 @@ class Trace:
             rows: (..., E), any logged quantity of this trace, which was logged with resolution "step".
 
         Raises:
-            ValueError: only epochs were logged, and an epoch has more than one step.
+            ValueError: only epochs were logged, and an epoch has more than one step; rows of another shape.
         """
         before = self.epoch < self.epoch[-1]
         if not self.every_step:
             raise ValueError("the trace must be logged with resolution='step', got one row per logged epoch")
-        return np.mean(rows[..., before], axis=-1)
+        return np.mean(self._logged(rows)[..., before], axis=-1)
+
+    def _logged(self, rows: np.ndarray) -> np.ndarray:
+        array = np.asarray(rows)
+        if array.ndim == 0 or array.shape[-1] != self.epoch.size or array.dtype.kind not in "fiu":
+            rule = f"an array of numbers, one for each of the {self.epoch.size} logged rows along its last axis"
+            raise _checks.refuse("rows", rule, f"shape {array.shape}, type {array.dtype}")
+        return array
 
     def to_frame(self) -> "pd.DataFrame":
         """Tidy rows: one per grid point, seed and logged epoch."""

@@ -59,8 +59,9 @@ class Budget:
             _checks.count("dimension", self.dimension)
         if self.initial_gap is not None:
             _checks.nonnegative("initial_gap", self.initial_gap)
-        for label, distance in (self.initial_distance_sq or {}).items():
-            _checks.nonnegative(f"initial_distance_sq[{label!r}]", distance)
+        if self.initial_distance_sq is not None:
+            for label, distance in _checks.labelled("initial_distance_sq", self.initial_distance_sq).items():
+                _checks.nonnegative(f"initial_distance_sq[{label!r}]", distance)
         if self.convex_components not in (None, True, False):
             raise _checks.refuse("convex_components", "True, False or None", self.convex_components)
         if self.failure_probability is not None:
@@ -119,7 +120,13 @@ class Theorem:
         _checks.choice("kind", self.kind, KINDS)
 
     def assumptions(self, constants: Constants, budget: Budget) -> list[str]:
-        """What stands between these constants and the theorem, in words; empty when it applies."""
+        """What stands between these constants and the theorem, in words; empty when it applies.
+
+        Raises:
+            ValueError: something else than constants and a budget.
+        """
+        _checks.instance("constants", constants, Constants, "Constants")
+        _checks.instance("budget", budget, Budget, "a Budget")
         unmet = unknown(self.needs, self.blocks, constants.declared(), budget)
         return unmet or self.conditions(constants, budget)
 
@@ -134,8 +141,11 @@ class Theorem:
         step sizes break its condition. A theorem with unknown constants has no number: nan.
 
         Raises:
-            ValueError: step sizes for other blocks than the theorem's.
+            ValueError: step sizes for other blocks than the theorem's, or that are no nonnegative numbers.
         """
+        if self.blocks or not isinstance(step_sizes, Mapping) or step_sizes:
+            for label, step_size in _checks.labelled("step_sizes", step_sizes).items():
+                _checks.nonnegative(f"step_sizes[{label!r}]", step_size)
         if self.blocks:
             _checks.same_labels("step_sizes", step_sizes, self.blocks, "the theorem")
         if self.assumptions(constants, budget):

@@ -125,6 +125,7 @@ def shared_quadratic(
 
 def with_replacement_step(model: SharedQuadratic, moments: Moments) -> Moments:
     """The moments after one step on a component drawn independently."""
+    _moments(model, moments)
     h, a, p = model.hessian, model.contraction, model.steps
     noise = _direction_noise(model, h @ moments.second @ h + model.covariance)
     second = a @ moments.second @ a.T + p[:, None] * model.covariance * p + noise
@@ -135,8 +136,9 @@ def reshuffling_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Momen
     """The moments after one epoch over n components in a fresh uniform order.
 
     Raises:
-        ValueError: n below 1, or a covariance that is not zero although n = 1.
+        ValueError: n below 1, a covariance that is not zero although n = 1, or moments of another dimension.
     """
+    _moments(model, moments)
     n = _population(model, n)
     h, a, p, c = model.hessian, model.contraction, model.steps, model.covariance
     mean, second = moments
@@ -175,6 +177,7 @@ def trajectory(
         >>> trajectory(model, [1.0], epochs=2, ordering="with_replacement").second.ravel().round(4)
         array([1.    , 0.83  , 0.6889])
     """
+    _model(model)
     z = _checks.array("start", start, ndim=1)
     if z.size != model.hessian.shape[0]:
         raise _checks.refuse("start", f"of the hessian's dimension {model.hessian.shape[0]}", z.size)
@@ -209,6 +212,7 @@ def stationary_moment(model: SharedQuadratic, *, n: int | None = None) -> np.nda
     Raises:
         ValueError: step sizes that are not stable, or a Hessian and step sizes that leave a direction where it is.
     """
+    _model(model)
     d = model.hessian.shape[0]
     if not is_stable(model.hessian, model.zeroth_dimension, model.step_sizes, directions=model.directions, law=model.law):
         raise _checks.refuse("step_sizes", "mean-square stable (see is_stable)", model.step_sizes)
@@ -242,12 +246,12 @@ def stationary_moment(model: SharedQuadratic, *, n: int | None = None) -> np.nda
 
 def expected_gap(model: SharedQuadratic, second: np.ndarray) -> np.ndarray:
     """E f(z) - f* = tr(HM)/2, for second moments (..., d, d)."""
-    return np.einsum("ij,...ij->...", model.hessian, second) / 2
+    return np.einsum("ij,...ij->...", model.hessian, _second(model, second)) / 2
 
 
 def expected_gradient_norms_sq(model: SharedQuadratic, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(E||grad_x f||^2, E||grad_y f||^2) of the full gradient Hz, for second moments (..., d, d)."""
-    squares = np.einsum("ij,...jk,ki->...i", model.hessian, second, model.hessian)
+    squares = np.einsum("ij,...jk,ki->...i", model.hessian, _second(model, second), model.hessian)
     return squares[..., : model.zeroth_dimension].sum(-1), squares[..., model.zeroth_dimension :].sum(-1)
 
 
@@ -270,6 +274,7 @@ def one_step_change(model: SharedQuadratic, gradient: Any) -> float:
         >>> round(one_step_change(shared_quadratic([[1.0]], 1, (0.1, 0.0)), [1.0]), 12)  # -eta + 3 eta^2 / 2
         -0.085
     """
+    _model(model)
     g = _checks.array("gradient", gradient, ndim=1)
     if g.size != model.hessian.shape[0]:
         raise _checks.refuse("gradient", f"of the hessian's dimension {model.hessian.shape[0]}", g.size)
@@ -331,6 +336,25 @@ def zeroth_order_floor(
         raise _checks.refuse("step_size", "below the stability limit (see step_size_limit)", step_size)
     gradient = float(np.sum(phi * kappa)) / (1 - fed_back)
     return Floor(gradient, eta * (gain.trace * gradient + kappa) / (spectrum * margin))
+
+
+def _model(model: object) -> None:
+    _checks.instance("model", model, SharedQuadratic, "what shared_quadratic(...) returns")
+
+
+def _second(model: SharedQuadratic, second: Any) -> np.ndarray:
+    """The door for second moments, (..., d, d)."""
+    _model(model)
+    d, shape = model.hessian.shape[0], np.shape(second)
+    if shape[-2:] != (d, d):
+        raise _checks.refuse("second", f"an array of shape (..., {d}, {d})", f"shape {shape}")
+    return np.asarray(second)
+
+
+def _moments(model: SharedQuadratic, moments: object) -> None:
+    _checks.instance("moments", moments, Moments, "Moments(mean, second)")
+    assert isinstance(moments, Moments)
+    _second(model, moments.second)
 
 
 def _direction_noise(model: SharedQuadratic, gradient_moment: np.ndarray) -> np.ndarray:

@@ -1,13 +1,11 @@
-"""The bias of random reshuffling on components that differ in curvature, to leading order.
-
-Exact values are in `heterogeneous`.
-"""
+"""The bias of random reshuffling on components that differ in curvature: to leading order, and exactly for two types."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from theory_lab import _checks
+from theory_lab.theory import heterogeneous
 from theory_lab.theory._matrices import symmetric
 
 
@@ -65,8 +63,7 @@ def two_type_floor(step_size: float, curvature: float, spread: float, noise: flo
         bias^2 = (eta a s / (2h))^2,   variance = eta^3 h n^2 s^2 / 24
 
     Setting: one dimension, n even. Guarantee: leading terms as eta n h -> 0 and n -> infinity. The simplest instance of
-    both terms of the lower bound of Safran & Shamir 2020. The exact value is `heterogeneous.stationary_moments` with counts
-    (n/2, n/2).
+    both terms of the lower bound of Safran & Shamir 2020. The exact value is `two_type_moments`.
 
     Args:
         step_size: eta.
@@ -93,3 +90,45 @@ def two_type_crossover(curvature: float, spread: float, n: int) -> float:
     """
     h, n = _checks.positive("curvature", curvature), _checks.count("n", n)
     return 6 * _checks.nonnegative("spread", spread) ** 2 / (n**2 * h**3)
+
+
+class TwoTypeMoments(NamedTuple):
+    """E(z - z*) and E(z - z*)^2 at epoch ends."""
+
+    mean: float
+    second: float
+
+
+def two_type_moments(step_size: float, curvature: float, spread: float, noise: float, n: int) -> TwoTypeMoments:
+    """The stationary moments of reshuffling on the two types of components of `two_type_floor`.
+
+    Setting: one dimension, n even. Guarantee: exact, by the moments of an epoch's random affine map
+    (`heterogeneous.stationary_moments` with counts (n/2, n/2)); the type of curvature h + a has gradient -s at z* = 0.
+
+    Args:
+        step_size: eta.
+        curvature: h > 0.
+        spread: a >= 0.
+        noise: s >= 0.
+        n: components, an even number.
+
+    Raises:
+        ValueError: an odd n, numbers out of range, a step size that is not stable.
+
+    Example:
+        >>> mean, second = two_type_moments(0.001, 1.0, 0.5, 1.0, 16)
+        >>> round(mean / 0.00025, 3)  # over the leading bias, eta a s / (2h)
+        0.998
+    """
+    h, a, s = (
+        _checks.positive("curvature", curvature),
+        _checks.nonnegative("spread", spread),
+        _checks.nonnegative("noise", noise),
+    )
+    if _checks.count("n", n) % 2:
+        raise _checks.refuse("n", "even", n)
+    maps = heterogeneous.component_maps(
+        [[[h + a]], [[h - a]]], [[s], [-s]], 0, (0.0, _checks.positive("step_size", step_size))
+    )
+    found = heterogeneous.stationary_moments(heterogeneous.epoch_map(maps, "random_reshuffling", counts=(n // 2, n // 2)))
+    return TwoTypeMoments(float(found.mean[0]), float(found.second[0, 0]))

@@ -1,0 +1,184 @@
+"""Exact second moments of SGD on quadratics that fall into groups of equal curvature: any dimension at no cost.
+
+Setting: f_i(z) = sum_g (l_g/2) |z_g|^2 - b_i'z with sum b_i = 0, groups g of k_g coordinates and mean |b_ig|^2 = sigma_g^2;
+components drawn with replacement; one step size eta_g per group. Two points estimate the gradient of the groups in Z, all of
+which are perturbed at once: the x-block of a hybrid run, every group of a zeroth-order run, none of a first-order run. The
+others have exact gradients of the component. With a and b the coefficients of the `CovarianceMap` for a trace and for a
+diagonal entry, m_g = E|z_g|^2 follows
+
+    m_g+ = (1 - eta_g l_g)^2 m_g + eta_g^2 sigma_g^2
+           + [g in Z] eta_g^2 { b (l_g^2 m_g + sigma_g^2) + a k_g sum_{h in Z} (l_h^2 m_h + sigma_h^2) }.
+
+Proof. The diagonal of the recursion in `dynamics` for a diagonal Hessian, summed over each group; off-diagonal entries feed
+into no diagonal one. Guarantee of all functions: exact; the radius is 0 or the difference two-sided.
+
+Reference: theory_lab, Theorem 5.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize
+
+from theory_lab import _checks
+from theory_lab.theory.moments import covariance_map
+
+DOUBLINGS = 40  # steps beyond 2^40 are called never
+NEVER = 2.0**60
+
+
+class Groups(NamedTuple):
+    """Groups of equal curvature; build it with `groups`, which validates. Arrays of shape (G,)."""
+
+    curvatures: np.ndarray
+    sizes: np.ndarray
+    dispersions: np.ndarray
+    zeroth: np.ndarray
+
+
+class Recursion(NamedTuple):
+    """m+ = matrix m + source for the second moments m of the groups."""
+
+    matrix: np.ndarray
+    source: np.ndarray
+
+
+class Tuned(NamedTuple):
+    """The step sizes, one per owner, that reach a gap in the fewest steps; the number is interpolated between steps."""
+
+    step_sizes: np.ndarray
+    steps: float
+
+
+def groups(curvatures: Any, sizes: Sequence[int], *, dispersions: Any = 0.0, zeroth: Any = False) -> Groups:
+    """Validated groups.
+
+    Args:
+        curvatures: l, shape (G,), nonnegative.
+        sizes: k, G counts.
+        dispersions: sigma^2 of every whole group, (G,) or one number for each, nonnegative.
+        zeroth: whether two points estimate the group's gradient, (G,) or one for all.
+
+    Raises:
+        ValueError: arrays of different lengths, negative numbers, sizes that are no counts.
+    """
+    spectrum = _checks.array("curvatures", curvatures, ndim=1)
+    counts = np.array([_checks.count("sizes", size) for size in sizes], dtype=np.float64)
+    noise = np.asarray(_checks.array("dispersions", dispersions))
+    mask = np.asarray(zeroth, dtype=bool)
+    for name, values in (("sizes", counts), ("dispersions", noise), ("zeroth", mask)):
+        if values.shape != spectrum.shape and (values.ndim or name == "sizes"):
+            raise _checks.refuse(name, f"one number per group, {spectrum.size}", values.tolist())
+    for name, values in (("curvatures", spectrum), ("dispersions", noise)):
+        if values.min() < 0:
+            raise _checks.refuse(name, "nonnegative", values.tolist())
+    return Groups(spectrum, counts, np.broadcast_to(noise, spectrum.shape), np.broadcast_to(mask, spectrum.shape))
+
+
+def recursion(given: Groups, step_sizes: Any, *, directions: int = 1, law: str = "gaussian") -> Recursion:
+    """One step of the second moments.
+
+    Args:
+        given: from `groups`.
+        step_sizes: eta, (G,) nonnegative.
+        directions, law: of the two-point estimator.
+
+    Raises:
+        ValueError: step sizes that are negative or of another number, an unknown law.
+
+    Example:
+        >>> step = recursion(groups([1.0], [8], dispersions=[1.0], zeroth=True), [0.05])
+        >>> step.matrix.round(6).tolist(), step.source.round(6).tolist()  # 1 - 2 eta + 10 eta^2, 10 eta^2
+        ([[0.925]], [0.025])
+    """
+    eta = _checks.array("step_sizes", step_sizes, ndim=1)
+    if eta.shape != given.curvatures.shape or eta.min() < 0:
+        raise _checks.refuse("step_sizes", f"{given.curvatures.size} nonnegative numbers", step_sizes)
+    curvatures, z = given.curvatures, given.zeroth.astype(np.float64)
+    gain = covariance_map(law, int(np.sum(given.sizes[given.zeroth])) or 1, directions)
+    diagonal, spread = z * (gain.direct - gain.diagonal), gain.trace * np.outer(z * given.sizes, z)
+    matrix = np.diag((1 - eta * curvatures) ** 2) + (eta**2)[:, None] * (np.diag(diagonal) + spread) * curvatures**2
+    source = eta**2 * ((1 + diagonal) * given.dispersions + spread @ given.dispersions)
+    return Recursion(matrix, source)
+
+
+def steps_to_gap(step: Recursion, curvatures: Any, start: Any, gap: float) -> float:
+    """Steps until E f - f* = sum_g l_g m_g / 2 is at most ``gap``; inf if that never happens.
+
+    Between two whole steps the logarithm of the gap is interpolated, so the result is continuous in the step sizes. Setting:
+    the expected gap falls until it is reached, as it does for every stable step size from far above the floor.
+
+    Args:
+        step: from `recursion`.
+        curvatures: l, (G,).
+        start: m at the start, (G,).
+        gap: positive.
+
+    Raises:
+        ValueError: a gap that is not positive.
+
+    Example:
+        >>> step = recursion(groups([1.0], [1]), [0.5])  # the gap falls to a quarter in every step
+        >>> round(steps_to_gap(step, [1.0], [1.0], 1 / 32), 9)
+        2.0
+    """
+    target, weights = _checks.positive("gap", gap), np.asarray(curvatures, dtype=np.float64) / 2
+    size = weights.size
+    point = np.append(np.asarray(start, dtype=np.float64), 1.0)
+    power = np.eye(size + 1)
+    power[:size, :size], power[:size, size] = step.matrix, step.source
+    if weights @ point[:size] <= target:
+        return 0.0
+    powers = [power]
+    while weights @ (powers[-1] @ point)[:size] > target:
+        if len(powers) > DOUBLINGS or not np.isfinite(powers[-1]).all() or powers[-1].max() > 1e100:
+            return math.inf
+        powers.append(powers[-1] @ powers[-1])
+    before = 0
+    for doubling in reversed(range(len(powers))):
+        moved = powers[doubling] @ point
+        if weights @ moved[:size] > target:
+            point, before = moved, before + 2**doubling
+    high, low = float(weights @ point[:size]), float(weights @ (power @ point)[:size])
+    return before + math.log(high / target) / math.log(high / max(low, 1e-300))
+
+
+def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None = None, directions: int = 1) -> Tuned:
+    """The step sizes that reach a gap in the fewest steps, by a coarse grid and a simplex search; gaussian law.
+
+    Args:
+        given: from `groups`, positive curvatures.
+        start: m at the start, (G,).
+        gap: the target for E f - f*, positive.
+        owners: which step size every group has, 0, 1, ...; None ties all groups to one. At most two step sizes.
+        directions: q.
+
+    Returns:
+        The step sizes, one per owner, and the number of steps, inf if none reaches the gap.
+
+    Example:
+        >>> found = tuned(groups([1.0], [8], zeroth=True), [1.0], 1e-3)  # 1/(d+2), 1 - 1/(d+2) per step
+        >>> round(float(found.step_sizes[0]), 3), round(found.steps / 10)
+        (0.1, 6)
+    """
+    owner = np.zeros(given.curvatures.size, dtype=int) if owners is None else np.asarray(owners)
+    noisy = np.where(given.zeroth, 1 + np.sum(given.sizes[given.zeroth]), 1.0) * given.curvatures
+    limits = np.array([2 / noisy[owner == one].max() for one in range(owner.max() + 1)])
+
+    def steps(log_share: np.ndarray) -> float:
+        sizes = (limits * np.exp(np.atleast_1d(log_share)))[owner]
+        step = recursion(given, sizes, directions=directions)
+        return min(steps_to_gap(step, given.curvatures, start, gap), NEVER)  # the searches want finite numbers
+
+    axis = -np.log(2) * np.arange(1, 16, 1.0)
+    grid = np.stack(np.meshgrid(*[axis] * limits.size, indexing="ij"), axis=-1).reshape(-1, limits.size)
+    first = min(grid, key=steps)
+    if steps(first) == NEVER:
+        return Tuned(np.full(limits.size, math.nan), math.inf)
+    if limits.size == 1:
+        near = optimize.minimize_scalar(steps, bounds=(first[0] - 0.7, first[0] + 0.7), method="bounded")
+        return Tuned(limits * math.exp(near.x), float(near.fun))
+    near = optimize.minimize(steps, first, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
+    return Tuned(limits * np.exp(near.x), float(near.fun))
