@@ -206,10 +206,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     error = runs.std(axis=1, ddof=1) / np.sqrt(cell["seeds"])
     z = (runs.mean(axis=1) - predicted) / error
     about = {
-        "setting": f"{cell['program']}-{cell['repeat']}", "ordering": case.ordering, "law": case.law,
-        "directions": case.directions, "sided": case.sided, "radius": case.radius,
-        "components": "shared" if case.problem.deviations is None else "their own",
-        "step_size_x": case.step_sizes[0], "step_size_y": case.step_sizes[1], "samples": cell["seeds"],
+        "law": case.law, "directions": case.directions, "sided": case.sided, "radius": case.radius,
+        "step_size_x": case.step_sizes[0], "step_size_y": case.step_sizes[1],
     }  # fmt: skip
     rows: list[dict[str, Any]] = []
     for quantity, measured, curve, own in zip(("gap", "decrease"), runs.mean(axis=1), predicted, error, strict=True):
@@ -221,13 +219,17 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     average = _rows.row(mean("average decrease", metric / predicted[1].mean(), note=trace.divergence))
     average["error"] = metric.std(ddof=1) / np.sqrt(metric.size) / predicted[1].mean()
     p = _maximum_p(np.concatenate(list(runs), axis=1), float(np.abs(z).max()), of_maximum)
-    rows.append({"quantity": "average", "exact": 1.0, "z": np.abs(z).max(), "p": p, **average})
+    rows.append({"quantity": "average", "exact": 1.0, "z": np.abs(z).max(), "p": p, **about, **average})
     rows += [
         {"quantity": wrong, "exact": float(curves(case)[1, 1:].mean() / predicted[1].mean()), **average}
         for wrong, (applies, curves) in ERRORS.items()
         if applies(case)
     ]
-    return pd.DataFrame(rows).assign(**about)
+    return pd.DataFrame(rows).assign(
+        setting=f"{cell['program']}-{cell['repeat']}",
+        ordering=case.ordering,
+        components="shared" if case.problem.deviations is None else "their own",
+    )
 
 
 def _maximum_p(samples: np.ndarray, observed: float, key: jax.Array) -> float:
