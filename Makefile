@@ -19,7 +19,7 @@ $(VENV)/.test: $(VENV)/.run
 	touch $@
 
 verify: $(VENV)/.run
-	$(RUN) -m experiments --profile quick
+	$(RUN) -m experiments --profile quick --executor experiments:2
 
 test: $(VENV)/.test
 	$(RUN) -m pytest -n auto

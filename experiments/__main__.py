@@ -102,7 +102,11 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     parser.add_argument(
         "--data", metavar="PATH", help="a LIBSVM file, or a folder of them, for the experiments that read one"
     )
-    parser.add_argument("--executor", metavar="SPEC", help="serial (default) or process:N; timings want serial")
+    parser.add_argument(
+        "--executor",
+        metavar="SPEC",
+        help="serial (default); process:N: N cells at once; experiments:N: N experiments at once",
+    )
     parser.add_argument("--list", action="store_true", dest="listing", help="name all experiments and their questions")
     given = parser.parse_args(arguments)
 
@@ -135,8 +139,17 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     return Request(package, names, given.profile, given.redraw, seed, out, executor, data, given.listing, readme)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one experiment: its verdicts and a line on what it took, or why it stopped."""
+
+    verdicts: list[Verdict]
+    note: str = ""
+    stopped: str = ""
+
+
 def _conduct(request: Request) -> int:
-    """Run the chosen experiments one after the other, then sum up; returns the exit code.
+    """Run the chosen experiments, then sum up; returns the exit code.
 
     Raises:
         Unwritable: a result could not be written.
@@ -147,25 +160,16 @@ def _conduct(request: Request) -> int:
     colour = tables.wants_colour(sys.stdout)
     found: dict[str, list[Verdict]] = {}
     stopped: dict[str, str] = {}
-    for name in request.names:
-        print(f"{name}: {_cells.docstring(request.package, name)[0]}", flush=True)
-        log = request.out / f"{name}.log"
-        try:
-            module = _cells.load(request.package, name)
-            step = _rejudged if request.redraw else _computed
-            found[name], note = step(request, store, environment, name, module)
-        except Unwritable:
-            raise
-        except Exception as error:
-            write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{traceback.format_exc()}")
-            stopped[name] = f"{type(error).__name__}: {' '.join(str(error).split())} (see {log})"
-            print(f"  stopped with {stopped[name]}", file=sys.stderr)
+    for name, outcome in _outcomes(request, environment):
+        if outcome.stopped:
+            stopped[name] = outcome.stopped
+            print(f"  stopped with {outcome.stopped}", file=sys.stderr)
             continue
-        log.unlink(missing_ok=True)
+        found[name] = outcome.verdicts
         width = min(max((len(verdict.claim) for verdict in found[name]), default=0), 72)
         for verdict in found[name]:
             print(f"  {tables.line(verdict, colour=colour, width=width)}")
-        print(f"  {note}", flush=True)
+        print(f"  {outcome.note}", flush=True)
     _write_page(request, store)
     _refresh_readme(request, store)
     print(f"\n{tables.summary(found)}")
@@ -174,6 +178,50 @@ def _conduct(request: Request) -> int:
     print(f"\nreport: {request.out / 'index.html'}")
     agreed = all(verdict.as_expected for some in found.values() for verdict in some)
     return 0 if agreed and not stopped else 1
+
+
+def _outcomes(request: Request, environment: record.Record) -> Iterator[tuple[str, Outcome]]:
+    """Every experiment with its outcome, in order; one after the other or some at once, those that must be alone last."""
+    together, alone = request.names, ()
+    if at_once := _cells.experiments_at_once(request.executor):
+        alone = tuple(name for name in request.names if _cells.is_alone(request.package, name))
+        together = tuple(name for name in request.names if name not in alone)
+        serial = dataclasses.replace(request, executor="serial")
+        with _cells.workers(f"process:{at_once}", len(together)) as pool:
+            for name, outcome in zip(
+                together, pool.map(functools.partial(_outcome, serial, environment), together), strict=True
+            ):
+                _announce(request, name)
+                yield name, outcome
+        together, request = alone, serial
+    for name in together:
+        _announce(request, name)
+        yield name, _outcome(request, environment, name)
+
+
+def _announce(request: Request, name: str) -> None:
+    print(f"{name}: {_cells.docstring(request.package, name)[0]}", flush=True)
+
+
+def _outcome(request: Request, environment: record.Record, name: str) -> Outcome:
+    """Run one experiment; runs in this process or in a worker.
+
+    Raises:
+        Unwritable: a result could not be written.
+    """
+    jax.config.update("jax_enable_x64", True)
+    store, log = Store(request.out), request.out / f"{name}.log"
+    try:
+        module = _cells.load(request.package, name)
+        step = _rejudged if request.redraw else _computed
+        verdicts, note = step(request, store, environment, name, module)
+    except Unwritable:
+        raise
+    except Exception as error:
+        write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+        return Outcome([], stopped=f"{type(error).__name__}: {' '.join(str(error).split())} (see {log})")
+    log.unlink(missing_ok=True)
+    return Outcome(verdicts, note)
 
 
 def _computed(

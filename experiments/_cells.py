@@ -208,13 +208,32 @@ def workers(spec: str, pieces: int) -> Iterator[concurrent.futures.Executor]:
 
 
 def worker_count(spec: str) -> int:
-    """How many worker processes a SPEC asks for; 0 for this process."""
+    """How many worker processes a SPEC asks for to compute cells; 0 for this process."""
+    kind, count = _executor(spec)
+    return count if kind == "process" else 0
+
+
+def experiments_at_once(spec: str) -> int:
+    """How many experiments a SPEC asks for at once, each in a process of its own; 0 for one after the other, here."""
+    kind, count = _executor(spec)
+    return count if kind == "experiments" else 0
+
+
+def _executor(spec: str) -> tuple[str, int]:
     kind, _, count = spec.partition(":")
     if spec == "serial":
-        return 0
-    if kind == "process" and count.isdigit() and int(count) > 0:
-        return int(count)
-    raise _checks.refuse("executor", "'serial' or 'process:N' with N at least 1", spec)
+        return kind, 0
+    if kind in ("process", "experiments") and count.isdigit() and int(count) > 0:
+        return kind, int(count)
+    raise _checks.refuse("executor", "'serial', 'process:N' or 'experiments:N' with N at least 1", spec)
+
+
+def is_alone(package: str, name: str) -> bool:
+    """Whether an experiment shares the machine with no other (``ALONE = True`` in its module, as where it takes times)."""
+    try:
+        return bool(getattr(load(package, name), "ALONE", False))
+    except Exception:  # it will say so when its turn comes
+        return False
 
 
 def _become_worker() -> None:

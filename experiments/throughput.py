@@ -36,6 +36,7 @@ from theory_lab.oracles.gaussian import normal
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
 
+ALONE = True  # whatever the executor: it takes times
 RADIUS, STEP_SIZES = 1e-3, {"x": 1e-3, "y": 1e-1}
 BUSY = 0.1  # the share of the machine above which other programs spoil a time
 BASE = {"d": 64, "trajectories": 64, "n": 64}

@@ -390,8 +390,14 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
     [
         (["alhpa"], "experiment must be one of 'alpha', got 'alhpa' (did you mean 'alpha'?)"),
         (["--seed", "-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
-        (["--executor", "threads"], "executor must be 'serial' or 'process:N' with N at least 1, got 'threads'"),
-        (["--executor", "process:0"], "executor must be 'serial' or 'process:N' with N at least 1, got 'process:0'"),
+        (
+            ["--executor", "threads"],
+            "executor must be 'serial', 'process:N' or 'experiments:N' with N at least 1, got 'threads'",
+        ),
+        (
+            ["--executor", "process:0"],
+            "executor must be 'serial', 'process:N' or 'experiments:N' with N at least 1, got 'process:0'",
+        ),
         (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
         (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
         (["--redraw", "--seed", "0"], "seed must be left out with --redraw, which computes nothing, got 0"),
@@ -613,3 +619,23 @@ def test_worker_processes_leave_with_a_killed_parent_and_give_the_same_bytes(lab
     lab.out = lab.home / "serial"
     assert lab.run()[0] == 0
     assert lab.csv("alpha") == parallel
+
+
+def test_experiments_at_once_give_the_same_bytes_and_tell_what_stopped(lab: Lab) -> None:
+    for name in ("alpha", "beta", "zeta"):
+        lab.add(name, pieces=2, seconds=0.1)
+    with (lab.folder / "beta.py").open("a") as source:
+        source.write("\n\nALONE = True\n")
+    (lab.folder / "broken.py").write_text("this is no Python")
+    code, out, err = lab.run("--executor", "experiments:2")
+    assert code == 1
+    assert "stopped with SyntaxError" in err
+    assert [line.partition(":")[0] for line in out.splitlines() if "Does the mean" in line] == ["zeta", "alpha", "beta"]
+    computed = [line.split() for line in lab.log.read_text().splitlines()]
+    home = {int(pid) for piece, pid in computed[-2:]}
+    assert home == {os.getpid()}  # beta, alone and here, after the others
+    assert len({pid for _, pid in computed}) >= 2
+    parallel = {name: lab.csv(name) for name in ("alpha", "beta", "zeta")}
+    lab.out = lab.home / "serial"
+    lab.run()
+    assert {name: lab.csv(name) for name in parallel} == parallel

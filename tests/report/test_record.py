@@ -85,6 +85,11 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def test_outside_a_repository_the_environment_may_name_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEORY_LAB_COMMIT", "abc")
+    assert record.commit(tmp_path) == "abc"
+
+
 def test_the_commit_is_dirty_exactly_when_code_differs(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     assert record.commit(tmp_path) == "unknown"

@@ -104,13 +104,14 @@ def environment(root: Path) -> Record:
 
 
 def commit(root: Path) -> str:
-    """The commit of the code, with "-dirty" if `CODE` differs from it; "unknown" outside a repository.
+    """The commit of the code, with "-dirty" if `CODE` differs from it.
 
-    Results are not code: writing them leaves the commit clean.
+    Results are not code: writing them leaves the commit clean. Outside a repository (in a container, say) it is what the
+    environment variable THEORY_LAB_COMMIT says, else "unknown".
     """
     head = _git(root, "rev-parse", "HEAD")
     if not head:
-        return "unknown"
+        return os.environ.get("THEORY_LAB_COMMIT", "unknown")
     changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     return head if changed == "" else f"{head}-dirty"
 

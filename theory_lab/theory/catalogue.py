@@ -414,7 +414,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "a bound over all methods: no run of one method can confront it",
     ),
 )
-OTHERS = ("folklore", "design aim")  # sources of claims that are no statements of the catalogue
+OTHERS = ("folklore", "design aim", "measured conjecture")  # sources of claims that are no statements of the catalogue
 
 
 def statement_of(source: str) -> Statement | None:
