@@ -279,10 +279,15 @@ def _in_dimension(frame: pd.DataFrame, name: str, notion: str) -> Measurement:
 
 
 def _in_curvature(frame: pd.DataFrame, pair: tuple[str, str], column: str) -> Measurement:
-    """The exponent of eta_y/eta_x in L_x or L_y, at the least d_x: x by its accuracy after BUDGET steps, y by the speed."""
+    """The exponent of eta_y/eta_x in L_x or L_y, at the least d_x."""
     other = "smooth_y" if column == "smooth_x" else "smooth_x"
     rows = frame[(frame.x == pair[0]) & (frame.y == pair[1]) & (frame[other] == 1) & (frame.d_x == frame.d_x.min())]
-    return _exponent(rows[rows.notion.isin(["early", "speed"])], column)
+    return _exponent(_ratios(rows, pair[0]), column)
+
+
+def _ratios(rows: pd.DataFrame, in_x: str) -> pd.DataFrame:
+    """The rows that make up eta_y/eta_x: x by its accuracy after BUDGET steps (SGD by its best step), y by the speed."""
+    return rows[rows.notion.isin(["soon" if in_x == "sgd" else "early", "speed"])]
 
 
 def _exponent(rows: pd.DataFrame, column: str) -> Measurement:
@@ -309,14 +314,12 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         rows = both[both.x == name]
         for panel, notion in ((accuracy, "accuracy"), (budget, "soon" if name == "sgd" else "budget")):
             _line(panel, rows[(rows.notion == notion) & (rows.smooth_x == 1)], "d_x", look)
-        _line(curvature, rows[(rows.d_x == d[0]) & rows.notion.isin(["early", "speed"])], "smooth_x", look)
+        _line(curvature, _ratios(rows[rows.d_x == d[0]], name), "smooth_x", look)
         figures.theory_line(accuracy, d, [1 / _walk(n, name) for n in d], label="limit of stability, ends of the walks")
     figures.theory_line(budget, d, d + 2.0, label="SGD, exact")
     accuracy.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=r"largest step that ends at 4% of $|x_0|^2$")
     budget.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=f"best step after {BUDGET} steps (SGD: {SOON})")
-    curvature.set(
-        xlabel="$L_x$, at $L_y = 1$", ylabel=r"$\eta_y/\eta_x$", title=f"their ratio after {BUDGET} steps, $d_x = {d[0]}$"
-    )
+    curvature.set(xlabel="$L_x$, at $L_y = 1$", ylabel=r"$\eta_y/\eta_x$", title=f"the ratio, $d_x = {d[0]}$")
     ticks = {accuracy: d, budget: d, curvature: np.sort(both.smooth_x.unique())}
     for panel, at in ticks.items():
         panel.set(xscale="log", yscale="log")
