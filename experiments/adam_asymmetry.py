@@ -2,7 +2,7 @@ r"""Does an adaptive optimizer weaken or strengthen the asymmetry of the two ste
 
 There is no theorem here. For SGD the ratio of the best step sizes is L_x (d_x+2) / L_y on isotropic blocks (exact). For
 Adam, sign and normalised steps, in one block or in both, the exponents of the ratio eta_y/eta_x in L_x/L_y and in d_x are
-measured, against this reasoning, written down before the first run, for f = (L_x |x|^2 + L_y y'Sy)/2, |x_0| = |y_0| = 1:
+measured, against this reasoning, made before the first run, for f = (L_x |x|^2 + L_y y'Sy)/2, |x_0| = |y_0| = 1:
 
 - *Curvature.* Multiplying a block's gradient by a constant changes none of their steps: exponent 0 in L_x and in L_y, in
   the adaptive block. In a block of SGD it stays 1.
@@ -21,9 +21,12 @@ So adaptivity should weaken the asymmetry in every respect but one. The blocks d
 diagonal of (eta_x, eta_y) shows the best of each, and eta_y cannot depend on d_x: the ratio's exponent in d_x is that of
 1/eta_x. The error of y, whose gradients are exact, falls to zero: its step is the one that is first at 4%.
 
-The first runs refuted one line: after 1000 steps, as many as Adam remembers, the accuracy's exponent was 0.64. With or
-without momentum it is 0.97 after 4000 steps, the end then being eta d_x/2 to 6%: the reasoning wants a run that has
-forgotten its start, and for 3 memories or so the step still swings about. Both are claims below.
+What was changed after looking: the target was first asked as the step that is *fastest* to 4%; its optimum lies at a wall
+that the grid does not resolve, and there Adam had 0.76 [0.68, 0.85] (d_x = 16, 64) where 1 was expected. Asked as above,
+Adam had 0.64 after 1000 steps, as many as it remembers: refuted, and kept below as a claim that fails. In a trial outside
+this script it was 0.97 after 4000 steps, with momentum and without, where the end is eta d_x/2 to 6%; in between the step
+swings (1.15 [1.08, 1.22] after 3200). So Adam is given 5000 steps here, chosen in this knowledge. The best step of SGD is
+read after 100 steps, because after 1000 a few runs carry its mean.
 
 Refuted by: an exponent off by more than its tolerance (the walks above neglect fluctuations, momentum and bias corrections).
 
@@ -279,10 +282,15 @@ def _in_dimension(frame: pd.DataFrame, name: str, notion: str) -> Measurement:
 
 
 def _in_curvature(frame: pd.DataFrame, pair: tuple[str, str], column: str) -> Measurement:
-    """The exponent of eta_y/eta_x in L_x or L_y, at the least d_x: x by its accuracy after BUDGET steps, y by the speed."""
+    """The exponent of eta_y/eta_x in L_x or L_y, at the least d_x."""
     other = "smooth_y" if column == "smooth_x" else "smooth_x"
     rows = frame[(frame.x == pair[0]) & (frame.y == pair[1]) & (frame[other] == 1) & (frame.d_x == frame.d_x.min())]
-    return _exponent(rows[rows.notion.isin(["early", "speed"])], column)
+    return _exponent(_ratios(rows, pair[0]), column)
+
+
+def _ratios(rows: pd.DataFrame, in_x: str) -> pd.DataFrame:
+    """The rows that make up eta_y/eta_x: x by its accuracy after BUDGET steps (SGD by its best step), y by the speed."""
+    return rows[rows.notion.isin(["soon" if in_x == "sgd" else "early", "speed"])]
 
 
 def _exponent(rows: pd.DataFrame, column: str) -> Measurement:
@@ -309,14 +317,12 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         rows = both[both.x == name]
         for panel, notion in ((accuracy, "accuracy"), (budget, "soon" if name == "sgd" else "budget")):
             _line(panel, rows[(rows.notion == notion) & (rows.smooth_x == 1)], "d_x", look)
-        _line(curvature, rows[(rows.d_x == d[0]) & rows.notion.isin(["early", "speed"])], "smooth_x", look)
+        _line(curvature, _ratios(rows[rows.d_x == d[0]], name), "smooth_x", look)
         figures.theory_line(accuracy, d, [1 / _walk(n, name) for n in d], label="limit of stability, ends of the walks")
     figures.theory_line(budget, d, d + 2.0, label="SGD, exact")
     accuracy.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=r"largest step that ends at 4% of $|x_0|^2$")
     budget.set(xlabel="$d_x$", ylabel=r"$1/\eta_x$", title=f"best step after {BUDGET} steps (SGD: {SOON})")
-    curvature.set(
-        xlabel="$L_x$, at $L_y = 1$", ylabel=r"$\eta_y/\eta_x$", title=f"their ratio after {BUDGET} steps, $d_x = {d[0]}$"
-    )
+    curvature.set(xlabel="$L_x$, at $L_y = 1$", ylabel=r"$\eta_y/\eta_x$", title=f"the ratio, $d_x = {d[0]}$")
     ticks = {accuracy: d, budget: d, curvature: np.sort(both.smooth_x.unique())}
     for panel, at in ticks.items():
         panel.set(xscale="log", yscale="log")
