@@ -327,7 +327,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             "fails",
             "a start may be flatter than its level set",
         ),
-        ("level set", "theory_lab, Lemma 4.2", "holds", ""),
+        ("level set", "folklore: the curvature of the level set sets the step", "holds", ""),
     )
     for rule, source, outcome, why in expectations:
         stays = claim(
