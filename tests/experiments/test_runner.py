@@ -17,7 +17,8 @@ import jax
 import pytest
 
 from experiments import _cells
-from experiments.__main__ import _with_progress, main
+from experiments.__main__ import main
+from experiments._conduct import with_progress
 from theory_lab.report import tables
 from theory_lab.run.store import sha256
 
@@ -225,17 +226,17 @@ def test_colour_is_as_the_environment_says(lab: Lab, monkeypatch: pytest.MonkeyP
 
 
 def test_progress_is_for_terminals_with_tqdm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert list(with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
     assert capsys.readouterr() == ("", "")
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     pytest.importorskip("tqdm")
-    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert list(with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
     assert "alpha" in terminal.getvalue()
     monkeypatch.setitem(sys.modules, "tqdm", None)
     shown = terminal.getvalue()
-    assert list(_with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
+    assert list(with_progress("alpha", iter([1, 2]), 2)) == [1, 2]
     assert terminal.getvalue() == shown
 
 

@@ -1,0 +1,240 @@
+"""What a run of experiments does: compute, judge, draw, publish; one after the other, or some at once.
+
+Apart from the command line, because a worker process cannot import the module that was started.
+"""
+
+import dataclasses
+import functools
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pandas as pd
+
+from experiments import _cells
+from theory_lab import _checks
+from theory_lab.claims import Verdict
+from theory_lab.report import figures, page, record, statements, tables
+from theory_lab.run.frames import from_csv, to_csv
+from theory_lab.run.store import Cell, Store, Unwritable, sha256, write
+from theory_lab.theory.catalogue import STATEMENTS
+
+KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell])"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants, checked."""
+
+    package: str
+    names: tuple[str, ...]
+    profile: str
+    redraw: bool
+    seed: int
+    out: Path
+    executor: str
+    data: str | None
+    listing: bool
+    readme: Path | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one experiment: its verdicts and a line on what it took, or why it stopped."""
+
+    verdicts: list[Verdict]
+    note: str = ""
+    stopped: str = ""
+
+
+def conduct(request: Request) -> int:
+    """Run the chosen experiments, then sum up; returns the exit code.
+
+    Raises:
+        Unwritable: a result could not be written.
+    """
+    store = Store(request.out)
+    store.prepare()
+    environment = record.environment(Path(next(iter(importlib.import_module(request.package).__path__))).parent)
+    colour = tables.wants_colour(sys.stdout)
+    found: dict[str, list[Verdict]] = {}
+    stopped: dict[str, str] = {}
+    for name, outcome in _outcomes(request, environment):
+        if outcome.stopped:
+            stopped[name] = outcome.stopped
+            print(f"  stopped with {outcome.stopped}", file=sys.stderr)
+            continue
+        found[name] = outcome.verdicts
+        width = min(max((len(verdict.claim) for verdict in found[name]), default=0), 72)
+        for verdict in found[name]:
+            print(f"  {tables.line(verdict, colour=colour, width=width)}")
+        print(f"  {outcome.note}", flush=True)
+    _write_page(request, store)
+    _refresh_readme(request, store)
+    print(f"\n{tables.summary(found)}")
+    if stopped:
+        print("\n".join(["", "stopped with an error:", *(f"  {name}: {why}" for name, why in stopped.items())]))
+    print(f"\nreport: {request.out / 'index.html'}")
+    agreed = all(verdict.as_expected for some in found.values() for verdict in some)
+    return 0 if agreed and not stopped else 1
+
+
+def _outcomes(request: Request, environment: record.Record) -> Iterator[tuple[str, Outcome]]:
+    """Every experiment with its outcome, in order; one after the other or some at once, those that must be alone last."""
+    together, alone = request.names, ()
+    if at_once := _cells.experiments_at_once(request.executor):
+        alone = tuple(name for name in request.names if _cells.is_alone(request.package, name))
+        together = tuple(name for name in request.names if name not in alone)
+        serial = dataclasses.replace(request, executor="serial")
+        with _cells.workers(f"process:{at_once}", len(together)) as pool:
+            for name, outcome in zip(
+                together, pool.map(functools.partial(_outcome, serial, environment), together), strict=True
+            ):
+                _announce(request, name)
+                yield name, outcome
+        together, request = alone, serial
+    for name in together:
+        _announce(request, name)
+        yield name, _outcome(request, environment, name)
+
+
+def _announce(request: Request, name: str) -> None:
+    print(f"{name}: {_cells.docstring(request.package, name)[0]}", flush=True)
+
+
+def _outcome(request: Request, environment: record.Record, name: str) -> Outcome:
+    """Run one experiment; runs in this process or in a worker.
+
+    Raises:
+        Unwritable: a result could not be written.
+    """
+    jax.config.update("jax_enable_x64", True)
+    store, log = Store(request.out), request.out / f"{name}.log"
+    try:
+        module = _cells.load(request.package, name)
+        step = _rejudged if request.redraw else _computed
+        verdicts, note = step(request, store, environment, name, module)
+    except Unwritable:
+        raise
+    except Exception as error:
+        write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+        return Outcome([], stopped=f"{type(error).__name__}: {' '.join(str(error).split())} (see {log})")
+    log.unlink(missing_ok=True)
+    return Outcome(verdicts, note)
+
+
+def _computed(
+    request: Request, store: Store, environment: record.Record, name: str, module: ModuleType
+) -> tuple[list[Verdict], str]:
+    """Finish the cells of an experiment, judge, draw and publish; returns the verdicts and a line on what it took."""
+    start = time.perf_counter()
+    settings = module.FULL if request.profile == "full" else module.QUICK
+    data = request.data if hasattr(settings, "data") else None
+    if data is not None:
+        settings = dataclasses.replace(settings, data=data)
+    pieces = [
+        _cells.Piece(request.package, name, cell, request.seed, str(request.out), data)
+        for cell in _cells.cells(module, settings)
+    ]
+    finished = _cells.settled(pieces, request.executor, functools.partial(with_progress, name))
+    csv = to_csv(pd.concat([cell.frame for cell in finished], ignore_index=True))
+    question, about = _cells.docstring(request.package, name)
+    seconds = {"compile": sum(cell.compile for cell in finished), "run": sum(cell.run for cell in finished)}
+    made = record.record(
+        name,
+        question,
+        [],
+        about=about,
+        profile=request.profile,
+        settings=_cells.placeless(record.plain(settings), data),
+        seeds={"seed": request.seed, "prng": str(jax.random.key_impl(jax.random.key(0))), "keys": KEYS},
+        cells=len(finished),
+        wall_seconds=seconds,
+        csv_sha256=sha256(csv),
+        environment={**environment, "data_sha256": _cells.circumstances(request.package, name, data)["data"]},
+    )
+    verdicts = _publish(request, store, module, csv, made)
+    kept = sum(not cell.computed for cell in finished)
+    took = f"{time.perf_counter() - start:.1f} s"
+    known = f", {kept} of them kept from before" if kept else ""
+    compiling = sum(cell.compile for cell in finished if cell.computed)
+    return verdicts, f"{len(finished)} cells{known}; {took}, {compiling:.1f} s of it compiling"
+
+
+def _rejudged(
+    request: Request, store: Store, environment: record.Record, name: str, module: ModuleType
+) -> tuple[list[Verdict], str]:
+    """Judge and draw an experiment anew from its csv, and publish.
+
+    Raises:
+        ValueError: the csv is not the one that the record is about.
+    """
+    made = record.read(request.out / f"{name}.json")
+    csv = (request.out / f"{name}.csv").read_bytes().decode()
+    if sha256(csv) != made["csv_sha256"]:
+        raise ValueError(f"{name}.csv must be the file that {name}.json is about, got another one (their sha256 differ)")
+    question, about = _cells.docstring(request.package, name)
+    again = {"commit": environment["commit"], "date": environment["date"]}
+    verdicts = _publish(request, store, module, csv, {**made, "question": question, "about": about, "rejudged": again})
+    return verdicts, "redrawn from the csv"
+
+
+def _publish(request: Request, store: Store, module: ModuleType, csv: str, made: record.Record) -> list[Verdict]:
+    """Judge and draw from the text of the csv alone, and replace the files of the experiment together."""
+    name, frame = made["experiment"], from_csv(csv)
+    verdicts = module.judge(frame)
+    if not isinstance(verdicts, list) or not verdicts or not all(isinstance(one, Verdict) for one in verdicts):
+        raise _checks.refuse("judge(frame)", "a non-empty list of verdicts", verdicts)
+    with figures.house():
+        image = figures.png(module.draw(frame, verdicts))
+    text = record.dumps({**made, "verdicts": verdicts})
+    with store.publishing():
+        for suffix, content in (("csv", csv), ("png", image), ("json", text)):
+            write(request.out / f"{name}.{suffix}", content)
+    _write_page(request, store)
+    return verdicts
+
+
+def _write_page(request: Request, store: Store) -> None:
+    """The pages of the folder, and the catalogue of statements with what the folder's verdicts say of them."""
+    rows = _catalogue(request)
+    with store.publishing():
+        write(request.out / "catalogue.csv", to_csv(rows))
+        write(request.out / "statements.html", statements.page_of(rows, {s.name: s.documentation() for s in STATEMENTS}))
+        write(request.out / "index.html", page.page(request.out, _cells.names(request.package)))
+
+
+def _catalogue(request: Request) -> pd.DataFrame:
+    fields = [dataclasses.asdict(statement) for statement in STATEMENTS]
+    return statements.catalogue(fields, request.out, _cells.names(request.package))
+
+
+def _refresh_readme(request: Request, store: Store) -> None:
+    """The tables of claims and of statements in the README follow the published figures."""
+    if request.readme is None or not request.readme.is_file():
+        return
+    made = {
+        "claims": tables.claims_table(request.out, _cells.names(request.package)),
+        "statements": statements.catalogue_table(_catalogue(request), request.out.name),
+    }
+    with store.publishing():
+        text = request.readme.read_text(encoding="utf-8")
+        for name, table in made.items():
+            if tables.markers(name)[0] in text:
+                text = tables.refreshed(text, name, table)
+        write(request.readme, text)
+
+
+def with_progress(name: str, cells: Iterator[Cell], total: int) -> Iterable[Cell]:
+    """A bar on a terminal where tqdm is installed, nothing elsewhere."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return cells
+    return tqdm(cells, total=total, desc=f"  {name}", unit="cell", leave=False, disable=None)
