@@ -36,7 +36,7 @@ from theory_lab.theory.reshuffling_bias import two_type_crossover, two_type_mome
 
 RR, SO, IG, WR = "random_reshuffling", "shuffle_once", "incremental", "with_replacement"
 ENDS, INNER, MEAN = "epoch ends", "all iterates", "mean of z"
-SOURCE = "theory_lab, exact stationary laws"
+SOURCE, DIRECTIONS = "theory_lab, exact stationary laws", "theory_lab, zeroth-order reshuffling"
 
 STEP_SIZES = [0.001 * 2**k for k in range(6)]
 SPREAD = 0.5  # a: half of the components have curvature 1 + a, half 1 - a
@@ -292,7 +292,7 @@ def _judge_directions(zeroth: pd.DataFrame) -> list[Verdict]:
     scaled = zeroth.assign(value=zeroth.value / np.where(zeroth.ordering == RR, limits, 1.0))
     quotients = _quotients(scaled[_at_load(scaled)], RR, WR)
     return [
-        claim("zeroth order: floor RR / WR over (d+1)/(d+2)", SOURCE, "equals", 1, tolerance=0.06).check(
+        claim("zeroth order: floor RR / WR over (d+1)/(d+2)", DIRECTIONS, "equals", 1, tolerance=0.06).check(
             family.farthest("the quotient farthest from 1", quotients, centre=1.0)
         ),
         _exponent(f"zeroth order, d = {d}, RR: exponent of the floor in eta", 1, slope, tolerance=0.07),

@@ -58,7 +58,7 @@ LOOKS = {
     "alternating_epochs": figures.Look("#009E73", "^", "-.", "alternating epochs"),
 }
 STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
-COUPLED = "theory_lab, coupled limits (II.4.5)"
+SOURCE = "theory_lab, order of updates"
 
 
 @dataclass(frozen=True)
@@ -240,26 +240,26 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     ):
         floor = claim(
             f"{words}, all orders, calm and bold steps: measured / predicted",
-            "theory_lab, exact moments on quadratics", "equals", 1.0, tolerance=tolerance,
+            SOURCE, "equals", 1.0, tolerance=tolerance,
         )  # fmt: skip
         verdicts.append(floor.check(reduced))
     pick = lambda order, coupling, y: _measured(limits, order=order, coupling=coupling, step_size_y=y)
     twins = [family.ratio("", pick("adapter_first", c, y), pick("base_first", c, y))
              for c, y in limits[["coupling", "step_size_y"]].drop_duplicates().itertuples(index=False)]  # fmt: skip
     together = claim(
-        "adapter first and base first are stable together: limit / limit, every line", COUPLED, "equals", 1.0, tolerance=0.1
+        "adapter first and base first are stable together: limit / limit, every line", SOURCE, "equals", 1.0, tolerance=0.1
     )
     verdicts.append(together.check(family.farthest("adapter first / base first", twins, centre=1.0)))
     box = claim(
         "sequential orders are stable up to the box 2/(h_x(d_x+2)), whatever the coupling: smallest limit / side",
-        COUPLED, "at least", 1.0,
+        SOURCE, "at least", 1.0,
     )  # fmt: skip
     inside = limits[limits.order.isin(SEQUENTIAL)].assign(side=UNIT)
     verdicts.append(box.check(family.smallest("limit / side", _rows.measurements(_rows.quotients(inside, "side")))))
     schur = 1 / (1 - strongest**2)
     minimised = claim(
         f"coupling {strongest}: with the adapter first and eta_y = 1/h_y, limit of eta_x / uncoupled = 1/(1 - rho^2)",
-        COUPLED, "equals", schur, tolerance=0.05 * schur,
+        SOURCE, "equals", schur, tolerance=0.05 * schur,
     )  # fmt: skip
     first = pick("adapter_first", strongest, 1.0)
     verdicts.append(minimised.check(family.ratio("limit / uncoupled", first, exact("uncoupled", UNIT))))
@@ -328,7 +328,7 @@ def _bold_floor(floors: pd.DataFrame, coupling: float) -> list[Verdict]:
         predicted = rows.predicted["adapter_first"] / rows.predicted["simultaneous"]
         gain = claim(
             f"coupling {coupling}, {setting} steps: floor with the adapter first / simultaneous is the exact ratio",
-            "theory_lab, exact moments on quadratics", "equals", predicted, tolerance=0.12 * predicted,
+            SOURCE, "equals", predicted, tolerance=0.12 * predicted,
         )  # fmt: skip
         pair = [_measured(floors, order=o, coupling=coupling, setting=setting) for o in ("adapter_first", "simultaneous")]
         found.append(gain.check(family.ratio("floor / floor", *pair)))

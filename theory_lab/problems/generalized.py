@@ -26,6 +26,8 @@ class Profile:
     cosh           (a/b^2)(cosh bt - 1)            a cosh bt         sqrt(a^2 + b^2 u^2), equality everywhere
     exponential    (a/b^2)(exp(bt) - bt - 1)       a exp(bt)         a + b u, equality for t >= 0
     power          |t|^b / b                       (b-1)|t|^(b-2)    (b-1) u^((b-2)/(b-1)), equality everywhere
+
+    Proof. Eliminate t between phi' and phi'': cosh^2 = 1 + sinh^2; phi'' = a + b phi'; |phi'| = |t|^(b-1).
     """
 
     kind: Kind

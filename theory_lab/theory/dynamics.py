@@ -292,7 +292,7 @@ def one_step_change(model: SharedQuadratic, gradient: Any) -> float:
         -eta_x |g_x|^2 - eta_y |g_y|^2 + g'PHPg/2 + (eta_x^2/2) tr(H_xx [N(g_x g_x') + R/q])
 
     For one gaussian direction the last term is (eta_x^2/2)(t |g_x|^2 + g_x'H_xx g_x) + (eta_x^2 mu^2/8)(t^3 + 6 t s2 + 8
-    s3), t = tr H_xx and s_j = tr H_xx^j.
+    s3), t = tr H_xx and s_j = tr H_xx^j. Proof. f is its second-order expansion, and E ghat = g.
 
     Args:
         model: from `shared_quadratic`.
@@ -332,7 +332,8 @@ def zeroth_order_floor(
     Setting: no first-order block; kappa_j is the diagonal, in H's eigenbasis, of what the estimator's second moment is at
     the minimiser: `second_moment` there for a radius, C + N(C) for gradient noise of covariance C (tr C + 2 C_jj for one
     gaussian direction), 2 sigma_f^2/(q mu^2) for one-sided differences of values with error sigma_f. For the rademacher law
-    H is diagonal. Guarantee: exact.
+    H is diagonal. Guarantee: exact. Proof. s_j = (1 - 2 eta l_j + A eta^2 l_j^2) s_j + eta^2 ((a/q) E|grad f|^2 + kappa_j)
+    gives s_j; the sum of l_j^2 s_j is E|grad f|^2.
 
     Args:
         eigenvalues: l, shape (d,), positive.

@@ -154,7 +154,8 @@ def with_replacement_average(
     """(1/K) sum_{k<K} E f'(x_k)^2 for f = h x^2/2 and independent additive gradient noise. *Exact*.
 
     With a = 1 - eta h, s = (1 - a^(2K))/((1 - a^2) K) and the stationary variance V = eta sigma^2/(h (2 - eta h)) it is
-    h^2 [x_0^2 s + V (1 - s)]. For small eta both of its terms are half of `with_replacement_bound`: that rate is two-sided.
+    h^2 [x_0^2 s + V (1 - s)], because E x_k^2 = a^(2k) x_0^2 + (1 - a^(2k)) V. For small eta both of its terms are half of
+    `with_replacement_bound`: that rate is two-sided.
 
     Args:
         step_size: eta with 0 < eta h < 2.

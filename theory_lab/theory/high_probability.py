@@ -15,6 +15,17 @@ With F = 2 Delta/delta: where every condition holds, the iterates at epoch start
 stay in S_F with probability at least 1 - delta, and on that event the average of sum_b C_b eta_b ||grad_b f||^2 is at
 most 4 Delta/steps. The conditions ask for eta_x L'_x of order min(1/n, q/d), not 1/(n d); their constants are far
 from tight.
+
+Proof, reshuffled. While z_t is in S_F run the same randomness on the extensions: Theorem 2 applies to that epoch, and both
+runs agree off X_t = {an iterate or query point leaves the region}. With a = max_b n alpha_b and N_k the noise summed over k
+steps, Gronwall gives ||z_k - z_t|| <= e^a (a s_0 + max_k ||N_k||), s_0 = ||g||_* + zeta + beta/sqrt(L'_x), zeta the
+`worst_deviation`; so by the conditions on drift and reach X_t needs e^a max ||N_k|| > rho'/2, of probability at most
+4 e^(2a) J_t/rho'^2 (Kolmogorov), J_t = E||P Xi||^2 <= n (sum_b j_b eta_b ||g_b||^2 + N_J), or a direction longer than
+allowed, V_t, sum P(V_t) <= delta/10. Let Y = f - f*, in the last epoch along the extension, where Y >= -(phi/2) M^2, M the
+distance from z_t and E[M^2 1_X] <= 9 e^(2a) J_t + (9/16) rho'^2 P(V_t) (Doob). Up to the first exit, tau, Theorem 2 summed
+gives A + E Y_tau^+ <= Delta + nT N + 4.5 phi e^(2a) E sum J_t + 1.473 F sum P(V_t), A = E sum_{t<tau} n sum_b C_b eta_b
+||g_b||^2. The J-part absorbs A/2; hence A <= 4 Delta, and P(exit) <= E Y_tau^+/F + sum P(X_t) <= delta. With replacement
+the same holds with epochs of one step, J_k <= 2 [sum_b (1 - C_b) eta_b ||g_b||^2 + N] and Chebyshev's inequality.
 """
 
 import math

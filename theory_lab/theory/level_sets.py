@@ -4,6 +4,13 @@
 -D^-1 grad f with D = diag(l_b(G)), G = sup ||grad f|| over S_F, f only falls, so the walk stays in S_F; its end shows
 
     sum_b ||grad_b f||^2 / l_b(G) <= 2 (f - f*) on S_F, hence G^2 <= 2 F l(G) with l = max_b l_b.
+
+Proof. While z(s) = z - s D^-1 g is in S_F the Hessian there is at most D, so f(z(s)) <= f(z) - (s - s^2/2) ||g||^2 in the
+norm of D^-1, which is below f(z) up to s = 1: z(s) does not reach the boundary. Take s = 1.
+
+Lemma 4.2. With D+ = diag(l_b(Gbar(4F))), {z': ||z' - z||_{D+} <= sqrt(2F)} lies in S_4F for every z in S_F. Proof. The first
+bound, on S_4F, gives ||g|| <= sqrt(2F) in the norm of D+^-1. As long as the segment to z + p stays in S_4F, f - f* <= F +
+sqrt(2F) ||p|| + ||p||^2/2 = (sqrt F + ||p||/sqrt 2)^2 <= 4F, with equality at its end at most.
 """
 
 import math
@@ -88,7 +95,7 @@ class PowerLaw(NamedTuple):
 def power_law(power: float) -> PowerLaw:
     """What l(u) ~ u^p hides in a "constant" L: G ~ F^(1/(2-p)), L = l(G) ~ F^(p/(2-p)), and F ~ 1/delta. *Exact* exponents.
 
-    A slope in delta can therefore be checked as an upper bound only.
+    w^2 = 2F w^p gives w = (2F)^(1/(2-p)). A slope in delta can therefore be checked as an upper bound only.
 
     Args:
         power: p in [0, 2).

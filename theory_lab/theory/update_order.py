@@ -17,7 +17,7 @@ S the direction noise of `dynamics`, present if x moves. K = 0 when a component 
 step k of a pass begins with K = -B_k, where B_{k+1} = B_k + T^k Q C/(n-1), B_0 = 0, and a whole visit takes z to T z + Q b +
 noise. *Exact*; the proof is that of `dynamics`. The linear part is the same for both orderings, and so is the stable region.
 
-Three facts (theory_lab, coupled limits (II.4.5)):
+Three facts (theory_lab, order of updates):
 - adapter first and base first are stable together: the two visits are ST and TS, which have the same eigenvalues;
 - with a positive definite H every order except the simultaneous one is stable in the box of `sequential_box`, whatever the
   coupling, n or the pattern of half-steps, because there every half-step lowers E f;
