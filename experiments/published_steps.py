@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 import theory_lab as tl
 from experiments import _rows
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, mean
+from theory_lab.measure import Measurement, exact, mean, rate
 from theory_lab.measure.family import confidence, farthest, largest, smallest
 from theory_lab.report import figures
 from theory_lab.theory import averages, published, quadratic, stability_region
@@ -201,7 +201,7 @@ def _convex(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     for i, (rule, steps) in enumerate(((f"{0.9} of the box", inside), (BOX, asked))):
         weighted = sum(trace.distance_sq[label][i] / step for label, step in zip(SIZES, steps, strict=True))
         ratios = weighted / weighted[:, :1]
-        whole = mean("largest", ratios[:, 1:].max(axis=1), confidence=confidence(2 * 5))
+        whole = rate.ratio(ratios[:, 1:], np.ones(ratios.shape[1] - 1), confidence=confidence(2 * 5))
         last = mean("distance left", ratios[:, -1], confidence=confidence(2 * 5))
         point = {"problem": "convex", "n": n, "d": SIZES["x"], "predicted": steps[0] / asked[0]}
         rows += [
