@@ -40,7 +40,7 @@ from theory_lab.measure import Measurement, exact, mean, rate
 from theory_lab.measure.family import farthest, largest, smallest
 from theory_lab.problems import hard
 from theory_lab.report import figures
-from theory_lab.theory import averages, first_order, hard_instances, heterogeneous, tuned
+from theory_lab.theory import averages, first_order, hard_instances, reshuffling_bias, tuned
 
 RR, WR = "random_reshuffling", "with_replacement"
 SHORT = {RR: "RR", WR: "WR"}
@@ -140,10 +140,8 @@ def _two_types(*, n: int = 20, spread: float = 0.5) -> list[dict[str, Any]]:
     rows = []
     for epochs in (2**k * 100 for k in range(5)):
         log = math.log(n * epochs)
-        maps = heterogeneous.component_maps([[[1 + spread]], [[1 - spread]]], [[1.0], [-1.0]], 0, (0.0, log / (n * epochs)))
-        moments = heterogeneous.stationary_moments(heterogeneous.epoch_map(maps, RR, counts=(n // 2, n // 2)))
-        bias_sq = float(moments.mean[0]) ** 2
-        parts = {"bias^2": bias_sq / log**2, "variance": (float(moments.second[0, 0]) - bias_sq) / log**3}
+        mean, second = reshuffling_bias.two_type_moments(log / (n * epochs), 1.0, spread, 1.0, n)
+        parts = {"bias^2": mean**2 / log**2, "variance": (second - mean**2) / log**3}
         common = {"method": "first_order", "ordering": RR, "axis": "epochs", "n": n, "epochs": epochs}
         rows += [{"problem": f"two types, {name}", **common, "value": value} for name, value in parts.items()]
     return rows
