@@ -148,21 +148,19 @@ def _power_laws() -> list[dict[str, Any]]:
 
 
 def _run(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """From an even start down to TARGET, and in the stationary law, at the step size that is best by the exact recursion."""
+    """From an even start down to TARGET, and from the minimiser, at the step size that is best by the exact recursion."""
     d = int(cell["dimension"])
     made = spectra.plateau_spectrum(cell["rank"], d)
     compressed = d > spectra.HEAD  # then the eigenvalues are not listed one by one
     c = 1 / (made.eigenvalues[1] ** -0.5 - 1) if made.eigenvalues[1] < 1 else np.inf
     listed = (1 + np.arange(d) / c) ** -2.0 if compressed else made.eigenvalues
     evaluations, eta = _evaluations(made, spectra.step_size_limit(made))
-    floor = spectra.floor(made, eta, DISPERSION)
     problem = tl.block_quadratic({"x": d}, n=N, spectrum=listed, dispersion=DISPERSION, key=jax.random.fold_in(key, 0))
-    # The second moments of the stationary law, E x_j^2 = eta (G + k)/(l_j (2 - 2 eta l_j)); x_j^2 needs only its mean.
-    noise = DISPERSION / d * (d + 2)
-    stationary = np.sqrt(eta * (floor + noise) / (listed * (2 - 2 * eta * listed)))
+    rising = spectra.averages(made, [eta], initial_gap=0.0, dispersion=DISPERSION, steps=LENGTH)[0]
+    late = 2 * rising[-1] - rising[LENGTH // 2 - 1]  # over the second half, where the floor is nearly reached
     even = np.full(d, np.sqrt(2 * GAP / listed.sum()))
     rows = {}
-    for name, start, part in (("even", even, 1), ("stationary", stationary, 2)):
+    for name, start, part in (("even", even, 1), ("minimiser", 0 * even, 2)):
         trace = tl.sweep(
             problem, tl.TwoPoint(1e-3, sided=2), tl.hybrid_sgd, step_sizes={"x": [eta]}, epochs=LENGTH // N,
             keys=jax.random.split(jax.random.fold_in(key, part), cell["seeds"]), ordering=tl.with_replacement,
@@ -170,9 +168,9 @@ def _run(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
         )  # fmt: skip
         rows[name] = trace.gradient_norm_sq["x"][0, :, :-1]
     at = {"series": cell["series"], "dimension": d, "rank": cell["rank"], "step_size": eta}
-    level = mean("floor", rows["stationary"].mean(axis=1), confidence=0.999)
+    level = mean("floor", rows["minimiser"][:, LENGTH // 2 :].mean(axis=1), confidence=0.999)
     return [
-        {"what": "measured floor", **at, **_rows.row(level), "predicted": floor},
+        {"what": "measured floor", **at, **_rows.row(level), "predicted": late},
         {"what": "measured evaluations", **at, **_rows.row(_reached(rows["even"])), "predicted": evaluations},
     ]
 
@@ -227,7 +225,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     floor_r = claim(
         "d = 1e6, same step size, rank 8 to 128: exponent of the floor in r", floors, "equals", 1, tolerance=0.05
     )
-    run_floor = claim("runs: stationary floor / exact floor", floors, "equals", 1, tolerance=0.1)
+    run_floor = claim("runs from the minimiser: late floor / exact", "theory_lab, Theorem 5", "equals", 1, tolerance=0.1)
     cost_d = claim(
         f"rank {RANK:g}, d = 256 to 1.3e9: exponent of the evaluations to eps in d", rank, "equals", 0, tolerance=0.1
     )

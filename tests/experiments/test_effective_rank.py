@@ -57,7 +57,7 @@ def test_limits_like_one_over_the_dimension_are_caught(frame: pd.DataFrame) -> N
     "what, factor, caught",
     [
         ("model", 1.5, {"every limit of the step size / (2/(tr H (1 + 2/d)))", TRACE}),
-        ("measured floor", 1.2, {"runs: stationary floor / exact floor"}),
+        ("measured floor", 1.2, {"runs from the minimiser: late floor / exact"}),
         ("measured evaluations", 0.7, {"runs: evaluations to eps / exact"}),
     ],
 )  # fmt: skip
