@@ -187,7 +187,7 @@ def _rules(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         )  # fmt: skip
         good = (trace.value.max(axis=-1) <= level) & (trace.value[..., -1] < gap)
         for rule, runs in zip(RULES, good, strict=True):
-            share = rate.proportion(int(runs.sum()), runs.size)
+            share = rate.proportion(int(runs.sum()), runs.size, confidence=family.confidence(8))  # objectives and starts
             yield {"quantity": rule, "place": place, "gap": gap, **_rows.row(share)}
 
 
@@ -210,9 +210,18 @@ def _theorem(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     good = trace.value[0].max(axis=-1) <= 2 * gap / DELTA
     weighed = sum(sizes[block] * norms[0] for block, norms in trace.gradient_norm_sq.items())
     averages = np.where(good, trace.average(weighed) if reshuffled else trace.average_over_steps(weighed), 0.0)
-    yield {"quantity": "stays", "gap": gap, **_rows.row(rate.proportion(int(good.sum()), good.size))}
+    yield {
+        "quantity": "stays",
+        "gap": gap,
+        **_rows.row(rate.proportion(int(good.sum()), good.size, confidence=family.confidence(2))),
+    }
     bound = theorem.bound(problem.constants, budget, sizes)
-    yield {"quantity": "average", "gap": gap, **_rows.row(mean("average", averages)), "bound": bound}
+    yield {
+        "quantity": "average",
+        "gap": gap,
+        **_rows.row(mean("average", averages, confidence=family.confidence(2))),
+        "bound": bound,
+    }
 
 
 def _lemmas(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
