@@ -87,7 +87,8 @@ def conduct(request: Request) -> int:
 
 def _outcomes(request: Request, environment: record.Record) -> Iterator[tuple[str, Outcome]]:
     """Every experiment with its outcome, in order; one after the other or some at once, those that must be alone last."""
-    together, alone = request.names, ()
+    together = request.names
+    alone: tuple[str, ...] = ()
     if at_once := _cells.experiments_at_once(request.executor):
         alone = tuple(name for name in request.names if _cells.is_alone(request.package, name))
         together = tuple(name for name in request.names if name not in alone)

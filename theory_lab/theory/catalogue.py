@@ -401,6 +401,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "the instance of the eps^-4 lower bound: large gradient until the last coordinate is reached",
         "lower bound",
         "recalled",
+        "problems.chain.chain",
         "lower_bounds",
         untested="built and checked in the tests; plain SGD attains eps^-4 on quadratics already (rate_components)",
     ),
