@@ -32,7 +32,7 @@ check: $(VENV)/.test
 
 # The committed figures, from scratch.
 figures: $(VENV)/.run
-	$(RUN) -m experiments --profile full
+	$(RUN) -m experiments --profile full --executor experiments:2
 
 clean:
 	rm -rf $(VENV) results build dist *.egg-info
