@@ -26,6 +26,7 @@ from scipy import linalg, stats
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key
+from theory_lab.measure.base import Measurement
 from theory_lab.measure.curvature import Curvature
 
 
@@ -36,11 +37,19 @@ class Tridiagonal(NamedTuple):
         diagonal: alpha_1 ... alpha_m.
         off: beta_1 ... beta_m; the last leads out of the Krylov space, 0 where that is the whole space.
         rounding: how far the matrix may be from the exact one of a symmetric operator nearby.
+        basis: of the Krylov space, orthonormal rows (m, d); None where nobody asks for vectors.
     """
 
     diagonal: np.ndarray
     off: np.ndarray
     rounding: float
+    basis: Array | None = None
+
+    def vector(self, end: int) -> Array:
+        """The unit Ritz vector of the smallest (end = 0) or largest (end = -1) Ritz value, (d,)."""
+        assert self.basis is not None
+        _, vectors = linalg.eigh_tridiagonal(self.diagonal, self.off[:-1])
+        return jnp.asarray(vectors[:, end], self.basis.dtype) @ self.basis
 
 
 def tridiagonalise(hessian: Curvature, iterations: int, key: Key) -> Tridiagonal | None:
@@ -50,7 +59,8 @@ def tridiagonalise(hessian: Curvature, iterations: int, key: Key) -> Tridiagonal
     (0, ..., 0, beta_j, alpha_j). The norm of the difference tells how far the products are from symmetric; m machine
     epsilons are added for what is symmetric by chance.
     """
-    steps, coefficients, norms = jax.tree.map(np.asarray, _krylov(hessian, min(iterations, hessian.dimension), key))
+    *numbers, basis = _krylov(hessian, min(iterations, hessian.dimension), key)
+    steps, coefficients, norms = map(np.asarray, numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
     if not (np.isfinite(coefficients).all() and np.isfinite(norms).all()):
@@ -60,7 +70,33 @@ def tridiagonalise(hessian: Curvature, iterations: int, key: Key) -> Tridiagonal
     size = np.abs(diagonal).max() + 2 * norms.max()
     rounding = float(np.linalg.norm(coefficients - exact) + m * hessian.precision * size)
     closing = 0.0 if m == hessian.dimension else np.hypot(norms[-1], rounding)
-    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding)
+    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis[:m])
+
+
+def extremes(
+    hessian: Curvature, key: Key, iterations: int, probability: float
+) -> tuple[Measurement, Measurement, Tridiagonal] | None:
+    """The smallest and the largest eigenvalue with their intervals, and the Krylov space that tells them.
+
+    Returns:
+        None where a product is not finite.
+
+    Raises:
+        ValueError: not a single key, iterations < 1, a probability outside (0, 1).
+    """
+    _checks.key("key", key)
+    _checks.count("iterations", iterations)
+    _checks.between("probability", probability, 0, 1, closed="()")
+    matrix = tridiagonalise(hessian, iterations, key)
+    if matrix is None:
+        return None
+    overlap, r, spent = least_overlap(hessian.dimension, probability), matrix.rounding, matrix.diagonal.size
+    (lowest, below), (highest, above) = bottom(matrix, overlap), top(matrix, overlap)
+    return (
+        Measurement("lowest eigenvalue", lowest, below - r, lowest + r, 1, products=spent),
+        Measurement("highest eigenvalue", highest, highest - r, above + r, 1, products=spent),
+        matrix,
+    )
 
 
 def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
@@ -160,12 +196,12 @@ def relative_error(dimension: int, iterations: int, *, probability: float = 0.99
 
 
 @jax.jit(static_argnums=1)
-def _krylov(hessian: Curvature, k: int, key: Key) -> tuple[Array, Array, Array]:
+def _krylov(hessian: Curvature, k: int, key: Key) -> tuple[Array, Array, Array, Array]:
     """At most k steps with full reorthogonalisation, done twice each; memory of k vectors.
 
     Returns:
         The number of steps; the coefficients of A q_j on q_0 ... q_j in row j, (k, k); the norms of what is left of it,
-        (k,).
+        (k,); the vectors q_j, (k, d).
     """
     d, dtype = hessian.dimension, hessian.dtype
     start = jax.random.normal(key, (d,), dtype)
@@ -185,5 +221,5 @@ def _krylov(hessian: Curvature, k: int, key: Key) -> tuple[Array, Array, Array]:
 
     going = lambda carry: (carry[0] < k) & carry[-1]
     carry = (jnp.zeros((), jnp.int32), basis, jnp.zeros((k, k), dtype), jnp.zeros(k, dtype), jnp.array(True))
-    steps, _, coefficients, norms, _ = jax.lax.while_loop(going, step, carry)
-    return steps, coefficients, norms
+    steps, basis, coefficients, norms, _ = jax.lax.while_loop(going, step, carry)
+    return steps, coefficients, norms, basis

@@ -1,6 +1,7 @@
-"""Smoothness, measured: extreme eigenvalues and traces of a Hessian or its blocks, by products alone."""
+"""Smoothness, measured: extreme eigenvalues and traces of a Hessian or its blocks, and what dominates it, by products."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,6 +14,10 @@ from theory_lab.measure import lanczos
 from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, exact, mean, unmeasured
 from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin, partner
+
+__all__ = ["FrontierPoint", "Margin", "extreme_eigenvalues", "frontier", "margin", "partner", "trace"]
+ENDS = ("lowest eigenvalue", "highest eigenvalue")
 
 
 def extreme_eigenvalues(
@@ -74,20 +79,13 @@ def extreme_eigenvalues(
         1999 (recalled, not re-read); here all polynomials are used.
     """
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
-    _checks.key("key", key)
-    _checks.count("iterations", iterations)
-    _checks.between("probability", probability, 0, 1, closed="()")
-    names = [f"{end} eigenvalue of {_described(hessian, scaling)}" for end in ("lowest", "highest")]
-    matrix = lanczos.tridiagonalise(hessian, iterations, key)
-    if matrix is None:
-        low, high = (unmeasured(name, 1, "a Hessian-vector product is not finite") for name in names)
+    of = _described(hessian, scaling)
+    found = lanczos.extremes(hessian, key, iterations, probability)
+    if found is None:
+        low, high = (unmeasured(f"{end} of {of}", 1, "a Hessian-vector product is not finite") for end in ENDS)
         return low, high
-    overlap, r, spent = lanczos.least_overlap(hessian.dimension, probability), matrix.rounding, matrix.diagonal.size
-    (lowest, below), (highest, above) = lanczos.bottom(matrix, overlap), lanczos.top(matrix, overlap)
-    return (
-        Measurement(names[0], lowest, below - r, lowest + r, 1, products=spent),
-        Measurement(names[1], highest, highest - r, above + r, 1, products=spent),
-    )
+    low, high, _ = found
+    return replace(low, name=f"{low.name} of {of}"), replace(high, name=f"{high.name} of {of}")
 
 
 def trace(
