@@ -15,8 +15,21 @@ from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, exact, mean, unmeasured
 from theory_lab.measure.curvature import Curvature, curvature
 from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin, partner
+from theory_lab.measure.growth import Envelope, envelope, growth, isotonic
 
-__all__ = ["FrontierPoint", "Margin", "extreme_eigenvalues", "frontier", "margin", "partner", "trace"]
+__all__ = [
+    "Envelope",
+    "FrontierPoint",
+    "Margin",
+    "envelope",
+    "extreme_eigenvalues",
+    "frontier",
+    "growth",
+    "isotonic",
+    "margin",
+    "partner",
+    "trace",
+]
 ENDS = ("lowest eigenvalue", "highest eigenvalue")
 
 
