@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from experiments import _cells
-from experiments._conduct import Request, conduct
+from experiments._conduct import Request, conduct, question
 from theory_lab import _checks
 
 OUT = {"quick": "results", "full": "figures"}
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, *, package: str = "experiments"
     if request.listing:
         width = max(map(len, request.names), default=0)
         for name in request.names:
-            print(f"{name.ljust(width)}  {_cells.docstring(package, name)[0]}")
+            print(f"{name.ljust(width)}  {question(package, name)}")
         return 0
     try:
         return conduct(request)
@@ -96,7 +96,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         if not Path(given.data).exists():
             raise _checks.refuse("data", "an existing file or folder", given.data)
         data = str(Path(given.data).resolve())
-    out = Path(given.out or OUT[given.profile])
+    out = Path(OUT[given.profile] if given.out is None else _checks.text("out", given.out))
     names = tuple(name for name in known if name in given.names or not given.names)
     if data is not None and not any(_cells.reads_data(package, name) for name in names):
         raise _checks.refuse("data", f"left out where no experiment reads it, as in {', '.join(names)}", given.data)

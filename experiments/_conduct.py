@@ -6,6 +6,8 @@ Apart from the command line, because a worker process cannot import the module t
 import dataclasses
 import functools
 import importlib
+import inspect
+import pkgutil
 import sys
 import time
 import traceback
@@ -106,7 +108,15 @@ def _outcomes(request: Request, environment: record.Record) -> Iterator[tuple[st
 
 
 def _announce(request: Request, name: str) -> None:
-    print(f"{name}: {_cells.docstring(request.package, name)[0]}", flush=True)
+    print(f"{name}: {question(request.package, name)}", flush=True)
+
+
+def question(package: str, name: str) -> str:
+    """What an experiment asks, also where it is broken."""
+    try:
+        return _cells.docstring(package, name)[0] or "cannot be read: not Python, or without a docstring"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {error}"
 
 
 def _outcome(request: Request, environment: record.Record, name: str) -> Outcome:
@@ -119,6 +129,8 @@ def _outcome(request: Request, environment: record.Record, name: str) -> Outcome
     store, log = Store(request.out), request.out / f"{name}.log"
     try:
         module = _cells.load(request.package, name)
+        if not _cells.docstring(request.package, name)[0]:
+            raise ValueError(f"experiment {name!r} must open with a docstring that asks its question, got none")
         step = _rejudged if request.redraw else _computed
         verdicts, note = step(request, store, environment, name, module)
     except Unwritable:
@@ -204,11 +216,17 @@ def _publish(request: Request, store: Store, module: ModuleType, csv: str, made:
 
 def _write_page(request: Request, store: Store) -> None:
     """The pages of the folder, and the catalogue of statements with what the folder's verdicts say of them."""
-    rows = _catalogue(request)
+    rows, texts = _catalogue(request), {statement.name: documentation(statement.where) for statement in STATEMENTS}
     with store.publishing():
         write(request.out / "catalogue.csv", to_csv(rows))
-        write(request.out / "statements.html", statements.page_of(rows, {s.name: s.documentation() for s in STATEMENTS}))
+        write(request.out / "statements.html", statements.page_of(rows, texts))
         write(request.out / "index.html", page.page(request.out, _cells.names(request.package)))
+
+
+def documentation(where: Iterable[str]) -> str:
+    """The docstrings of modules and functions of `theory_lab`, by their dotted names, one below the other."""
+    resolved = ((name, pkgutil.resolve_name(f"theory_lab.{name}")) for name in where)
+    return "\n\n".join(f"theory_lab.{name}\n\n{inspect.getdoc(found)}" for name, found in resolved)
 
 
 def _catalogue(request: Request) -> pd.DataFrame:

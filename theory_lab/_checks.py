@@ -92,7 +92,7 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def instance(name: str, value: Any, kind: type, rule: str) -> None:
+def instance(name: str, value: Any, kind: type | tuple[type, ...], rule: str) -> None:
     """An object of this library's own; ``rule`` says in words which."""
     if not isinstance(value, kind):
         raise refuse(name, rule, value)

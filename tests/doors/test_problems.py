@@ -182,7 +182,7 @@ DOORS = {
         (lambda: tl.Progress(0.5, threshold=-1.0), "threshold must be nonnegative and finite, got -1.0"),
         (
             lambda: tl.Progress(0.5)(lambda z: z.sum(), jnp.ones((2, 2)), KEY),
-            "params must be one vector, whose coordinates have an order, got [(2, 2)]",
+            "params must be one non-empty vector, whose coordinates have an order, got [(2, 2)]",
         ),
     ],
     "cosine": [

@@ -243,9 +243,13 @@ def test_progress_is_for_terminals_with_tqdm(monkeypatch: pytest.MonkeyPatch, ca
 def test_list_names_the_experiments_even_broken_ones(lab: Lab) -> None:
     lab.add("alpha")
     (lab.folder / "beta.py").write_text("this is no Python")
+    (lab.folder / "gamma.py").write_bytes(b"\xff")
     code, out, _ = lab.run("--list")
     assert code == 0
-    assert [line.rstrip() for line in out.splitlines()] == ["alpha  Does the mean of alpha come out?", "beta"]
+    alpha, beta, gamma = out.splitlines()
+    assert alpha == "alpha  Does the mean of alpha come out?"
+    assert beta == "beta   cannot be read: not Python, or without a docstring"
+    assert gamma.startswith("gamma  cannot be read: ")
     assert not lab.out.exists()
 
 
@@ -381,6 +385,10 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
     code, _, err = lab.run("--redraw")
     assert code == 1
     assert "alpha.csv must be the file that alpha.json is about, got another one" in err
+    (lab.out / "alpha.json").write_text('{"experiment": ')
+    code, _, err = lab.run("--redraw")
+    assert code == 1
+    assert "alpha.json must be the record of an experiment, got text that is not JSON" in err
 
 
 # Bad usage and experiments that go wrong
@@ -399,6 +407,7 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
             ["--executor", "process:0"],
             "executor must be 'serial', 'process:N' or 'experiments:N' with N at least 1, got 'process:0'",
         ),
+        (["--out", ""], "out must be a non-empty text, got ''"),
         (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
         (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
         (["--redraw", "--seed", "0"], "seed must be left out with --redraw, which computes nothing, got 0"),
@@ -426,7 +435,11 @@ def test_bad_usage_is_one_line_and_code_two(lab: Lab, arguments: Sequence[str], 
             "QUICK = 1",
             "ValueError: experiment 'broken' must define QUICK, FULL, cells, compute, judge, draw; it lacks FULL, cells",
         ),
-        ("QUICK = FULL = cells = compute = judge = draw = None", "TypeError: 'NoneType' object is not callable"),
+        (
+            "QUICK = FULL = cells = compute = judge = draw = None",
+            "ValueError: experiment 'broken' must open with a docstring that asks its question, got none",
+        ),
+        ("'Why?'\nQUICK = FULL = cells = compute = judge = draw = None", "TypeError: 'NoneType' object is not callable"),
     ],
 )
 def test_an_experiment_that_goes_wrong_is_one_line_and_a_log_and_the_others_go_on(

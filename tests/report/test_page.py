@@ -34,6 +34,8 @@ addEventListener("load", () => {
       width: view.innerWidth,
       scroll: Math.max(page.documentElement.scrollWidth, page.body.scrollWidth),
       images: [...page.images].map((image) => image.naturalWidth),
+      shown: [...page.images].map((image) => image.getBoundingClientRect().width),
+      pans: [...page.querySelectorAll(".pan")].filter((pan) => pan.scrollWidth > pan.clientWidth).length,
       background: view.getComputedStyle(page.body).backgroundColor,
       heading: page.querySelector("h1")?.getBoundingClientRect().height,
       ascending, descending: column(),
@@ -188,6 +190,8 @@ def test_chromium_shows_the_page_whole_at_both_widths(folder: Path, tmp_path: Pa
         assert frame["scroll"] <= frame["width"]
         assert len(frame["images"]) == 3
         assert min(frame["images"]) > 0
+        assert min(frame["shown"]) >= 690  # on a telephone a figure keeps its size, and is moved within its frame
+        assert frame["pans"] == (3 if frame["width"] == 390 else 0)
         ascending = [float(value) for value in frame["ascending"]]
         assert ascending == sorted(ascending)
         assert [float(value) for value in frame["descending"]] == sorted(ascending, reverse=True)

@@ -2,12 +2,13 @@
 
 import pytest
 
+from experiments._conduct import documentation
 from theory_lab.theory.catalogue import OTHERS, STATEMENTS, Statement, statement_of
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: s.name)
 def test_every_statement_is_documented_where_it_says(statement: Statement) -> None:
-    text = statement.documentation()
+    text = documentation(statement.where)
     assert all(f"theory_lab.{name}\n\n" in text for name in statement.where)
     assert "None" not in text.split("\n\n")
 
@@ -22,5 +23,5 @@ def test_names_are_distinct_and_found_again() -> None:
 def test_what_is_recalled_says_so_where_it_is_written() -> None:
     for statement in STATEMENTS:
         if statement.standing == "recalled":
-            text = statement.documentation().lower()
+            text = documentation(statement.where).lower()
             assert "recalled" in text or "abstract" in text, statement.name

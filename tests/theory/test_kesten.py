@@ -57,6 +57,19 @@ def test_the_law_of_the_iterate_is_that_of_samples():
     assert (np.abs(sampled - shares) < 4 * np.sqrt(shares / x.size) + 0.004 * shares).all()
 
 
+def test_the_law_at_the_least_step_size_is_that_of_samples():
+    """Out to two standard deviations within a hundredth, at three within a tenth, beside four standard errors."""
+    rng, a, steps = np.random.default_rng(0), 1e-3, 400
+    x = np.zeros(100_000)
+    for _ in range(steps):
+        x += a * rng.standard_normal(x.size) ** 2 * (rng.choice([-1.0, 1.0], x.size) - x)
+    levels = np.array([0.3, 1.0, 2.0, 3.0]) * math.sqrt(3 * a / (2 - 3 * a) * (1 - (1 - 2 * a + 3 * a**2) ** steps))
+    shares = exceedance(a, levels, steps=steps)
+    sampled = np.mean(np.abs(x)[:, None] > levels, axis=0)
+    grid = np.array([0.01, 0.01, 0.01, 0.1]) * shares
+    assert (np.abs(sampled - shares) < 4 * np.sqrt(shares / x.size) + grid).all()
+
+
 @pytest.mark.parametrize("step_size", [0.35, 0.6])
 def test_far_out_the_law_is_a_power(step_size):
     far = np.array([1e3, 1e4])
@@ -75,7 +88,11 @@ def test_one_step_from_the_minimiser_is_known():
         (lambda: kesten_index(0.0), "step_size must be positive"),
         (lambda: kesten_index(2.5), "step_size must be below the almost-sure limit"),
         (lambda: kesten_index(1e-4), "step_size must be large enough for an index below 1000"),
-        (lambda: exceedance(0.1, [0.0], steps=1), "levels must be positive"),
+        (lambda: exceedance(0.1, [0.0], steps=1), r"levels must be in \(0.0001, 1e\+08\)"),
+        (lambda: exceedance(0.1, [1e8], steps=1), r"levels must be in \(0.0001, 1e\+08\)"),
+        (lambda: exceedance(9e-4, [1.0], steps=1), r"step_size must be in \[0.001, 1e\+100\]"),
+        (lambda: kesten.lyapunov_exponent(1e300), r"step_size must be in \(0, 1e\+100\]"),
+        (lambda: kesten_index(1e300), "step_size must be below the almost-sure limit"),
         (lambda: exceedance(0.1, [1.0], steps=-1), "steps must be a whole number of at least 0"),
         (lambda: kesten_index(0.1, 0), "dimension must be a whole number of at least 1"),
     ],

@@ -68,6 +68,17 @@ def test_tuned_steps_are_the_closed_form_and_no_neighbour_is_better() -> None:
         assert separable.steps_to_gap(step, [1.0, 1.0], [1.0, 1.0], 0.05) >= found.steps
 
 
+def test_whoever_starts_above_the_gap_needs_a_step() -> None:
+    """Without noise eta = 1/l lands on the minimiser, however near or far the gap."""
+    given = separable.groups([2.0], [3])
+    for gap in (2.0, 1e-200):
+        assert separable.steps_to_gap(separable.recursion(given, [0.5]), [2.0], [3.0], gap) == 1
+        found = separable.tuned(given, [3.0], gap)
+        assert found.steps == 1
+    reached = separable.recursion(given, found.step_sizes)
+    assert (reached.matrix * 3.0).item() <= 1e-200
+
+
 def test_no_step_size_may_reach_the_gap() -> None:
     frozen = separable.groups([1.0, 1.0], [4, 4], dispersions=[0.0, 1.0])
     step = separable.recursion(frozen, [0.0, 0.1])

@@ -27,6 +27,8 @@ class Verdict:
 
     Attributes:
         power: the smallest relative error of the prediction that this measurement would have exposed; nan when undecided.
+            Above 1 the prediction could be off by more than itself, or a relative error of it has no meaning (the level
+            that a p-value is held against): reports show none then.
         reason: why the outcome is what it is, and for "undecided" what would decide it.
     """
 

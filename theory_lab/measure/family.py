@@ -6,6 +6,7 @@ and so does what is said of the worst of them, wherever in the family the worst 
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,12 @@ def largest(name: str, family: Iterable[Measurement]) -> Measurement:
         >>> largest("measured / bound", [Measurement("", 0.2, 0.1, 0.3, 64), Measurement("", 0.9, 0.8, 1.1, 64)]).high
         1.1
     """
-    return _extreme(name, list(family), max)
+    return _extreme(name, _measurements("family", family), max)
 
 
 def smallest(name: str, family: Iterable[Measurement]) -> Measurement:
     """The smallest number: "at least 1/2" on it is said of all of them."""
-    return _extreme(name, list(family), min)
+    return _extreme(name, _measurements("family", family), min)
 
 
 def farthest(name: str, family: Iterable[Measurement], *, centre: float) -> Measurement:
@@ -53,7 +54,7 @@ def farthest(name: str, family: Iterable[Measurement], *, centre: float) -> Meas
         >>> round(worst.value, 3), round(worst.low, 3), round(worst.high, 3)
         (0.98, 0.97, 0.99)
     """
-    found = list(family)
+    found, centre = _measurements("family", family), _checks.real("centre", centre)
     if lost := _lost(name, found):
         return lost
     samples = min(m.samples for m in found)
@@ -70,7 +71,7 @@ def farthest(name: str, family: Iterable[Measurement], *, centre: float) -> Meas
 
 def average(name: str, family: Iterable[Measurement]) -> Measurement:
     """The average: between the averages of the ends, whatever the numbers have in common."""
-    found = list(family)
+    found = _measurements("family", family)
     if lost := _lost(name, found):
         return lost
     value, low, high = np.mean([[m.value, m.low, m.high] for m in found], axis=0).tolist()
@@ -84,6 +85,7 @@ def ratio(name: str, above: Measurement, below: Measurement) -> Measurement:
         >>> ratio("gain", Measurement("", 2.0, 1.0, 3.0, 64), Measurement("", 1.0, 0.5, 2.0, 64)).high
         6.0
     """
+    _measurements("above and below", [above, below])
     if lost := _lost(name, [above, below]):
         return lost
     samples, note = min(above.samples, below.samples), join(above.note, below.note)
@@ -93,7 +95,14 @@ def ratio(name: str, above: Measurement, below: Measurement) -> Measurement:
 
 
 def exponent(name: str, first: Measurement, last: Measurement, factor: float) -> Measurement:
-    """The exponent a in value ~ x^a between x and ``factor`` x, from two positive numbers of confidence 1 - alpha/2 each."""
+    """The exponent a in value ~ x^a between x and ``factor`` x, from two positive numbers of confidence 1 - alpha/2 each.
+
+    Raises:
+        ValueError: something else than measurements, a factor that is not positive and finite, or is 1.
+    """
+    if _checks.positive("factor", factor) == 1:
+        raise _checks.refuse("factor", "other than 1", factor)
+    _measurements("first and last", [first, last])
     rise = ratio(name, last, first)
     if not rise.value > 0 or not rise.low > 0:
         return unmeasured(name, rise.samples, rise.note or "an interval reaches zero")
@@ -106,6 +115,17 @@ def _extreme(name: str, found: list[Measurement], pick: Callable[[Iterable[float
         return lost
     value, low, high = (pick(getattr(m, end) for m in found) for end in ("value", "low", "high"))
     return Measurement(name, value, low, high, min(m.samples for m in found))
+
+
+def _measurements(name: str, family: Any) -> list[Measurement]:
+    """The door for many measurements."""
+    rule = "measurements (of type Measurement)"
+    if isinstance(family, Measurement) or not isinstance(family, Iterable):
+        raise _checks.refuse(name, f"a list of {rule}", family)
+    found = list(family)
+    for one in found:
+        _checks.instance(name, one, Measurement, rule)
+    return found
 
 
 def _lost(name: str, found: list[Measurement]) -> Measurement | None:

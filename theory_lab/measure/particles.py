@@ -39,28 +39,44 @@ def growths(
     Args:
         problem: with a known optimum z*, whose blocks are arrays.
         oracle: asked about f itself; a two-point oracle with a radius like ``distance``, for linearity.
-        step_sizes: {label: (G,)}.
+        step_sizes: {label: (G,)} nonnegative, of one length.
         keys: (P,) keys, one for each independent population.
         distance: |z - z*|, so small that the dynamics is linear for all purposes.
         particles: of one population.
         steps: of each particle; the first quarter is not counted.
-        shape: (d, k) S: particles start in the directions of S times a standard normal; None starts them isotropically.
-            Directions that the dynamics forgets slowly save steps.
+        shape: (d, k) S, not zero: particles start in the directions of S times a standard normal; None starts them
+            isotropically. Directions that the dynamics forgets slowly save steps.
 
     Returns:
         (P, G), one growth for every population and step size.
 
     Raises:
-        ValueError: a problem without a known optimum, step sizes of other labels, counts below 2 or 4.
+        ValueError: a problem without a known optimum, or whose blocks are no arrays; step sizes of other labels, negative or
+            of several lengths; counts below 2 or 4; a shape that is zero or of another dimension.
     """
+    _checks.instance("problem", problem, Problem, "a Problem")
+    _checks.instance("oracle", oracle, Oracle, "an Oracle")
     if problem.optimum is None:
         raise _checks.refuse("problem", "one whose optimum is known", problem)
-    _checks.same_labels("step_sizes", step_sizes, problem.optimum, "the problem")
+    for label, block in problem.optimum.items():
+        _checks.instance(f"problem.optimum[{label!r}]", block, (jax.Array, np.ndarray), "an array")
+    _checks.same_labels("step_sizes", _checks.labelled("step_sizes", step_sizes), problem.optimum, "the problem")
     _checks.keys("keys", keys)
     _checks.count("particles", particles, least=2)
     _checks.count("steps", steps, least=4)
-    sizes = {label: jnp.asarray(step_sizes[label]) for label in problem.optimum}
-    root = jnp.eye(sum(block.size for block in problem.optimum.values())) if shape is None else jnp.asarray(shape)
+    given = {label: _checks.array(f"step_sizes[{label!r}]", step_sizes[label], ndim=1) for label in problem.optimum}
+    for label, values in given.items():
+        if values.min() < 0:
+            raise _checks.refuse(f"step_sizes[{label!r}]", "nonnegative", values.tolist())
+    if len({values.size for values in given.values()}) > 1:
+        lengths = {label: values.size for label, values in given.items()}
+        raise _checks.refuse("step_sizes", "of the same length in every block", lengths)
+    sizes = {label: jnp.asarray(values) for label, values in given.items()}
+    d = sum(block.size for block in problem.optimum.values())
+    start = np.eye(d) if shape is None else _checks.array("shape", shape, ndim=2)
+    if len(start) != d or not start.any():
+        raise _checks.refuse("shape", f"of {d} rows and not zero", f"an array of shape {start.shape}")
+    root = jnp.asarray(start)
     distance = _checks.positive("distance", distance)
     return np.asarray(_growths(problem, oracle, sizes, root, keys, jnp.asarray(distance), particles=particles, steps=steps))
 
@@ -108,9 +124,12 @@ def limit(name: str, step_sizes: Any, growths: Any, *, confidence: float = 0.99)
 
     Args:
         name: what was measured.
-        step_sizes: (G,) increasing.
-        growths: (P, G), as `growths` returns them.
+        step_sizes: (G,) positive and increasing, G >= 2.
+        growths: (P, G), P >= 2, as `growths` returns them.
         confidence: coverage of the interval.
+
+    Raises:
+        ValueError: step sizes or growths unlike that.
 
     Example:
         >>> noise = np.linspace(-0.01, 0.01, 32)[:, None]
@@ -119,7 +138,11 @@ def limit(name: str, step_sizes: Any, growths: Any, *, confidence: float = 0.99)
         (2.0, True)
     """
     sizes = _checks.array("step_sizes", step_sizes, ndim=1)
+    if sizes.size < 2 or sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
+        raise _checks.refuse("step_sizes", "at least two positive and increasing numbers", sizes.tolist())
     rows = _checks.array("growths", growths, ndim=2)
+    if len(rows) < 2 or rows.shape[1] != sizes.size:
+        raise _checks.refuse("growths", f"of shape (populations, {sizes.size}), at least two", f"shape {rows.shape}")
     size, everything = len(rows), rows.mean(axis=0)
     without = (size * everything - rows) / (size - 1)
     with np.errstate(invalid="ignore"):  # where nothing crosses there is nothing to measure

@@ -46,7 +46,8 @@ def growth(
     exponent of the second-moment operator only once its other modes have died.
 
     Args:
-        before: (S,) squared distances to the optimum at step t, one per seed; a trace's ``distance_sq``.
+        before: (S,) squared distances to the optimum at step t, one per seed, as ``trace.total_distance_sq[0, :, row]`` of a
+            sweep at its first step size, or the same of one block of ``trace.distance_sq``.
         after: (S,) the same runs, k steps later.
         steps: k.
         confidence: coverage of the expanded percentile interval.
@@ -103,7 +104,7 @@ def limit(
 
     Args:
         step_sizes: (G,) positive, increasing.
-        before: (G, S) squared distances to the optimum at step t.
+        before: (G, S) squared distances to the optimum at step t, as in ``trace.total_distance_sq[:, :, row]`` of a sweep.
         after: (G, S) the same runs, k steps later.
         steps: k.
         confidence, resamples, key: as in `growth`.

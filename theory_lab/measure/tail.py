@@ -51,9 +51,16 @@ def quantile_slope(
     Reference:
         Efron: Bootstrap methods: another look at the jackknife, 1979 (its law of resampled order statistics).
     """
-    values = np.sort(np.asarray(samples, dtype=np.float64))
-    if values.ndim != 1 or values.size < 2 or not (values > 0).all():
-        raise _checks.refuse("samples", "a one-dimensional array of at least two positive numbers", samples)
+    rule = "a one-dimensional array of at least two positive numbers"
+    try:
+        given = np.asarray(samples)
+        if given.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise _checks.refuse("samples", rule, samples) from None
+    if given.ndim != 1 or given.size < 2 or not (given > 0).all():
+        raise _checks.refuse("samples", rule, samples if given.size <= 8 else f"an array of shape {given.shape}")
+    values = np.sort(given.astype(np.float64))
     shares = _checks.array("exceedances", exceedances, ndim=1)
     if shares.size < 2 or (np.diff(shares) >= 0).any() or shares[0] >= 1 or shares[-1] <= 0:
         raise _checks.refuse("exceedances", "at least two decreasing numbers within (0, 1)", exceedances)

@@ -80,6 +80,8 @@ def progress(point: Array, threshold: Scalar = 0.25) -> Array:
 
 def _vector(params: Block) -> Array:
     leaves = jax.tree.leaves(params)
-    if len(leaves) != 1 or jnp.ndim(leaves[0]) != 1:
-        raise _checks.refuse("params", "one vector, whose coordinates have an order", [jnp.shape(leaf) for leaf in leaves])
+    if len(leaves) != 1 or jnp.ndim(leaves[0]) != 1 or not jnp.size(leaves[0]):
+        raise _checks.refuse(
+            "params", "one non-empty vector, whose coordinates have an order", [jnp.shape(leaf) for leaf in leaves]
+        )
     return leaves[0]

@@ -28,7 +28,10 @@ class Chain(Problem):
 
     def component(self, params: Params, index: Array) -> Array:
         del index
-        y = params["y"]
+        _checks.same_labels("params", _checks.labelled("params", params), ["y"], "the problem")
+        y = jnp.asarray(params["y"])
+        if y.shape != self.origin.shape:
+            raise _checks.refuse("params['y']", f"of shape {self.origin.shape}", y.shape)
         before = y[:-1]
         links = activation(-before) * response(-y[1:]) - activation(before) * response(y[1:])
         return jnp.sum(links) - response(y[0])  # Psi(1) = 1

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from theory_lab.claims.base import Verdict
 from theory_lab.report.record import Record, read_all, verdicts
-from theory_lab.report.tables import interval, outcome, prediction, tally
+from theory_lab.report.tables import interval, outcome, power, prediction, tally
 
 _MARKS = {"holds": "✓", "fails": "✕", "undecided": "?"}
 _LIMIT = 12  # claims that a section shows without being asked
@@ -70,7 +70,8 @@ def document(title: str, header: str, main: str) -> str:
 </main>
 <footer><p>A claim of equality holds when the whole interval of the measurement lies within its tolerance, a claim of a bound
 when the whole interval lies on the right side. It fails when the whole interval lies outside, and is undecided otherwise.
-Power is the smallest relative error of the prediction that the measurement would have exposed.</p></footer>
+Power is the smallest relative error of the prediction that the measurement would have exposed; above
+100 % none is shown.</p></footer>
 <script>
 {_asset("page.js")}</script>
 </body>
@@ -152,19 +153,19 @@ def _figure(folder: Path, made: Record, found: Sequence[Verdict]) -> str:
         return f"<figure>{caption}</figure>" if caption else ""
     alt = escape(f"Figure of {name}. {' '.join(str(made.get('question', '')).split())} Outcome: {tally(found)}.")
     image = f'<img src="{quote(path.name)}" alt="{alt}" width="{size[0]}" height="{size[1]}">'
-    return f'<figure><a href="{quote(path.name)}">{image}</a>{caption}</figure>'
+    panned = f'<div class="pan" tabindex="0" role="group" aria-label="Figure of {words(name)}">'
+    return f'<figure>{panned}<a href="{quote(path.name)}">{image}</a></div>{caption}</figure>'
 
 
 def _detailed(verdict: Verdict) -> str:
     """A verdict as a row of its experiment's table, with source and reason below the claim."""
-    power = f"{100 * verdict.power:.3g} %" if math.isfinite(verdict.power) else "–"
     return (
         f'<tr><td>{escape(verdict.claim)}<br><span class="quiet">{escape(verdict.source)}</span>'
         f'<br><span class="quiet">{escape(verdict.reason)}</span></td>'
         f'<td data-label="predicted" class="number">{prediction(verdict)}</td>'
         f'<td data-label="measured" class="number">{interval(verdict)}</td>'
         f'<td data-label="samples" class="number">{verdict.samples}</td>'
-        f'<td data-label="power" class="number">{power}</td>'
+        f'<td data-label="power" class="number">{power(verdict.power)}</td>'
         f'<td data-label="outcome">{_pill(verdict)}</td></tr>'
     )
 

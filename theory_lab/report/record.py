@@ -161,7 +161,10 @@ def read(path: Path) -> Record:
     Raises:
         ValueError: the file is not a record.
     """
-    made = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} must be the record of an experiment, got text that is not JSON: {error}") from error
     try:
         verdicts(made)
         is_record = made["experiment"] == path.stem

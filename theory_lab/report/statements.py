@@ -15,7 +15,7 @@ import pandas as pd
 from theory_lab.claims.base import Verdict
 from theory_lab.report import page
 from theory_lab.report.record import read_all, verdicts
-from theory_lab.report.tables import markdown, tally
+from theory_lab.report.tables import markdown, power, tally
 
 COLUMNS = ("statement", "says", "kind", "standing", "experiments", "claims", "outcome", "power", "untested", "where")
 
@@ -30,7 +30,7 @@ def catalogue(statements: Sequence[Mapping[str, Any]], folder: Path, order: Sequ
 
     Returns:
         The columns `COLUMNS`: experiments by name, the number of claims, their outcomes counted, and the power of the
-        sharpest claim (nan where there is none).
+        sharpest claim that holds (nan where none does).
     """
     names = [str(statement["name"]) for statement in statements]
     found: dict[str, list[tuple[str, Verdict]]] = {name: [] for name in names}
@@ -42,7 +42,7 @@ def catalogue(statements: Sequence[Mapping[str, Any]], folder: Path, order: Sequ
     rows = []
     for statement in statements:
         some = found[str(statement["name"])]
-        powers = [verdict.power for _, verdict in some if math.isfinite(verdict.power)]
+        powers = [v.power for _, v in some if v.outcome == "holds" and math.isfinite(v.power)]
         rows.append({
             "statement": statement["name"],
             "says": statement["says"],
@@ -63,10 +63,10 @@ def catalogue_table(rows: pd.DataFrame, folder: str) -> str:
     lines = ["| statement | kind | standing | experiments | outcome | sharpest power |", "|---|---|---|---|---|---|"]
     for row in rows.to_dict("records"):
         experiments = ", ".join(f"[{name}]({folder}/{name}.png)" for name in row["experiments"].split())
-        power = "" if math.isnan(row["power"]) else f"{100 * row['power']:.2g} %"
         about = f"**{markdown(row['statement'])}**: {markdown(row['says'])}"
-        outcome = markdown(row["outcome"] or f"not confronted: {row['untested']}")
-        lines.append(f"| {about} | {row['kind']} | {row['standing']} | {experiments} | {outcome} | {power} |")
+        sharpest = power(row["power"]) if row["claims"] else ""
+        outcome = markdown(row["outcome"] or f"not confronted: {row['untested'] or 'not yet'}")
+        lines.append(f"| {about} | {row['kind']} | {row['standing']} | {experiments} | {outcome} | {sharpest} |")
     return "\n".join(lines)
 
 
@@ -94,15 +94,14 @@ def _section(row: Mapping[str, Any], documentation: str) -> str:
         f'<a href="index.html#{page.anchor(name)}">{page.words(name)}</a>' for name in row["experiments"].split()
     )
     if experiments:
-        power = "" if math.isnan(row["power"]) else f"; sharpest power {100 * row['power']:.2g} %"
-        confronted = f"{experiments}: {escape(row['outcome'])}{power}"
+        confronted = f"{experiments}: {escape(row['outcome'])}; sharpest power {power(row['power'])}"
     else:
-        confronted = f"no experiment here: {escape(row['untested'] or 'none in this folder')}"
+        confronted = f"no experiment here: {escape(row['untested'] or 'not yet')}"
     return f"""<section id="{_anchor(row["statement"])}">
 <h2>{_title(row["statement"])}</h2>
 <p class="question">{escape(row["says"])}</p>
-<div class="facts"><div><dl><dt>kind</dt><dd>{escape(row["kind"])}</dd><dt>standing</dt><dd>{escape(row["standing"])}</dd>
-<dt>confronted by</dt><dd>{confronted}</dd></dl></div></div>
+<div class="facts single"><div><dl><dt>kind</dt><dd>{escape(row["kind"])}</dd>
+<dt>standing</dt><dd>{escape(row["standing"])}</dd><dt>confronted by</dt><dd>{confronted}</dd></dl></div></div>
 <details><summary>Statement, assumptions and proof</summary>
 <pre class="documentation">{escape(documentation)}</pre></details>
 </section>

@@ -53,6 +53,16 @@ def outcome(verdict: Verdict) -> str:
     return "fails (expected)" if verdict.outcome == "fails" else verdict.outcome
 
 
+def power(value: float) -> str:
+    """A power in percent; a dash where there is none, or none that means anything (see `Verdict`).
+
+    Example:
+        >>> power(0.042), power(99.0)
+        ('4.2 %', '–')
+    """
+    return f"{100 * value:.3g} %" if value <= 1 else "–"
+
+
 def tally(found: Iterable[Verdict]) -> str:
     """How many claims hold, fail, and are undecided.
 

@@ -57,6 +57,17 @@ class Trace:
         return np.sum([norm for norm in self.gradient_norm_sq.values()], axis=0)
 
     @property
+    def total_distance_sq(self) -> np.ndarray:
+        """||z - z*||^2, the sum over blocks, (..., E).
+
+        Raises:
+            ValueError: the problem's optimum was not known.
+        """
+        if self.distance_sq is None:
+            raise _checks.refuse("the problem of the trace", "one whose optimum is known", None)
+        return np.sum([distance for distance in self.distance_sq.values()], axis=0)
+
+    @property
     def divergence(self) -> str:
         """The note of a measurement on runs that diverged: how many, and when the first; empty if all stayed finite."""
         gone = np.isfinite(self.diverged_at)

@@ -60,6 +60,7 @@ def quadratic_average(
         0.5
     """
     _checks.choice("ordering", ordering, ("random_reshuffling", "with_replacement"))
+    variance_factor(1 if dimension is None else dimension, directions=directions, law=law)  # refused even if not used
     h, sigma_sq = _checks.positive("curvature", curvature), _checks.nonnegative("dispersion", dispersion)
     n, epochs = _checks.count("n", n), _checks.count("epochs", epochs)
     gap, x = _checks.nonnegative("initial_gap", initial_gap), _checks.positive("step_size", step_size) * h
@@ -120,26 +121,36 @@ def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: 
     """The least T at which an average is at most accuracy_sq, for an average that falls with T (steps tuned to T included).
 
     Args:
-        average: from T >= 1 to the average over a run of T epochs.
+        average: from T >= 1 to the average over a run of T epochs; inf says that the run diverges, nan is refused.
         accuracy_sq: eps^2.
         most: the largest T to try.
 
     Raises:
-        ValueError: an accuracy that is not positive, or that is not reached within `most` epochs.
+        ValueError: an accuracy that is not positive, or that is not reached within `most` epochs; an average that is no
+            function, or no number at some T.
 
     Example:
         >>> epochs_needed(lambda epochs: 3 / epochs, 0.1)
         30
     """
-    target = _checks.positive("accuracy_sq", accuracy_sq)
+    target, most = _checks.positive("accuracy_sq", accuracy_sq), _checks.count("most", most)
+    if not callable(average):
+        raise _checks.refuse("average", "a function of the number of epochs", average)
+
+    def reached(epochs: int) -> bool:
+        found = _checks.number(f"average({epochs})", average(epochs))
+        if math.isnan(found):
+            raise _checks.refuse(f"average({epochs})", "a real number", found)
+        return found <= target
+
     low, high = 0, 1
-    while average(high) > target:
+    while not reached(high):
         low, high = high, 2 * high
         if high > most:
             raise _checks.refuse("accuracy_sq", f"reached within {most} epochs", accuracy_sq)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if average(middle) <= target else (middle, high)
+        low, high = (low, middle) if reached(middle) else (middle, high)
     return high
 
 

@@ -5,9 +5,7 @@ is proved in the docstrings of the modules named here, or cited there; what was 
 text at hand says so. A statement that no experiment confronts says why.
 """
 
-import inspect
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal
 
 from theory_lab import _checks
@@ -41,19 +39,6 @@ class Statement:
     def __post_init__(self) -> None:
         _checks.choice("kind", self.kind, KINDS)
         _checks.choice("standing", self.standing, STANDINGS)
-
-    def documentation(self) -> str:
-        """The docstrings of `where`, one below the other."""
-        return "\n\n".join(f"theory_lab.{name}\n\n{inspect.getdoc(_resolve(name))}" for name in self.where)
-
-
-def _resolve(name: str) -> object:
-    """The module or function of `theory_lab` by its dotted name."""
-    head, _, tail = name.rpartition(".")
-    try:
-        return import_module(f"theory_lab.{name}")
-    except ModuleNotFoundError:
-        return getattr(import_module(f"theory_lab.{head}"), tail)
 
 
 def _own(name: str, says: str, kind: Kind, standing: Standing, *where: str, untested: str = "") -> Statement:

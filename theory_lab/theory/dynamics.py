@@ -126,7 +126,7 @@ def shared_quadratic(
 
 def with_replacement_step(model: SharedQuadratic, moments: Moments) -> Moments:
     """The moments after one step on a component drawn independently."""
-    _moments(model, moments)
+    check_moments(model, moments)
     h, a, p = model.hessian, model.contraction, model.steps
     noise = _direction_noise(model, h @ moments.second @ h + model.covariance)
     second = a @ moments.second @ a.T + p[:, None] * model.covariance * p + noise
@@ -168,7 +168,7 @@ def within_epoch(model: SharedQuadratic, moments: Moments, n: int) -> Moments:
 
 def _epoch_steps(model: SharedQuadratic, moments: Moments, n: int) -> Iterator[Moments]:
     """The moments at the start of a reshuffled epoch and after each of its steps."""
-    _moments(model, moments)
+    check_moments(model, moments)
     n = _population(model, n)
     h, a, p, c = model.hessian, model.contraction, model.steps, model.covariance
     mean, second = moments
@@ -208,7 +208,7 @@ def trajectory(
         >>> trajectory(model, [1.0], epochs=2, ordering="with_replacement").second.ravel().round(4)
         array([1.    , 0.83  , 0.6889])
     """
-    _model(model)
+    check_model(model)
     z = _checks.array("start", start, ndim=1)
     if z.size != model.hessian.shape[0]:
         raise _checks.refuse("start", f"of the hessian's dimension {model.hessian.shape[0]}", z.size)
@@ -243,7 +243,7 @@ def stationary_moment(model: SharedQuadratic, *, n: int | None = None) -> np.nda
     Raises:
         ValueError: step sizes that are not stable, or a Hessian and step sizes that leave a direction where it is.
     """
-    _model(model)
+    check_model(model)
     d = model.hessian.shape[0]
     if not is_stable(model.hessian, model.zeroth_dimension, model.step_sizes, directions=model.directions, law=model.law):
         raise _checks.refuse("step_sizes", "mean-square stable (see is_stable)", model.step_sizes)
@@ -305,7 +305,7 @@ def one_step_change(model: SharedQuadratic, gradient: Any) -> float:
         >>> round(one_step_change(shared_quadratic([[1.0]], 1, (0.1, 0.0)), [1.0]), 12)  # -eta + 3 eta^2 / 2
         -0.085
     """
-    _model(model)
+    check_model(model)
     g = _checks.array("gradient", gradient, ndim=1)
     if g.size != model.hessian.shape[0]:
         raise _checks.refuse("gradient", f"of the hessian's dimension {model.hessian.shape[0]}", g.size)
@@ -370,23 +370,28 @@ def zeroth_order_floor(
     return Floor(gradient, eta * (gain.trace * gradient + kappa) / (spectrum * margin))
 
 
-def _model(model: object) -> None:
+def check_model(model: object) -> None:
+    """The door for models."""
     _checks.instance("model", model, SharedQuadratic, "what shared_quadratic(...) returns")
 
 
 def _second(model: SharedQuadratic, second: Any) -> np.ndarray:
     """The door for second moments, (..., d, d)."""
-    _model(model)
+    check_model(model)
     d, shape = model.hessian.shape[0], np.shape(second)
     if shape[-2:] != (d, d):
         raise _checks.refuse("second", f"an array of shape (..., {d}, {d})", f"shape {shape}")
     return np.asarray(second)
 
 
-def _moments(model: SharedQuadratic, moments: object) -> None:
+def check_moments(model: SharedQuadratic, moments: object) -> None:
+    """The door for moments of a model's dimension."""
     _checks.instance("moments", moments, Moments, "Moments(mean, second)")
     assert isinstance(moments, Moments)
     _second(model, moments.second)
+    d, shape = model.hessian.shape[0], np.shape(moments.mean)
+    if shape[-1:] != (d,):
+        raise _checks.refuse("mean", f"an array of shape (..., {d})", f"shape {shape}")
 
 
 def _direction_noise(model: SharedQuadratic, gradient_moment: np.ndarray) -> np.ndarray:

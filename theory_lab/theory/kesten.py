@@ -29,6 +29,9 @@ from theory_lab import _checks
 
 _NODES = 160
 _CELLS = 1000
+_LEAST, _FARTHEST = 1e-4, 1e8  # the grid of `exceedance`
+_LEAST_STEP = 1e-3  # below it a step is too short beside a cell of the grid
+_REACH = 1e100  # step sizes whose squares float64 holds with room to spare
 _TOO_THIN = 1e3  # an index beyond which the tail is no longer told from an exponential one
 
 
@@ -58,8 +61,8 @@ def kesten_index(step_size: float, dimension: int = 1) -> float:
         theory_lab, Kesten law.
     """
     a, d = _checks.positive("step_size", step_size), _checks.count("dimension", dimension)
-    log_length, log_mass = _lengths(a, d, 0.0)
-    if np.sum(np.exp(log_mass) * log_length) >= 0:
+    log_length, log_mass = _lengths(min(a, _REACH), d, 0.0)
+    if a > _REACH or np.sum(np.exp(log_mass) * log_length) >= 0:
         raise _checks.refuse("step_size", "below the almost-sure limit, beyond which the runs diverge", step_size)
     above = 1.0
     while _log_moment(a, d, above) < 0:
@@ -75,11 +78,11 @@ def lyapunov_exponent(step_size: float, dimension: int = 1) -> float:
     Setting: see the module. Guarantee: exact, by quadrature to about 1e-6.
 
     Args:
-        step_size: a = eta L > 0.
+        step_size: a = eta L, in (0, 1e100].
         dimension: d, of all of x.
 
     Raises:
-        ValueError: a step size that is not positive, a dimension below 1.
+        ValueError: a step size outside (0, 1e100], a dimension below 1.
 
     Example:
         >>> lyapunov_exponent(0.5) < 0 < lyapunov_exponent(3.0)
@@ -87,7 +90,7 @@ def lyapunov_exponent(step_size: float, dimension: int = 1) -> float:
 
     Reference: theory_lab, almost-sure threshold; Furstenberg & Kesten 1960 (recalled, not re-read).
     """
-    a, d = _checks.positive("step_size", step_size), _checks.count("dimension", dimension)
+    a, d = _checks.between("step_size", step_size, 0, _REACH, closed="(]"), _checks.count("dimension", dimension)
 
     def density(square: np.ndarray, freedom: int) -> np.ndarray:
         """Of the logarithm of a chi-square variable, at the logarithm of `square`."""
@@ -130,18 +133,19 @@ def exceedance(step_size: float, levels: Any, *, steps: int) -> np.ndarray:
 
     Setting: as in the module; x+ = c + (1 - a v^2)(x - c) with c = +-1 given x has a distribution in closed form, and
     |x| is a Markov chain by symmetry. It is put on cells of a logarithmic grid, 1e-4 to 1e8. Guarantee: exact up to the
-    grid, within about a hundredth of the probability.
+    grid, within about a hundredth of the probability; at the least step size out to two standard deviations, and to a tenth
+    at three.
 
     Args:
-        step_size: a = eta L > 0.
-        levels: t, shape (T,), positive, in units of the spread of the components' minimisers.
+        step_size: a = eta L, in [1e-3, 1e100]: for smaller ones a step, sqrt(a) of |x|, is too short beside a cell.
+        levels: t, shape (T,), in (1e-4, 1e8), in units of the spread of the components' minimisers.
         steps: k; some hundreds for the stationary law.
 
     Returns:
         (T,) probabilities.
 
     Raises:
-        ValueError: a step size or level that is not positive, or a negative number of steps.
+        ValueError: a step size or a level outside its range, or a negative number of steps.
 
     Example:
         >>> round(float(exceedance(0.5, [2.0], steps=1)[0]), 2)  # v^2 > 4
@@ -150,11 +154,11 @@ def exceedance(step_size: float, levels: Any, *, steps: int) -> np.ndarray:
     Reference:
         theory_lab, Kesten law.
     """
-    a, k = _checks.positive("step_size", step_size), _checks.count("steps", steps, least=0)
+    a, k = _checks.between("step_size", step_size, _LEAST_STEP, _REACH), _checks.count("steps", steps, least=0)
     wanted = _checks.array("levels", levels, ndim=1)
-    if wanted.min() <= 0:
-        raise _checks.refuse("levels", "positive", levels)
-    edges = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, _CELLS), [np.inf]])
+    if wanted.min() <= _LEAST or wanted.max() >= _FARTHEST:
+        raise _checks.refuse("levels", f"in ({_LEAST:g}, {_FARTHEST:g})", levels)
+    edges = np.concatenate([[0.0], np.geomspace(_LEAST, _FARTHEST, _CELLS), [np.inf]])
     centres = np.concatenate([[0.0], np.sqrt(edges[1:-2] * edges[2:-1]), [edges[-2]]])
     below = sum(_between(a, centres[:, None], c, -edges, edges) for c in (-1.0, 1.0)) / 2  # P(|x+| <= edge | |x| = centre)
     step = np.diff(below, axis=1)

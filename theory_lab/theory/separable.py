@@ -46,7 +46,7 @@ class Recursion(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The step sizes, one per owner, that reach a gap in the fewest steps; the number is interpolated between steps."""
+    """The step sizes, one per owner, that reach a gap in the fewest steps; the number is as in `steps_to_gap`."""
 
     step_sizes: np.ndarray
     steps: float
@@ -62,12 +62,14 @@ def groups(curvatures: Any, sizes: Sequence[int], *, dispersions: Any = 0.0, zer
         zeroth: whether two points estimate the group's gradient, (G,) or one for all.
 
     Raises:
-        ValueError: arrays of different lengths, negative numbers, sizes that are no counts.
+        ValueError: arrays of different lengths, negative numbers, sizes that are no counts, a mask that is not boolean.
     """
     spectrum = _checks.array("curvatures", curvatures, ndim=1)
+    if isinstance(sizes, str) or not np.iterable(sizes):
+        raise _checks.refuse("sizes", f"one number per group, {spectrum.size}", sizes)
     counts = np.array([_checks.count("sizes", size) for size in sizes], dtype=np.float64)
-    noise = np.asarray(_checks.array("dispersions", dispersions))
-    mask = np.asarray(zeroth, dtype=bool)
+    noise = _checks.array("dispersions", dispersions)
+    mask = np.array([_checks.flag("zeroth", z) for z in zeroth] if np.ndim(zeroth) == 1 else _checks.flag("zeroth", zeroth))
     for name, values in (("sizes", counts), ("dispersions", noise), ("zeroth", mask)):
         if values.shape != spectrum.shape and (values.ndim or name == "sizes"):
             raise _checks.refuse(name, f"one number per group, {spectrum.size}", values.tolist())
@@ -107,26 +109,30 @@ def recursion(given: Groups, step_sizes: Any, *, directions: int = 1, law: str =
 def steps_to_gap(step: Recursion, curvatures: Any, start: Any, gap: float) -> float:
     """Steps until E f - f* = sum_g l_g m_g / 2 is at most ``gap``; inf if that never happens.
 
-    Between two whole steps the logarithm of the gap is interpolated, so the result is continuous in the step sizes. Setting:
-    the expected gap falls until it is reached, as it does for every stable step size from far above the floor.
+    Between two whole steps the logarithm of the gap is interpolated, so that beyond one step the result is continuous in the
+    step sizes; whoever starts above the target needs one step at least. Setting: the expected gap falls until it is reached,
+    as it does for every stable step size from far above the floor.
 
     Args:
         step: from `recursion`.
-        curvatures: l, (G,).
-        start: m at the start, (G,).
+        curvatures: l, (G,), nonnegative.
+        start: m at the start, (G,), nonnegative.
         gap: positive.
 
     Raises:
-        ValueError: a gap that is not positive.
+        ValueError: a gap that is not positive, curvatures or a start that are not G nonnegative numbers.
 
     Example:
         >>> step = recursion(groups([1.0], [1]), [0.5])  # the gap falls to a quarter in every step
         >>> round(steps_to_gap(step, [1.0], [1.0], 1 / 32), 9)
         2.0
+        >>> steps_to_gap(recursion(groups([1.0], [1]), [1.0]), [1.0], [1.0], 1 / 32)  # on the minimiser after one step
+        1.0
     """
-    target, weights = _checks.positive("gap", gap), np.asarray(curvatures, dtype=np.float64) / 2
-    size = weights.size
-    point = np.append(np.asarray(start, dtype=np.float64), 1.0)
+    _checks.instance("step", step, Recursion, "what recursion(...) returns")
+    target, size = _checks.positive("gap", gap), step.source.size
+    weights = _per_group("curvatures", curvatures, size) / 2
+    point = np.append(_per_group("start", start, size), 1.0)
     power = np.eye(size + 1)
     power[:size, :size], power[:size, size] = step.matrix, step.source
     if weights @ point[:size] <= target:
@@ -142,28 +148,38 @@ def steps_to_gap(step: Recursion, curvatures: Any, start: Any, gap: float) -> fl
         if weights @ moved[:size] > target:
             point, before = moved, before + 2**doubling
     high, low = float(weights @ point[:size]), float(weights @ (power @ point)[:size])
-    return before + math.log(high / target) / math.log(high / max(low, 1e-300))
+    return max(1.0, before + math.log(high / target) / math.log(high / max(low, 1e-300)))
 
 
 def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None = None, directions: int = 1) -> Tuned:
     """The step sizes that reach a gap in the fewest steps, by a coarse grid and a simplex search; gaussian law.
 
+    Where several reach it within the one step that is the least (see `steps_to_gap`), it is one of them.
+
     Args:
         given: from `groups`, positive curvatures.
         start: m at the start, (G,).
         gap: the target for E f - f*, positive.
-        owners: which step size every group has, 0, 1, ...; None ties all groups to one. At most two step sizes.
+        owners: which step size every group has, 0 or 1, each used if 1 is; None ties all groups to one.
         directions: q.
 
     Returns:
         The step sizes, one per owner, and the number of steps, inf if none reaches the gap.
+
+    Raises:
+        ValueError: what `steps_to_gap` refuses, curvatures of zero, owners unlike that.
 
     Example:
         >>> found = tuned(groups([1.0], [8], zeroth=True), [1.0], 1e-3)  # 1/(d+2), 1 - 1/(d+2) per step
         >>> round(float(found.step_sizes[0]), 3), round(found.steps / 10)
         (0.1, 6)
     """
-    owner = np.zeros(given.curvatures.size, dtype=int) if owners is None else np.asarray(owners)
+    _checks.instance("given", given, Groups, "what groups(...) returns")
+    if given.curvatures.min() <= 0:
+        raise _checks.refuse("curvatures", "positive", given.curvatures.tolist())
+    _per_group("start", start, given.curvatures.size)
+    _checks.positive("gap", gap)
+    owner = _owner(owners, given.curvatures.size)
     noisy = np.where(given.zeroth, 1 + np.sum(given.sizes[given.zeroth]), 1.0) * given.curvatures
     limits = np.array([2 / noisy[owner == one].max() for one in range(owner.max() + 1)])
 
@@ -179,6 +195,28 @@ def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None
         return Tuned(np.full(limits.size, math.nan), math.inf)
     if limits.size == 1:
         near = optimize.minimize_scalar(steps, bounds=(first[0] - 0.7, first[0] + 0.7), method="bounded")
-        return Tuned(limits * math.exp(near.x), float(near.fun))
+        best = min((float(first[0]), float(near.x)), key=steps)  # the grid hits 1/l, where a run without noise ends at once
+        return Tuned(limits * math.exp(best), steps(np.array(best)))
     near = optimize.minimize(steps, first, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
     return Tuned(limits * np.exp(near.x), float(near.fun))
+
+
+def _per_group(name: str, values: Any, size: int) -> np.ndarray:
+    """The door for one nonnegative number per group."""
+    found = _checks.array(name, values)
+    if found.shape != (size,) or found.min() < 0:
+        raise _checks.refuse(name, f"{size} nonnegative numbers, one per group", values)
+    return found
+
+
+def _owner(owners: Any, size: int) -> np.ndarray:
+    """The door for the owners of the groups' step sizes."""
+    if owners is None:
+        return np.zeros(size, dtype=int)
+    try:
+        found = [_checks.count("owners", owner, least=0) for owner in owners]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != size or set(found) not in ({0}, {0, 1}):
+        raise _checks.refuse("owners", f"{size} of the numbers 0 and 1, one per group, 0 among them", owners)
+    return np.array(found)

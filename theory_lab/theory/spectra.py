@@ -57,7 +57,7 @@ def sampled(curvature: Callable[[np.ndarray], np.ndarray], dimension: int) -> Sp
         dimension: d.
 
     Raises:
-        ValueError: no dimension, or a curvature that is not positive.
+        ValueError: no dimension, a curvature that is no function, not positive, or not one number for every index.
 
     Example:
         >>> billion = sampled(lambda j: 1 / j, 10**9)
@@ -71,9 +71,17 @@ def sampled(curvature: Callable[[np.ndarray], np.ndarray], dimension: int) -> Sp
         low, high = math.log(HEAD + 0.5), math.log(d + 0.5)
         tail = np.exp(low + (high - low) * (x + 1) / 2)
         indices, counts = np.append(indices, tail), np.append(counts, weights * tail * (high - low) / 2)
-    eigenvalues = np.asarray(curvature(indices), dtype=np.float64)
+    if not callable(curvature):
+        raise _checks.refuse("curvature", "a function of an array of indices", curvature)
+    rule = "positive and finite at every index"
+    try:
+        eigenvalues = np.asarray(curvature(indices), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise _checks.refuse("curvature", "a function of an array of indices", str(error)) from error
+    if eigenvalues.shape != indices.shape:
+        raise _checks.refuse("curvature", rule, f"shape {eigenvalues.shape} for indices of shape {indices.shape}")
     if not (np.isfinite(eigenvalues) & (eigenvalues > 0)).all():
-        raise _checks.refuse("curvature", "positive and finite at every index", float(eigenvalues.min()))
+        raise _checks.refuse("curvature", rule, float(eigenvalues.min()))
     return Spectrum(eigenvalues, counts)
 
 

@@ -37,7 +37,7 @@ from scipy import optimize
 from theory_lab import _checks
 from theory_lab.theory._matrices import positive_semidefinite
 from theory_lab.theory.base import Pair, pair
-from theory_lab.theory.dynamics import Moments, SharedQuadratic
+from theory_lab.theory.dynamics import Moments, SharedQuadratic, check_model, check_moments
 from theory_lab.theory.moments import CovarianceMap, one_or_two, variance_factor
 
 ORDERS = ("simultaneous", "adapter_first", "base_first", "alternating_epochs")
@@ -126,6 +126,8 @@ def epoch(
         >>> epoch(model, Moments(np.ones(2), np.ones((2, 2))), "adapter_first").mean
         array([ 1. , -0.5])
     """
+    check_model(model)
+    check_moments(model, moments)
     n = _checks.count("n", n)
     reshuffles = _checks.choice("ordering", ordering, _ORDERINGS) == "random_reshuffling"
     if reshuffles and n == 1 and model.covariance.any():
@@ -200,6 +202,7 @@ def sequential_box(model: SharedQuadratic) -> Pair:
         >>> sequential_box(isotropic_pair((1.0, 4.0), 0.9, 8, (0.0, 0.0)))
         (0.2, 0.5)
     """
+    check_model(model)
     size, gain = model.zeroth_dimension, model.covariance_map
     x, y = model.hessian[:size, :size], model.hessian[size:, size:]
     top = lambda block: float(np.linalg.eigvalsh(block)[-1]) if block.size else 0.0
@@ -245,6 +248,7 @@ class _Operator:
     """The linear part on second moments, as matrices on vec M; the noise of the directions is written out once."""
 
     def __init__(self, model: SharedQuadratic) -> None:
+        check_model(model)
         self.hessian, self.size = model.hessian, model.zeroth_dimension
         d = self.hessian.shape[0]
         if d > _LARGEST:
