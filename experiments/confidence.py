@@ -71,8 +71,8 @@ class Settings:
     hybrid: int
 
 
-QUICK = Settings(last=2**18, averaged=2**14, hybrid=2**11)
-FULL = Settings(last=2**21, averaged=2**15, hybrid=2**13)
+QUICK = Settings(last=2**18, averaged=2**15, hybrid=2**11)
+FULL = Settings(last=2**21, averaged=2**17, hybrid=2**13)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -256,11 +256,17 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         "1-d last iterate: slope of the quantile, delta = 0.01 to 0.001 / slope of the exact law", kesten_law, "equals", 1,
         tolerance=0.15,
     )  # fmt: skip
-    # Not the equality with 2/kappa = 0.87, which these runs miss (0.75): in 2e6 runs the local slope rises from 0.7 at
-    # delta = 0.2 to about 0.83 at 1e-3 and below. That it ends at 2/kappa is not shown.
+    # Theory says nothing of the average's slope between delta = 0.2 and 0.01; the power of the last iterate's tail, which an
+    # average far out inherits, is the guess. Both claims were written after looking. Tolerance: that of the far slope.
+    power = 2 / kesten.kesten_index(EDGE)
     inherits = claim(
-        f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: slope of the quantile in 1/delta", kesten_law,
-        "at least", 0.5,
+        f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: slope of the quantile, delta = 0.2 to 0.01, is 2/kappa",
+        kesten_law, "equals", power, tolerance=0.03 * power, expected="fails",
+        why="the power is not reached at such delta: in 2e6 runs the local slope rises from 0.7 at delta = 0.2 to 0.83 at 1e-3",
+    )  # fmt: skip
+    heavy = claim(
+        f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: more than half of Markov's slope 1, written after looking",
+        "measured conjecture", "at least", 0.5,
     )  # fmt: skip
     theorem_1 = claim("with replacement: share of runs above bound/delta / delta", "theory_lab, Theorem 1", "at most", 1)
     theorem_2 = claim("reshuffled: share of runs above bound/delta / delta", "theory_lab, Theorem 2", "at most", 1)
@@ -284,6 +290,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         far.check(family.farthest("slope / (2/kappa)", over(frame[frame.what == "far"]), centre=1.0)),
         near.check(family.farthest("slope / exact slope", over(slopes[slopes.case == last]), centre=1.0)),
         inherits.check(family.largest("slope", _rows.measurements(edge))),
+        heavy.check(family.largest("slope", _rows.measurements(edge))),
         theorem_1.check(family.largest("share / delta", over(shares[replaced]))),
         theorem_2.check(family.largest("share / delta", over(shares[reshuffled]))),
         stays.check(family.largest("share / delta", over(shares[shares.case == "level set"]))),
@@ -294,7 +301,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
-    figure, axes = figures.new_figure(1, 3, width=11.5, height=4.9)
+    figure, axes = figures.new_figure(1, 3, width=11.5, height=5.6)
     last, averages, slopes = axes[0]
     _draw_last(last, frame)
     _draw_averages(averages, frame[(frame.what == "quantile") & (frame.case != "1-d, last iterate")])
@@ -316,8 +323,8 @@ def _draw_last(axes: Axes, frame: pd.DataFrame) -> None:
         )
         figures.band(axes, measured.delta, measured.value, measured.low, measured.high, like=look, line=False)
         figures.theory_line(axes, law.delta, law.value, label="exact law")
-    axes.set(title="1-d zeroth order, last iterate", ylabel="quantile of x²", xlim=(7e-4, 0.35), ylim=(0.4, 2e4))
-    figures.legend(axes, loc="upper left", fontsize=8)
+    axes.set(title="1-d zeroth order, last iterate; a = ηL", ylabel="quantile of x² / c²", xlim=(7e-4, 0.35))
+    figures.legend(axes, below=True, ncols=2, fontsize=8)
 
 
 def _draw_averages(axes: Axes, rows: pd.DataFrame) -> None:
@@ -332,8 +339,8 @@ def _draw_averages(axes: Axes, rows: pd.DataFrame) -> None:
         look = figures.Look(base.colour, marker, line_style, name)
         figures.band(axes, chosen.delta, chosen.value, chosen.low, chosen.high, like=look)
     figures.theory_line(axes, np.array(DELTAS), 1 / np.array(DELTAS), label="bound / delta (Markov)", line="--")
-    axes.set(title="theorem's average", ylabel="quantile of the average / bound", ylim=(0.4, 3e4))
-    figures.legend(axes, loc="upper left", fontsize=7.5)
+    axes.set(title="theorem's average of η‖∇f‖²", ylabel="quantile of the average / bound")
+    figures.legend(axes, below=True, ncols=2, fontsize=8)
 
 
 def _draw_slopes(axes: Axes, slopes: pd.DataFrame) -> None:
@@ -355,6 +362,6 @@ def _draw_slopes(axes: Axes, slopes: pd.DataFrame) -> None:
     )  # fmt: skip
     axes.axhline(1.0, color="black", linestyle="--", linewidth=1.2, label="Markov")
     axes.set(
-        title="slope of the quantile in 1/delta", xlabel="step size / mean-square limit", ylabel="slope", ylim=(-0.05, 1.15)
+        title="slope of the quantile in 1/delta", xlabel="step size / mean-square limit: 3a/2", ylabel="slope", ylim=(-0.05, 1.15)
     )
-    figures.legend(axes, loc="lower right", fontsize=8)
+    figures.legend(axes, below=True, ncols=2, fontsize=8)

@@ -75,13 +75,13 @@ class Settings:
     starts: int
 
 
-QUICK = Settings(shapes=((BASE, BASE), (BASE, 8 * BASE)), batches=16, numbers=4_000_000, starts=32)
+QUICK = Settings(shapes=((BASE, BASE), (4 * BASE, BASE), (BASE, 4 * BASE)), batches=16, numbers=4_000_000, starts=32)
 FULL = Settings(
-    shapes=((BASE, BASE), (BASE, 8 * BASE), (8 * BASE, BASE), (BASE, 32 * BASE)), batches=32, numbers=8_000_000, starts=128
+    shapes=((BASE, BASE), (8 * BASE, BASE), (BASE, 8 * BASE), (BASE, 32 * BASE)), batches=32, numbers=8_000_000, starts=128
 )
-DIMENSIONS = tuple(int(d) for d in np.unique(np.geomspace(BASE, 100 * BASE, 13).round()))
-ADAPTERS = tuple(int(d) for d in np.unique(np.geomspace(2, 20 * BASE, 13).round()))  # beside a base of 10 BASE
-TARGETS = tuple(float(eps) for eps in np.geomspace(0.012, 0.6, 18))
+DIMENSIONS = tuple(int(d) for d in np.unique(np.geomspace(BASE, 100 * BASE, 9).round()))
+ADAPTERS = tuple(int(d) for d in np.unique(np.geomspace(2, 20 * BASE, 9).round()))  # beside a base of 10 BASE
+TARGETS = tuple(float(eps) for eps in np.geomspace(0.012, 0.22, 11))  # all methods need more than a step
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
 def _tuned(method: str, shape: tuple[int, int], *, target: float, share: float, noise: float) -> separable.Tuned:
     """Step sizes and steps, exact: one step size where one estimator serves both blocks, else one for each."""
     start = np.array([2 * share, 2 * (1 - share)])  # |x|^2 and |y|^2 at curvature 1
-    if method == "frozen":
+    if method == "frozen":  # the gap in x stays
         given = separable.groups([1.0], shape[1:], dispersions=noise)
         left = target - share
         return separable.tuned(given, start[1:], left) if left > 0 else separable.Tuned(np.full(1, np.nan), math.inf)
@@ -167,7 +167,7 @@ def _curve(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     del key
     along = cell["along"]
     shapes = {
-        "d_x": [(d, BASE) for d in DIMENSIONS], "d_y": [(BASE, d) for d in DIMENSIONS], "both": [(d, d) for d in DIMENSIONS],
+        "d_x": [(d, BASE) for d in DIMENSIONS], "d_y": [(BASE, d) for d in DIMENSIONS], "both": [(d, d) for d in DIMENSIONS[::8]],
         "target": [(10 * BASE, BASE)] * len(TARGETS), "quiet": [(10 * BASE, d) for d in ADAPTERS],
     }[along]  # fmt: skip
     setting = {"quiet": {"share": 1.0, "noise": 0.0}, "target": {"share": TENTH, "noise": NOISE}}
@@ -273,13 +273,12 @@ def _costs(rows: pd.DataFrame) -> np.ndarray:
 
 def _first_order(curve: pd.DataFrame) -> Iterator[Verdict]:
     """At c = 0 first order takes one evaluation a step and hybrid two, and hybrid needs no fewer steps."""
-    table = curve[curve.along.isin(["d_x", "d_y", "both"])].pivot(
-        index=["along", "d_x", "d_y"], columns="method", values="value"
-    )
+    rows = curve[curve.along != "quiet"]
+    table = rows.pivot(index=["along", "d_x", "d_y", "target"], columns="method", values="value")
     dearest = [exact("", value) for value in table.first_order / table.hybrid]
     yield claim(
-        "first order never takes more steps than hybrid, so hybrid saves no evaluations on it at any c: steps / steps, "
-        "all shapes",
+        f"first order never takes more steps than hybrid, all shapes and targets up to {TARGETS[-1]:g}, so hybrid saves no "
+        "evaluations on it at any c: steps / steps",
         "design aim", "at most", 1.0,
     ).check(family.largest("steps / steps", dearest))  # fmt: skip
 
@@ -291,12 +290,7 @@ def _frozen(curve: pd.DataFrame, floor: pd.DataFrame) -> Iterator[Verdict]:
         "design aim", "equals", 1.0, tolerance=0.01,
     ).check(family.farthest("floor / exact", [exact("", value) for value in ratios], centre=1.0))  # fmt: skip
     rows = curve[curve.along == "target"].pivot(index="target", columns="method", values="value")
-    reached, missed = rows[np.isfinite(rows.frozen)], rows[~np.isfinite(rows.frozen)]
-    yield claim(
-        "the frozen base reaches no target up to the share of the gap that lies in x: the largest target missed",
-        f"theory_lab, {LAW}", "equals", TENTH, tolerance=0.25 * TENTH,  # the spacing of the targets
-    ).check(exact("largest target missed", float(missed.index.max())))  # fmt: skip
-    far = reached[reached.index >= 2 * TENTH]
+    far = rows[rows.index >= 2 * TENTH]
     costs = far.frozen * _price("frozen", 0) / (far.hybrid * _price("hybrid", 0))
     yield claim(
         "at targets of twice that floor and more, training y alone is cheaper than hybrid: cost / cost at c = 0, largest",
@@ -306,7 +300,7 @@ def _frozen(curve: pd.DataFrame, floor: pd.DataFrame) -> Iterator[Verdict]:
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """Cost along d_x, d_y and eps; and the break-even ratio."""
-    figure, axes = figures.new_figure(2, 2, width=11, height=7.8)
+    figure, axes = figures.new_figure(2, 2, width=11, height=8.4)
     curve, runs = frame[frame.what == "curve"], frame[frame.what == "run"]
     cost = f"cost to reach eps: values + {RATIO:g} gradients"
     for panel, along in ((axes[0, 0], "d_x"), (axes[0, 1], "d_y")):
@@ -316,15 +310,18 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
             xlabel=f"${along}$", ylabel=cost, title=f"growing {'base' if along == 'd_x' else 'adapter'}, ${other} = {BASE}$"
         )
     _methods(axes[1, 0], curve[curve.along == "target"], "target", runs[:0])
-    axes[1, 0].axvspan(axes[1, 0].get_xlim()[0], TENTH, color=FROZEN.colour, alpha=0.12, linewidth=0)
+    axes[1, 0].set_xlim(0.01, 0.27)
+    axes[1, 0].axvspan(0.01, TENTH, color=FROZEN.colour, alpha=0.12, linewidth=0)
     axes[1, 0].annotate("x frozen\nnever gets here", (0.0125, 0.05), xycoords=("data", "axes fraction"), fontsize=8.5)
     axes[1, 0].set(xlabel="target eps, of the initial gap (a tenth of it in x)", ylabel=cost)
     axes[1, 0].set_title(f"a nearer target, $d_x = {10 * BASE}$, $d_y = {BASE}$")
     _draw_break_even(axes[1, 1], curve, runs)
     for panel in axes.flat:
         panel.set(xscale="log", yscale="log")
-        figures.legend(panel, fontsize=8, loc="upper right" if panel is axes[1, 0] else "upper left")
-    axes[1, 0].set_ylim(0.6, 3e5)
+        if panel in axes[1]:
+            figures.legend(panel, fontsize=8, below=True, ncols=2)
+        else:
+            figures.legend(panel, fontsize=8, loc="upper left")
     figures.title_with_verdicts(figure, "What gradients on the adapter alone save, counted in evaluations", verdicts)
     return figure
 
@@ -337,7 +334,7 @@ def _methods(axes: Axes, curve: pd.DataFrame, along: str, runs: pd.DataFrame) ->
         axes.plot(fine[along], price * fine.value, color=like.colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
         figures.theory_line(axes, fine[along], price * fine.value, label="exact recursion, tuned step sizes")
         seen = runs[runs.method == method].groupby(along).value.mean()
-        marks = seen if len(seen) else fine.set_index(along).value.iloc[::3]
+        marks = seen if len(seen) else fine.set_index(along).value.iloc[::2]
         figures.band(axes, marks.index, price * marks, like=like, line=False, label=like.label)
 
 
@@ -355,8 +352,8 @@ def _draw_break_even(axes: Axes, curve: pd.DataFrame, runs: pd.DataFrame) -> Non
     measured = [_break_even(z, h) for z, h in zip(means.zeroth_order, means.hybrid, strict=True)]
     figures.band(axes, means.d_y / means.d_x, measured, like="hybrid", line=False, label="measured, with noise")
     axes.axhline(RATIO, color="#8a8a8a", linewidth=0.9, linestyle=":")
-    axes.annotate("a backward pass of two evaluations", (0.011, 0.5 * RATIO), fontsize=8, color="#5a5a5a")
-    axes.annotate("hybrid pays", (2.5, 0.05), fontsize=9.5, color=figures.look("hybrid").colour)
-    axes.annotate("zeroth order pays", (0.011, 7), fontsize=9.5, color=figures.look("zeroth_order").colour)
+    axes.annotate("a backward pass of two evaluations", (2.2, 0.5 * RATIO), fontsize=7.5, color="#5a5a5a")
+    axes.annotate("hybrid pays", (0.25, 0.03), fontsize=9.5, color=figures.look("hybrid").colour)
+    axes.annotate("zeroth order pays", (0.011, 20), fontsize=9.5, color=figures.look("zeroth_order").colour)
     axes.set(xlabel="$d_y/d_x$", ylabel="break-even cost ratio c*", title="up to which c hybrid beats zeroth order")
     axes.set_ylim(0.01, 300)

@@ -37,7 +37,7 @@ def frame() -> pd.DataFrame:
             for method in ("hybrid", "zeroth_order", "first_order")[: 2 if along == "quiet" else 3]:
                 at = {"what": "curve", "along": along, "method": method, "d_x": shape[0], "d_y": shape[1]}
                 rows.append({**at, "value": steps(method, *shape)})
-    for target in (0.05, 0.095, 0.12, 0.3):
+    for target in (0.05, 0.12, 0.2):
         for method in ("hybrid", "zeroth_order", "first_order", "frozen"):
             value = math.inf if method == "frozen" and target < TENTH else steps(method, 160, 16)
             rows.append(
