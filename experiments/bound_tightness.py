@@ -80,13 +80,13 @@ SOURCES = {
     "Corollary 1a": "theory_lab, Corollary 1a",
     "Corollary 1b": "theory_lab, Corollary 1b",  # at its own steps
     "Corollary 1c": "theory_lab, Corollary 1c",  # discounted
-    "WR, classical": "theory_lab, exact quadratic average (II.1.7)",
+    "WR, classical": "theory_lab, exact quadratic average",
     "Theorem 2": "theory_lab, Theorem 2",
     "Corollary 2a": "theory_lab, Corollary 2a",
     "Corollary 2b": "theory_lab, Corollary 2b",
     "Corollary 2c": "theory_lab, Corollary 2c",  # at its own steps
     "Theorem H": "theory_lab, Theorem H",
-    "RR, first order": "theory_lab, first-order reshuffling (II.1.6)",
+    "RR, first order": "theory_lab, first-order reshuffling",
     "Proposition C": "theory_lab, Proposition C",  # the average divergence over all steps
     "Proposition C, distance": "theory_lab, Proposition C",  # to the minimiser, after T epochs
     "Theorem 3 (b)": "theory_lab, Theorem 3",  # the norm of the bias

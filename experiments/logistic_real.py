@@ -53,8 +53,8 @@ FLOOR_SHARES = {"first_order": 0.0015, "zeroth_order": 0.005, "hybrid": 0.005}  
 TRAINING_SHARE = 0.02  # step sizes of training
 RATIOS = (0.9, 1.0, 1.1)  # step sizes around the predicted limit
 RR, WR = "random_reshuffling", "with_replacement"
-STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
-RECURSION = "theory_lab, Theorem 5 (the exact second-moment recursions)"
+STABILITY = "theory_lab, Theorem 5, stability"
+RECURSION = "theory_lab, Theorem 5"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ CURVES = [(method, ordering) for method in METHODS for ordering in (RR, WR)]
 POWERS = {curve: (-1 / 2, 0.0) for curve in CURVES} | {("first_order", RR): (-3 / 4, 1 / 2)}  # in T, and in n at fixed nT
 PROMISED = {curve: -1 / 2 for curve in CURVES} | {("first_order", RR): -2 / 3}  # what the theorems promise in T
 SOURCES = {WR: "theory_lab, Corollary 1b", RR: "theory_lab, Corollary 2c"}
-BOUND = "theory_lab, first-order reshuffling (II.1.6)"
+BOUND = "theory_lab, first-order reshuffling"
 
 # Exact laws cost nothing: far out the exponents have come within 0.01 of their limits.
 LONG = [10**k for k in (6, 7, 8, 9)]  # T, at n = 8
@@ -246,7 +246,7 @@ def _judge_exact(frame: pd.DataFrame) -> list[Verdict]:
     verdicts = []
     for method, ordering in CURVES:
         source = (
-            "theory_lab, exact stationary laws (II.1.1-1.2)"
+            "theory_lab, exact stationary laws"
             if (method, ordering) == ("first_order", RR)
             else SOURCES[ordering]
         )
@@ -263,9 +263,9 @@ def _judge_exact(frame: pd.DataFrame) -> list[Verdict]:
         ).check(rival),
     ]  # fmt: skip
     for problem, power, source in (
-        ("without noise", -1.0, "theory_lab, epochs to eps (II.5.3)"),
-        ("two types, bias^2", -2.0, "theory_lab, rates of reshuffling (II.1.4-1.5)"),
-        ("two types, variance", -3.0, "theory_lab, rates of reshuffling (II.1.4-1.5)"),
+        ("without noise", -1.0, "theory_lab, epochs to eps"),
+        ("two types, bias^2", -2.0, "theory_lab, rates of reshuffling"),
+        ("two types, variance", -3.0, "theory_lab, rates of reshuffling"),
     ):
         slope = exact("slope", _slope_of(frame[frame.problem == problem], "first_order", RR, "epochs"))
         verdicts.append(claim(f"{problem}, RR: exponent in T", source, "equals", power, tolerance=0.03).check(slope))
@@ -280,7 +280,7 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
     level = 1 - 0.01 / len(levels)
     law = claim(
         "quadratic: simulated / exact average, all curves",
-        "theory_lab, Theorem 5 (the exact second-moment recursions)",
+        "theory_lab, Theorem 5",
         "equals",
         1,
         tolerance=0.05,
@@ -309,7 +309,7 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _judge_minimax(frame: pd.DataFrame) -> list[Verdict]:
-    source = "theory_lab, hard instance for reshuffling (II.5.2)"
+    source = "theory_lab, hard instance for reshuffling"
     in_t, in_n = (_slope(frame[frame.axis == axis], axis) for axis in ("epochs", "n"))
     best = _at_best(frame)
     above, below = (_ratios(best, column) for column in ("exact", "bound"))
