@@ -354,9 +354,7 @@ BROKEN: dict[str, Statement] = {
     "Theorem 1 on reshuffled epoch starts": partial(theorem_1, ordering=RR),
     "Theorem 2, d_x dropped": partial(theorem_2, rank=False),
     "Theorem 2 with replacement": partial(theorem_2, ordering=WR),
-    "first-order reshuffling with replacement": partial(
-        _first_order, bound=first_order.reshuffling_bound, ordering=WR
-    ),
+    "first-order reshuffling with replacement": partial(_first_order, bound=first_order.reshuffling_bound, ordering=WR),
     "Proposition C, direction noise dropped": partial(proposition_c, directions=False),
     "Theorem 5, box, 1.1 times as large": partial(box, factor=1.1),
     "Lemma 4.1, constant halved": partial(lemma_41, constant=1.0),

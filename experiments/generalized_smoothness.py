@@ -64,7 +64,7 @@ class Settings:
     points: int
 
 
-QUICK = Settings(seeds=96, steps=3000, points=400)
+QUICK = Settings(seeds=96, steps=1500, points=400)
 FULL = Settings(seeds=256, steps=10000, points=4000)
 
 

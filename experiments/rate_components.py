@@ -245,23 +245,16 @@ def _judge_exact(frame: pd.DataFrame) -> list[Verdict]:
     quadratic = frame[frame.problem == "quadratic"]
     verdicts = []
     for method, ordering in CURVES:
-        source = (
-            "theory_lab, exact stationary laws"
-            if (method, ordering) == ("first_order", RR)
-            else SOURCES[ordering]
-        )
+        source = "theory_lab, exact stationary laws" if (method, ordering) == ("first_order", RR) else SOURCES[ordering]
         for axis, power in zip(("epochs", "n"), POWERS[method, ordering], strict=True):
             named = f"quadratic, {_words(method)}, {SHORT[ordering]}: exponent {_in(axis)}"
             found = claim(named, source, "equals", power, tolerance=0.02 if axis == "epochs" else 0.03)
             verdicts.append(found.check(exact(named, _slope_of(quadratic, method, ordering, axis))))
-    bound, rival = BOUND, exact("slope", _slope_of(quadratic, "first_order", RR, "epochs"))
-    verdicts += [
-        claim("quadratic, first order, RR: exponent in T, as in the bound", bound, "at most", -2 / 3).check(rival),
-        claim(
-            "quadratic, first order, RR: exponent in T equals that of the bound", bound, "equals", -2 / 3, tolerance=0.02,
-            expected="fails", why="with one Hessian the floor at epoch starts is eta^3 n^2, and larger steps pay",
-        ).check(rival),
-    ]  # fmt: skip
+    rival = claim(
+        "quadratic, first order, RR: exponent in T equals that of the bound", BOUND, "equals", -2 / 3, tolerance=0.02,
+        expected="fails", why="with one Hessian the floor at epoch starts is eta^3 n^2, and larger steps pay",
+    )  # fmt: skip
+    verdicts.append(rival.check(exact("slope", _slope_of(quadratic, "first_order", RR, "epochs"))))
     for problem, power, source in (
         ("without noise", -1.0, "theory_lab, epochs to eps"),
         ("two types, bias^2", -2.0, "theory_lab, rates of reshuffling"),
@@ -296,16 +289,17 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
         )
         best = _at_best(rough[rough.ordering == ordering])
         verdicts.append(below.check(largest("largest ratio", _ratios(best, "bound"))))
-    for method in METHODS:
-        slope = _slope(rough[(rough.method == method) & (rough.ordering == RR)], "epochs")
-        named = f"one-sided quadratic, {_words(method)}, RR: exponent in T"
-        source = BOUND if method == "first_order" else SOURCES[RR]
-        verdicts.append(claim(named, source, "at most", PROMISED[method, RR]).check(slope))
-    slower = claim(
-        "one-sided quadratic, first order, WR: the exponent of a bound holds for slopes at every T", "folklore", "at most",
-        -1 / 2, expected="fails", why="a bound limits levels; where noise just reaches the kink averages fall more slowly",
-    )  # fmt: skip
-    return [*verdicts, slower.check(_slope(rough[(rough.method == "first_order") & (rough.ordering == WR)], "epochs"))]
+    # A bound limits levels; no theorem says that slopes keep to its exponent at these T. Registered after the outcome.
+    why = "where noise just reaches the kink averages fall more slowly, below the bound"
+    for method, ordering in (*((method, RR) for method in METHODS), ("first_order", WR)):
+        slope = _slope(rough[(rough.method == method) & (rough.ordering == ordering)], "epochs")
+        falls = claim(
+            f"one-sided quadratic, {_words(method)}, {SHORT[ordering]}: exponent in T is no larger than the bound's",
+            "measured conjecture", "at most", PROMISED[method, ordering],
+            expected="holds" if ordering == RR else "fails", why="" if ordering == RR else why,
+        )  # fmt: skip
+        verdicts.append(falls.check(slope))
+    return verdicts
 
 
 def _judge_minimax(frame: pd.DataFrame) -> list[Verdict]:
