@@ -52,7 +52,7 @@ EPOCHS, N = 12, 6
 SIZES = {True: {"x": 6, "y": 3}, False: {"x": 4, "y": 2}}  # shared Hessian or not: the exact map of the latter is d^2 wide
 REACH = (0.1, 0.4)  # of the mean-square limit
 RESAMPLES = 20000  # of the maximum statistic; they resolve a p-value of 5e-5
-SOURCE = "theory_lab, Theorem 5 (the exact second-moment recursions)"
+SOURCE = "theory_lab, Theorem 5"
 
 # What is compiled: ordering, shared Hessian, law, directions, sides. The quick profile takes the first eight.
 PROGRAMS: tuple[tuple[str, bool, Law, int, int], ...] = (

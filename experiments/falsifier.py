@@ -340,10 +340,10 @@ STATEMENTS: dict[str, Statement] = {
     "Corollary 2b": partial(_first_order, bound=clean.first_order_clean_bound),
     "Corollary 2c": partial(_tuned, reshuffled=True),
     "Proposition C": proposition_c,
-    "first-order reshuffling (II.1.6)": partial(_first_order, bound=first_order.reshuffling_bound),
-    "first-order reshuffling (II.1.6), PL": polyak,
+    "first-order reshuffling": partial(_first_order, bound=first_order.reshuffling_bound),
+    "first-order reshuffling, PL": polyak,
     "Theorem H": theorem_h,
-    "Theorem 5, box (II.4.6)": box,
+    "Theorem 5, box": box,
     "Lemma 4.1": lemma_41,
     "Theorem 3 (b)": bias,
     "Theorem 3 (e)": second_moments,
@@ -354,11 +354,9 @@ BROKEN: dict[str, Statement] = {
     "Theorem 1 on reshuffled epoch starts": partial(theorem_1, ordering=RR),
     "Theorem 2, d_x dropped": partial(theorem_2, rank=False),
     "Theorem 2 with replacement": partial(theorem_2, ordering=WR),
-    "first-order reshuffling (II.1.6) with replacement": partial(
-        _first_order, bound=first_order.reshuffling_bound, ordering=WR
-    ),
+    "first-order reshuffling with replacement": partial(_first_order, bound=first_order.reshuffling_bound, ordering=WR),
     "Proposition C, direction noise dropped": partial(proposition_c, directions=False),
-    "Theorem 5, box (II.4.6), 1.1 times as large": partial(box, factor=1.1),
+    "Theorem 5, box, 1.1 times as large": partial(box, factor=1.1),
     "Lemma 4.1, constant halved": partial(lemma_41, constant=1.0),
     "Theorem 3 (b), constant halved": partial(bias, constant=0.5),
     "Theorem 3 (e), d_x dropped": partial(second_moments, rank=False),
@@ -368,7 +366,7 @@ BROKEN: dict[str, Statement] = {
 SOURCES = {
     "Theorem 3 (b)": "Theorem 3",
     "Theorem 3 (e)": "Theorem 3",
-    "first-order reshuffling (II.1.6), PL": "first-order reshuffling (II.1.6)",
+    "first-order reshuffling, PL": "first-order reshuffling",
 }
 COLOURS = (figures.look("hybrid").colour, figures.look("zeroth_order").colour)  # proved, broken on purpose
 REACH = (0.01, 30.0)  # of the figure; a triangle at the edge stands for what lies beyond

@@ -51,8 +51,8 @@ ORACLE = tl.Hybrid({"x": tl.TwoPoint(1e-4), "y": tl.FirstOrder()})
 RULES = ("optimum", "start", "level set")
 SHORT = {"exponential": "exp", "factorisation": "adapter"}
 COLOURS = dict(zip(PROFILES, ("#332288", "#D55E00", "#56B4E9", "#009E73", "#DDAA33"), strict=True))
-HIDDEN, LEMMA = "theory_lab, delta-dependence of the smoothness (II.2.2)", "theory_lab, Lemma 4.1"
-ADAPTER = "theory_lab, no global growth function (II.6.4)"
+HIDDEN, LEMMA = "theory_lab, delta-dependence of the smoothness", "theory_lab, Lemma 4.1"
+ADAPTER = "theory_lab, no global growth function"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Settings:
     points: int
 
 
-QUICK = Settings(seeds=96, steps=3000, points=400)
+QUICK = Settings(seeds=96, steps=1500, points=400)
 FULL = Settings(seeds=256, steps=10000, points=4000)
 
 
@@ -353,7 +353,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     for quantity, source, words in (
         (
             "growth",
-            "theory_lab, growth functions (II.6 table, 6.3)",
+            "theory_lab, growth functions",
             "coupled cosh/exponential: largest |D^-1/2 H D^-1/2|",
         ),
         ("Lemma 4.1", LEMMA, "sum |grad_b f|^2/l_b(G) <= 2 (f - f*): largest left / right"),

@@ -227,7 +227,7 @@ def _slope(frame: pd.DataFrame, problem: str, rule: str, axis: str) -> Measureme
 
 
 def _judge_epochs(frame: pd.DataFrame) -> list[Verdict]:
-    source, verdicts = "theory_lab, epochs to eps (II.5.3)", []
+    source, verdicts = "theory_lab, epochs to eps", []
 
     def exponent(problem: str, rule: str, axis: str, predicted: float, of: str = source, **others: Any) -> None:
         named = f"{problem}, eta = {rule}: exponent of T_eps in {'eps' if axis == 'accuracy' else axis}"
@@ -252,11 +252,11 @@ def _judge_epochs(frame: pd.DataFrame) -> list[Verdict]:
     exponent("noise-free", BOX, "n", 0.0)
     exponent("zeroth order", BEST, "n", -1.0, of="theory_lab, Corollary 2c")
     exponent("zeroth order", BEST, "accuracy", -4.0, of="theory_lab, Corollary 2c")
-    exponent("first order", BEST, "accuracy", -8 / 3, of="theory_lab, exact stationary laws (II.1.1-1.2)")
+    exponent("first order", BEST, "accuracy", -8 / 3, of="theory_lab, exact stationary laws")
     exponent("first order", BEST, "accuracy", -4.0, of="published epochs", expected="fails",
              why="reshuffled gradients without direction noise do better: eps^-3 in the worst case")  # fmt: skip
-    exponent("zeroth order", BEST, "d", 1.0, of="theory_lab, dimension exponent (II.5.4)")
-    exponent("zeroth order", EPOCHS, "d", 1.0, of="theory_lab, dimension exponent (II.5.4)", expected="fails",
+    exponent("zeroth order", BEST, "d", 1.0, of="theory_lab, dimension exponent")
+    exponent("zeroth order", EPOCHS, "d", 1.0, of="theory_lab, dimension exponent", expected="fails",
              why="a cap that knows neither d nor sigma pays (1 + kappa' sigma^2/2)^2: d^2")  # fmt: skip
     return [*verdicts, *_judge_levels(frame)]
 
@@ -276,7 +276,7 @@ def _judge_levels(frame: pd.DataFrame) -> list[Verdict]:
         ratios = [exact("T_eps", ratio) for ratio in (zeroth.value / predicted)[rows]]
         made = claim(
             f"zeroth order, eta = {rule}: T_eps / ({words})",
-            "theory_lab, epochs to eps (II.5.3)",
+            "theory_lab, epochs to eps",
             "equals",
             1,
             tolerance=0.05,
@@ -289,13 +289,13 @@ def _judge_check(frame: pd.DataFrame) -> list[Verdict]:
     ratios = _rows.measurements(_rows.quotients(frame, "predicted"))
     made = claim(
         "zeroth order, both readings: simulated average over T_eps epochs / exact",
-        "theory_lab, Theorem 5 (the exact second-moment recursions)", "equals", 1, tolerance=0.05,
+        "theory_lab, Theorem 5", "equals", 1, tolerance=0.05,
     )  # fmt: skip
     return [made.check(farthest("ratio", ratios, centre=1.0))]
 
 
 def _judge_limits(frame: pd.DataFrame) -> list[Verdict]:
-    source, limits = "theory_lab, conservativeness (II.4.10)", frame[frame.rule == "exact limit"]
+    source, limits = "theory_lab, conservativeness", frame[frame.rule == "exact limit"]
     admitted = frame[frame.rule == "Corollary 2a"]
 
     def loose(power: float, d: int) -> Measurement:
@@ -322,7 +322,7 @@ def _judge_limits(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _judge_convex(frame: pd.DataFrame) -> list[Verdict]:
-    source = "theory_lab, Theorem 5, box (II.4.6)"
+    source = "theory_lab, Theorem 5, box"
 
     def of(rule: str) -> list[Measurement]:
         return _rows.measurements(frame[frame.rule == rule])

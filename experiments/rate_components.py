@@ -50,7 +50,7 @@ CURVES = [(method, ordering) for method in METHODS for ordering in (RR, WR)]
 POWERS = {curve: (-1 / 2, 0.0) for curve in CURVES} | {("first_order", RR): (-3 / 4, 1 / 2)}  # in T, and in n at fixed nT
 PROMISED = {curve: -1 / 2 for curve in CURVES} | {("first_order", RR): -2 / 3}  # what the theorems promise in T
 SOURCES = {WR: "theory_lab, Corollary 1b", RR: "theory_lab, Corollary 2c"}
-BOUND = "theory_lab, first-order reshuffling (II.1.6)"
+BOUND = "theory_lab, first-order reshuffling"
 
 # Exact laws cost nothing: far out the exponents have come within 0.01 of their limits.
 LONG = [10**k for k in (6, 7, 8, 9)]  # T, at n = 8
@@ -245,27 +245,20 @@ def _judge_exact(frame: pd.DataFrame) -> list[Verdict]:
     quadratic = frame[frame.problem == "quadratic"]
     verdicts = []
     for method, ordering in CURVES:
-        source = (
-            "theory_lab, exact stationary laws (II.1.1-1.2)"
-            if (method, ordering) == ("first_order", RR)
-            else SOURCES[ordering]
-        )
+        source = "theory_lab, exact stationary laws" if (method, ordering) == ("first_order", RR) else SOURCES[ordering]
         for axis, power in zip(("epochs", "n"), POWERS[method, ordering], strict=True):
             named = f"quadratic, {_words(method)}, {SHORT[ordering]}: exponent {_in(axis)}"
             found = claim(named, source, "equals", power, tolerance=0.02 if axis == "epochs" else 0.03)
             verdicts.append(found.check(exact(named, _slope_of(quadratic, method, ordering, axis))))
-    bound, rival = BOUND, exact("slope", _slope_of(quadratic, "first_order", RR, "epochs"))
-    verdicts += [
-        claim("quadratic, first order, RR: exponent in T, as in the bound", bound, "at most", -2 / 3).check(rival),
-        claim(
-            "quadratic, first order, RR: exponent in T equals that of the bound", bound, "equals", -2 / 3, tolerance=0.02,
-            expected="fails", why="with one Hessian the floor at epoch starts is eta^3 n^2, and larger steps pay",
-        ).check(rival),
-    ]  # fmt: skip
+    rival = claim(
+        "quadratic, first order, RR: exponent in T equals that of the bound", BOUND, "equals", -2 / 3, tolerance=0.02,
+        expected="fails", why="with one Hessian the floor at epoch starts is eta^3 n^2, and larger steps pay",
+    )  # fmt: skip
+    verdicts.append(rival.check(exact("slope", _slope_of(quadratic, "first_order", RR, "epochs"))))
     for problem, power, source in (
-        ("without noise", -1.0, "theory_lab, epochs to eps (II.5.3)"),
-        ("two types, bias^2", -2.0, "theory_lab, rates of reshuffling (II.1.4-1.5)"),
-        ("two types, variance", -3.0, "theory_lab, rates of reshuffling (II.1.4-1.5)"),
+        ("without noise", -1.0, "theory_lab, epochs to eps"),
+        ("two types, bias^2", -2.0, "theory_lab, rates of reshuffling"),
+        ("two types, variance", -3.0, "theory_lab, rates of reshuffling"),
     ):
         slope = exact("slope", _slope_of(frame[frame.problem == problem], "first_order", RR, "epochs"))
         verdicts.append(claim(f"{problem}, RR: exponent in T", source, "equals", power, tolerance=0.03).check(slope))
@@ -280,7 +273,7 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
     level = 1 - 0.01 / len(levels)
     law = claim(
         "quadratic: simulated / exact average, all curves",
-        "theory_lab, Theorem 5 (the exact second-moment recursions)",
+        "theory_lab, Theorem 5",
         "equals",
         1,
         tolerance=0.05,
@@ -296,20 +289,21 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
         )
         best = _at_best(rough[rough.ordering == ordering])
         verdicts.append(below.check(largest("largest ratio", _ratios(best, "bound"))))
-    for method in METHODS:
-        slope = _slope(rough[(rough.method == method) & (rough.ordering == RR)], "epochs")
-        named = f"one-sided quadratic, {_words(method)}, RR: exponent in T"
-        source = BOUND if method == "first_order" else SOURCES[RR]
-        verdicts.append(claim(named, source, "at most", PROMISED[method, RR]).check(slope))
-    slower = claim(
-        "one-sided quadratic, first order, WR: the exponent of a bound holds for slopes at every T", "folklore", "at most",
-        -1 / 2, expected="fails", why="a bound limits levels; where noise just reaches the kink averages fall more slowly",
-    )  # fmt: skip
-    return [*verdicts, slower.check(_slope(rough[(rough.method == "first_order") & (rough.ordering == WR)], "epochs"))]
+    # A bound limits levels; no theorem says that slopes keep to its exponent at these T. Registered after the outcome.
+    why = "where noise just reaches the kink averages fall more slowly, below the bound"
+    for method, ordering in (*((method, RR) for method in METHODS), ("first_order", WR)):
+        slope = _slope(rough[(rough.method == method) & (rough.ordering == ordering)], "epochs")
+        falls = claim(
+            f"one-sided quadratic, {_words(method)}, {SHORT[ordering]}: exponent in T is no larger than the bound's",
+            "measured conjecture", "at most", PROMISED[method, ordering],
+            expected="holds" if ordering == RR else "fails", why="" if ordering == RR else why,
+        )  # fmt: skip
+        verdicts.append(falls.check(slope))
+    return verdicts
 
 
 def _judge_minimax(frame: pd.DataFrame) -> list[Verdict]:
-    source = "theory_lab, hard instance for reshuffling (II.5.2)"
+    source = "theory_lab, hard instance for reshuffling"
     in_t, in_n = (_slope(frame[frame.axis == axis], axis) for axis in ("epochs", "n"))
     best = _at_best(frame)
     above, below = (_ratios(best, column) for column in ("exact", "bound"))

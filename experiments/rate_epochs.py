@@ -214,7 +214,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     curves = {(str(method), str(ordering)): rows for (method, ordering), rows in quadratic.groupby(["method", "ordering"])}
     longest = quadratic[(quadratic.epochs == quadratic.epochs.max()) & (quadratic.ordering == WR)]
     half = longest[longest.method == "first_order"]
-    exact, stationary = "Theorem 5 (the exact second-moment recursions)", "exact stationary laws (II.1.1-1.2)"
+    exact, stationary = "Theorem 5", "exact stationary laws"
     words = "noisy quadratic at the"
     # What Theorem 1 drops, the gap at the end, makes up 1 to 4% of it at these budgets.
     return [
@@ -227,10 +227,10 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             _exponent(f"quadratic, {_named(*at)}", -1 / 2, rows, "Corollary 1b" if at[1] == WR else "Corollary 2c")
             for at, rows in curves.items() if at != ("first_order", RR)
         ),
-        _exponent(f"{words} recommended step, first order, RR", -2 / 3, recommended, "first-order reshuffling (II.1.6)"),
+        _exponent(f"{words} recommended step, first order, RR", -2 / 3, recommended, "first-order reshuffling"),
         _exponent(f"{words} best step, first order, RR", -3 / 4, best, stationary),
         _exponent(
-            f"{words} best step, as in the bound, first order, RR", -2 / 3, best, "first-order reshuffling (II.1.6)",
+            f"{words} best step, as in the bound, first order, RR", -2 / 3, best, "first-order reshuffling",
             expected="fails",
             why="with a shared Hessian the floor at epoch ends is eta^3 n^2 and not eta^2 n, so larger steps pay",
         ),
@@ -238,7 +238,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             "Theorem 1 is attained: average / bound, quadratic, longest runs", "Theorem 1", "equals", 1, tolerance=0.06,
         ).check(family.farthest("the ratio farthest from 1", _ratios(longest, longest.bound), centre=1.0)),
         _claim(
-            "quadratic, first order, WR: average / classical bound, longest runs", "exact quadratic average (II.1.7)",
+            "quadratic, first order, WR: average / classical bound, longest runs", "exact quadratic average",
             "equals", 0.5, tolerance=0.02,
         ).check(_ratios(half, _classical(half))[0]),
         _claim(

@@ -82,7 +82,7 @@ class Settings:
     samples: int
 
 
-QUICK = Settings((("gaussian", 1),), 4, 2**16)
+QUICK = Settings((("gaussian", 1),), 3, 2**16)
 FULL = Settings((("gaussian", 1), ("gaussian", 8), ("rademacher", 1), ("sphere", 1)), 6, 2**18)
 
 

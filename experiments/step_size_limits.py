@@ -44,8 +44,8 @@ COLUMNS = ["family", "series", "x", "value", "low", "high", "samples", "note", "
 # Agreement of a limit. What the prediction neglects is below 0.3% (transient, chord); 3% is what nobody would mind.
 TOLERANCE = 0.03
 
-STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
-BOX, TURNING = "theory_lab, Theorem 5, box (II.4.6)", "theory_lab, indefinite components (II.4.8)"
+STABILITY = "theory_lab, Theorem 5, stability"
+BOX, TURNING = "theory_lab, Theorem 5, box", "theory_lab, indefinite components"
 PUBLISHED = "published conditions"  # eta_x <= O(1/(L_x n d_x)) and eta_y <= O(1/(L_y n)), read as a description
 INSET = {"gaussian": "Gauss", "rademacher": "signs", "sphere": "sphere"}
 LAWS = {

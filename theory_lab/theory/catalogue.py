@@ -247,6 +247,13 @@ STATEMENTS: tuple[Statement, ...] = (
         "level_sets.power_law",
     ),
     _own(
+        "certified minimum",
+        "with strong convexity lambda f(z) - f* <= |grad f(z)|^2/(2 lambda), which certifies the minimum",
+        "upper bound",
+        "proved",
+        "problems.logistic.logistic",
+    ),
+    _own(
         "growth functions",
         "the curvature of cosh, exponential and power objectives is bounded by their l(u), with equality somewhere",
         "exact",
@@ -471,6 +478,13 @@ STATEMENTS: tuple[Statement, ...] = (
         "upper bound",
         "recalled",
         ("theory.first_order.with_replacement_bound",),
+    ),
+    Statement(
+        "Li, Qian, Tian, Rakhlin, Jadbabaie 2023",
+        "on {f - f* <= F} |grad f| <= G = sup{u: u^2 <= 2F l(2u)}; descent with steps 1/l(2G) stays there",
+        "upper bound",
+        "recalled",
+        ("theory.level_sets.li_grad_level_bound",),
     ),
     Statement(
         "Mishchenko et al. 2020",
