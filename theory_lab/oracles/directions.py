@@ -38,7 +38,9 @@ def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...]) -> Block:
         flat = jax.random.rademacher(k, (numbers,), leaf.dtype) if signs else normal(k, numbers, leaf.dtype)
         drawn.append(jax.lax.optimization_barrier(flat).reshape(*shape, *leaf.shape))
     if law == "sphere":
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(v.reshape(*shape, -1)), axis=-1) for v in drawn))
+        # The sums apart from the root: fused with it, jaxlib 0.11.2 returns norms of 0 for thousands of directions on a CPU.
+        sums = [jax.lax.optimization_barrier(jnp.sum(jnp.square(v.reshape(*shape, -1)), axis=-1)) for v in drawn]
+        norm = jnp.sqrt(sum(sums))
         drawn = [
             v / norm.reshape(*shape, *[1] * leaf.ndim).astype(leaf.dtype) for v, leaf in zip(drawn, leaves, strict=True)
         ]
