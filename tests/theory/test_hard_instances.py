@@ -26,6 +26,23 @@ def test_drift_at_the_kink_pushes_back_to_the_flat_side():
         assert np.maximum(x + bridges, 0).mean() > slope
 
 
+@pytest.mark.parametrize(("n", "product", "least"), [(16, 0.1, 1.0), (16, 0.3, 0.998), (64, 0.3, 0.998), (64, 1.0, 0.94)])
+def test_iterates_keep_the_share_of_the_floor_that_is_told(n, product, least):
+    """The mean of f'^2 at epoch ends over the floor, once the runs have settled, within four standard errors."""
+    rng, eta, runs = np.random.default_rng(0), product / n, 1000
+    slope, x, squares = one_sided_slope(eta, 1.0, 1.0, n), np.zeros(1000), []
+    signs = np.tile(np.repeat([1.0, -1.0], n // 2)[:, None], (1, runs))
+    for epoch in range(int(60 / product) + 60):
+        for tilt in rng.permuted(signs, axis=0):
+            x = x - eta * (np.maximum(x, 0) - slope + tilt)
+        if epoch >= 60 / product:
+            squares.append((np.maximum(x, 0) - slope) ** 2)
+    shares = np.mean(squares, axis=0) / one_sided_floor(eta, 1.0, 1.0, n)
+    error = 4 * shares.std() / math.sqrt(runs) + 1e-12
+    assert least - error < shares.mean() < 1 + error
+    assert product < 1 or shares.mean() + error < 0.97
+
+
 def test_floor_is_a_fixed_share_of_the_upper_bounds_noise():
     for n, eta in ((16, 0.01), (256, 0.001)):
         noise = first_order.reshuffling_bound(step_size=eta, smoothness=1.0, dispersion=2.0, initial_gap=0.0, n=n, epochs=1)

@@ -183,7 +183,7 @@ def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None
     noisy = np.where(given.zeroth, 1 + np.sum(given.sizes[given.zeroth]), 1.0) * given.curvatures
     limits = np.array([2 / noisy[owner == one].max() for one in range(owner.max() + 1)])
 
-    def steps(log_share: np.ndarray) -> float:
+    def steps(log_share: Any) -> float:
         sizes = (limits * np.exp(np.atleast_1d(log_share)))[owner]
         step = recursion(given, sizes, directions=directions)
         return min(steps_to_gap(step, given.curvatures, start, gap), NEVER)  # the searches want finite numbers
@@ -196,7 +196,7 @@ def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None
     if limits.size == 1:
         near = optimize.minimize_scalar(steps, bounds=(first[0] - 0.7, first[0] + 0.7), method="bounded")
         best = min((float(first[0]), float(near.x)), key=steps)  # the grid hits 1/l, where a run without noise ends at once
-        return Tuned(limits * math.exp(best), steps(np.array(best)))
+        return Tuned(limits * math.exp(best), steps(best))
     near = optimize.minimize(steps, first, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
     return Tuned(limits * np.exp(near.x), float(near.fun))
 
