@@ -362,6 +362,9 @@ def _draw_slopes(axes: Axes, slopes: pd.DataFrame) -> None:
     )  # fmt: skip
     axes.axhline(1.0, color="black", linestyle="--", linewidth=1.2, label="Markov")
     axes.set(
-        title="slope of the quantile in 1/delta", xlabel="step size / mean-square limit: 3a/2", ylabel="slope", ylim=(-0.05, 1.15)
+        title="slope of the quantile in 1/delta",
+        xlabel="step size / mean-square limit: 3a/2",
+        ylabel="slope",
+        ylim=(-0.05, 1.15),
     )
     figures.legend(axes, below=True, ncols=2, fontsize=8)

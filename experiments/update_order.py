@@ -15,9 +15,12 @@ the uncoupled one; every sequential order is stable in the box 2/(h_x (d_x + 2))
 its own for each block loses most of the gain.
 
 What the measured limits neglect: the transient before the growth is measured and the chord between grid points, together
-below 1% by the exact recursion. Refuted by: a limit off the operator's by more than 10%, a floor off by more than 5%.
+below 0.5% by the exact recursion. Longer runs would say less: second moments come to be carried by a few of them. Refuted
+by: a limit off the operator's by more than 4%, a floor off by more than 5%. That the adapter-first region contains the
+simultaneous one, and that its area gains much at d = 20 and nothing at 20000, is arithmetic on the exact operators and
+stands in the tests.
 
-Minutes: quick 0.4, full 3.
+Minutes: quick 0.3, full 2.
 """
 
 from collections.abc import Iterator
@@ -44,12 +47,11 @@ from theory_lab.theory.update_order import ORDERS
 
 D, N = 200, 8
 UNIT = 2 / (D + 2)  # the limit of eta_x without coupling
-LINES = (0.3, 1.0, 1.8)  # the eta_y at which limits are measured
+LINES = (0.3, 1.0, 1.8)  # the eta_y at which limits are measured; at weak coupling the middle one is enough
 COARSE = np.geomspace(0.8, 8.0, 9)  # eta_x, in units of UNIT
-FINE = np.linspace(0.85, 1.15, 7)  # in units of what the coarse grid found
+FINE = np.array([0.9, 0.97, 1.04, 1.11])  # in units of what the coarse grid found
 FLOORS = {"calm": (0.5, 0.5), "bold": (1.2, 1.7)}  # (eta_x / UNIT, eta_y)
 DRAWN = np.linspace(0.04, 2.0, 50)  # eta_y of the exact regions
-DIMENSIONS = (20, D, 20000)  # of each block, for which exact regions are compared
 ORACLE = tl.Hybrid({"x": tl.TwoPoint(1e-3), "y": tl.FirstOrder()})
 SEQUENTIAL = ORDERS[1:]
 LOOKS = {
@@ -68,8 +70,8 @@ class Settings:
 
     Attributes:
         couplings: rho.
-        seeds: runs per step size around a limit, and half of them per floor.
-        epochs: of a limit; its growth is measured over the last three quarters.
+        seeds: runs per step size around a limit, and a quarter of them per floor.
+        epochs: of a limit; its growth is measured over the second half.
         long: epochs of a floor, of which the second half is averaged.
     """
 
@@ -79,18 +81,19 @@ class Settings:
     long: int
 
 
-QUICK = Settings(couplings=(0.5, 0.9), seeds=240, epochs=12, long=80)
-FULL = Settings(couplings=(0.5, 0.7, 0.9), seeds=640, epochs=12, long=160)
+QUICK = Settings(couplings=(0.5, 0.9), seeds=480, epochs=8, long=80)
+FULL = Settings(couplings=(0.5, 0.7, 0.9), seeds=1600, epochs=8, long=160)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """A cell is a measured limit, a pair of floors, or the exact regions of one coupling."""
     found: list[dict[str, Any]] = []
     for coupling in settings.couplings:
-        found += [{"what": "region", "coupling": coupling, "dimension": d} for d in DIMENSIONS]
+        found.append({"what": "region", "coupling": coupling})
+        lines = LINES if coupling > 0.6 else LINES[1:2]
         for order in ORDERS:
             at = {"coupling": coupling, "order": order, "seeds": settings.seeds}
-            found += [{"what": "limit", **at, "epochs": settings.epochs, "step_size_y": y} for y in LINES]
+            found += [{"what": "limit", **at, "epochs": settings.epochs, "step_size_y": y} for y in lines]
             found.append({"what": "floor", **at, "epochs": settings.long})
     return found
 
@@ -174,7 +177,7 @@ def _run(
 def _limit(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """Without gradient noise, from normal starts: the growth of E f per epoch changes sign at the limit."""
     problem, _ = _problem(cell["coupling"], 0.0)
-    before = cell["epochs"] // 4
+    before = cell["epochs"] // 2
 
     def gaps(grid: np.ndarray, stage: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
         sizes = np.stack([grid, np.full(grid.size, cell["step_size_y"])], axis=1)
@@ -202,7 +205,7 @@ def _floor(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     for setting, (x, y) in FLOORS.items():
         pair = (x * UNIT, y)
         model = update_order.isotropic_pair((1, 1), cell["coupling"], D, pair, covariance=covariance, radius=1e-3)
-        values = _run(problem, cell, np.array([pair]), 0.0, key, cell["seeds"] // 2)[0, :, cell["epochs"] // 2 :].mean(
+        values = _run(problem, cell, np.array([pair]), 0.0, key, cell["seeds"] // 4)[0, :, cell["epochs"] // 2 :].mean(
             axis=-1
         )
         measured = mean("floor", values, confidence=family.confidence(2 * len(ORDERS) * len(FLOORS)))
@@ -222,33 +225,32 @@ def _exact_average(model: update_order.IsotropicPair, order: str, epochs: int) -
 def _region(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """The exact limits along the whole axis of eta_y; `value` and `predicted` are the same number."""
     del key
-    for order in ORDERS if cell["dimension"] == D else ORDERS[:2]:
+    for order in ORDERS:
         for y in DRAWN:
-            limit = _exact_limit(cell["coupling"], order, float(y), cell["dimension"])
-            at = {"order": order, "step_size_y": y, "dimension": cell["dimension"]}
-            yield {**at, **_rows.row(exact("limit", limit)), "predicted": limit}
+            limit = _exact_limit(cell["coupling"], order, float(y))
+            yield {"order": order, "step_size_y": y, **_rows.row(exact("limit", limit)), "predicted": limit}
 
 
-def _exact_limit(coupling: float, order: str, eta_y: float, dimension: int = D) -> float:
-    return update_order.base_limit(update_order.isotropic_pair((1, 1), coupling, dimension, (0.0, eta_y)), order, n=N)
+def _exact_limit(coupling: float, order: str, eta_y: float) -> float:
+    return update_order.base_limit(update_order.isotropic_pair((1, 1), coupling, D, (0.0, eta_y)), order, n=N)
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Eighteen claims; limits and floors are compared in units of what is predicted for them."""
-    limits, floors, regions = (frame[frame.what == what] for what in ("limit", "floor", "region"))
+    """Fourteen claims; limits and floors are compared in units of what is predicted for them."""
+    limits, floors = (frame[frame.what == what] for what in ("limit", "floor"))
     strongest = frame.coupling.max()
     verdicts = []
     for order in ORDERS:
         agrees = claim(
             f"{LOOKS[order].label}: every limit of eta_x is that of the exact operator: measured / predicted",
-            STABILITY, "equals", 1.0, tolerance=0.1,  # neglected: 1%; the orders are up to 30% apart
+            STABILITY, "equals", 1.0, tolerance=0.04,  # neglected: 0.5%, the rest is sampling; the orders are up to 30% apart
         )  # fmt: skip
         family_ = _rows.measurements(_rows.quotients(limits[limits.order == order], "predicted"))
         verdicts.append(agrees.check(family.farthest("limit / predicted", family_, centre=1.0)))
     ratios = _rows.measurements(_rows.quotients(floors, "predicted"))
-    for words, tolerance, reduced in (
+    for words, tolerance, reduced in (  # neglected: the radius, 1e-3; the rest is sampling
         ("every floor", 0.05, family.farthest("floor / predicted", ratios, centre=1.0)),
-        ("floors on average", 0.04, family.average("floor / predicted", ratios)),
+        ("floors on average", 0.03, family.average("floor / predicted", ratios)),
     ):
         floor = claim(
             f"{words}, all orders, calm and bold steps: measured / predicted",
@@ -259,8 +261,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     twins = [family.ratio("", pick("adapter_first", c, y), pick("base_first", c, y))
              for c, y in limits[["coupling", "step_size_y"]].drop_duplicates().itertuples(index=False)]  # fmt: skip
     together = claim(
-        "adapter first and base first are stable together: limit / limit, every line", SOURCE, "equals", 1.0, tolerance=0.1
-    )
+        "adapter first and base first are stable together: limit / limit, every line", SOURCE, "equals", 1.0, tolerance=0.08,
+    )  # fmt: skip  # twice that of a limit
     verdicts.append(together.check(family.farthest("adapter first / base first", twins, centre=1.0)))
     box = claim(
         "sequential orders are stable up to the box 2/(h_x(d_x+2)), whatever the coupling: smallest limit / side",
@@ -271,7 +273,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     schur = 1 / (1 - strongest**2)
     minimised = claim(
         f"coupling {strongest}: with the adapter first and eta_y = 1/h_y, limit of eta_x / uncoupled = 1/(1 - rho^2)",
-        SOURCE, "equals", schur, tolerance=0.05 * schur,
+        SOURCE, "equals", schur, tolerance=0.04 * schur,
     )  # fmt: skip
     first = pick("adapter_first", strongest, 1.0)
     verdicts.append(minimised.check(family.ratio("limit / uncoupled", first, exact("uncoupled", UNIT))))
@@ -281,55 +283,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         why="after the exact step in y, x descends on the Schur complement",
     )  # fmt: skip
     verdicts.append(irrelevant.check(family.ratio("limit / limit", first, pick("simultaneous", strongest, 1.0))))
-    verdicts += _contained(regions)
-    verdicts += _areas(regions, strongest)
     verdicts += _bold_floor(floors, strongest)
     return verdicts + _costs()
-
-
-def _contained(regions: pd.DataFrame) -> list[Verdict]:
-    """Whether a sequential region contains the simultaneous one: the exact limits, line by line."""
-    table = regions[regions.dimension == D].pivot(index=["coupling", "step_size_y"], columns="order", values="value")
-    table = table[table.simultaneous > 0]
-    found = []
-    expectations: tuple[tuple[str, Outcome], ...] = (("adapter_first", "holds"), ("alternating_epochs", "fails"))
-    for order, outcome in expectations:
-        contains = claim(
-            f"{LOOKS[order].label}: the stable region contains the simultaneous one: least limit / limit, exact operators",
-            "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 1.0, expected=outcome,
-            why="a pass over x alone feels nothing of y: of what coupling gives most is lost",
-        )  # fmt: skip
-        ratio = (table[order] / table.simultaneous).min() * (1 + 1e-9)  # both limits are roots found to rounding
-        found.append(contains.check(exact("least limit / limit", float(ratio))))
-    return found
-
-
-def area(regions: pd.DataFrame, order: str, coupling: float, dimension: int) -> float:
-    """The area of an exact region, in units of the uncoupled one."""
-    chosen = (regions.order == order) & (regions.coupling == coupling) & (regions.dimension == dimension)
-    rows = regions[chosen].sort_values("step_size_y")
-    return float(np.trapezoid(rows.value * (dimension + 2) / 2, rows.step_size_y) / 2)
-
-
-def _areas(regions: pd.DataFrame, coupling: float) -> list[Verdict]:
-    """What a sequential update adds to the area, in low and in high dimension."""
-    low, high = DIMENSIONS[0], DIMENSIONS[-1]
-    gains = {
-        d: area(regions, "adapter_first", coupling, d) / area(regions, "simultaneous", coupling, d) for d in (low, high)
-    }
-    enlarges = claim(
-        f"coupling {coupling}, d_x = {low}: adapter first enlarges the stable region by half or more: area / area",
-        "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 1.5,
-    )  # fmt: skip
-    remains = claim(
-        f"coupling {coupling}: the gain in area does not depend on d_x: gain - 1 at d_x = {high} / at {low}",
-        "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 0.5, expected="fails",
-        why="eta_x falls like 1/d_x, and what one of so small steps changes for the other block vanishes",
-    )  # fmt: skip
-    return [
-        enlarges.check(exact("area / area", gains[low])),
-        remains.check(exact("gain / gain", (gains[high] - 1) / (gains[low] - 1))),
-    ]
 
 
 def _bold_floor(floors: pd.DataFrame, coupling: float) -> list[Verdict]:
@@ -340,7 +295,7 @@ def _bold_floor(floors: pd.DataFrame, coupling: float) -> list[Verdict]:
         predicted = rows.predicted["adapter_first"] / rows.predicted["simultaneous"]
         gain = claim(
             f"coupling {coupling}, {setting} steps: floor with the adapter first / simultaneous is the exact ratio",
-            SOURCE, "equals", predicted, tolerance=0.12 * predicted,
+            SOURCE, "equals", predicted, tolerance=0.06 * predicted,
         )  # fmt: skip
         pair = [_measured(floors, order=o, coupling=coupling, setting=setting) for o in ("adapter_first", "simultaneous")]
         found.append(gain.check(family.ratio("floor / floor", *pair)))
@@ -375,13 +330,12 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     limits, floors, regions = (frame[frame.what == what] for what in ("limit", "floor", "region"))
     couplings = sorted(frame.coupling.unique())
     shown = [couplings[len(couplings) // 2 - 1], couplings[-1]]
-    figure, axes = figures.new_figure(1, 3, height=4.6, width=11.5, width_ratios=(1, 1, 1.05))
+    figure, axes = figures.new_figure(1, 3, height=5.2, width=11.5, width_ratios=(1, 1, 1.05))
     for panel, coupling in zip(axes[0], shown, strict=False):
-        exact_ = regions[(regions.coupling == coupling) & (regions.dimension == D)]
-        _draw_region(panel, limits[limits.coupling == coupling], exact_)
+        _draw_region(panel, limits[limits.coupling == coupling], regions[regions.coupling == coupling])
         panel.set_title(f"coupling {coupling:g}: stable to the left of the lines")
     axes[0, 0].set_ylabel(r"adapter's step size,  $\eta_y\,h_y$")
-    figures.legend(axes[0, 0], loc="center left", fontsize=8.5)
+    figures.legend(axes[0, 0], below=True, ncols=2, fontsize=8.5)
     _draw_floors(axes[0, 2], floors[floors.coupling.isin(shown)])
     figures.title_with_verdicts(
         figure, "Both blocks at once, one after the other, or epochs in turn: stable regions and floors", verdicts
@@ -404,16 +358,20 @@ def _draw_region(axes: Axes, limits: pd.DataFrame, regions: pd.DataFrame) -> Non
 
 
 def _draw_floors(axes: Axes, floors: pd.DataFrame) -> None:
+    """In units of the exact floor of the simultaneous method: the floors themselves span two decades."""
     groups = [(c, s) for c in sorted(floors.coupling.unique()) for s in FLOORS]
-    for place, order in enumerate(ORDERS):
-        look = LOOKS[order]
-        for i, (coupling, setting) in enumerate(groups):
-            row = floors[(floors.order == order) & (floors.coupling == coupling) & (floors.setting == setting)].iloc[0]
-            x = i + 0.18 * (place - 1.5)
-            ends = [[row.value - row.low], [row.high - row.value]]
-            axes.errorbar(x, row.value, yerr=ends, fmt=look.marker, color=look.colour, markeredgecolor="white", zorder=4)
-            label = "exact" if place == i == 0 else ""
-            figures.theory_line(axes, [x - 0.07, x + 0.07], [row.predicted] * 2, label=label)
+    for i, (coupling, setting) in enumerate(groups):
+        rows = floors[(floors.coupling == coupling) & (floors.setting == setting)].set_index("order")
+        unit = rows.predicted["simultaneous"]
+        for place, order in enumerate(ORDERS):
+            look, row, x = LOOKS[order], rows.loc[order], i + 0.18 * (place - 1.5)
+            ends = [[(row.value - row.low) / unit], [(row.high - row.value) / unit]]
+            axes.errorbar(
+                x, row.value / unit, yerr=ends, fmt=look.marker, color=look.colour, markeredgecolor="white", capsize=2,
+                label=look.label, zorder=4,
+            )  # fmt: skip
+            figures.theory_line(axes, [x - 0.08, x + 0.08], [row.predicted / unit] * 2, label="exact")
     axes.set_xticks(range(len(groups)), [f"{s}\n$\\rho$ = {c:g}" for c, s in groups])
-    axes.set(yscale="log", title="floor of E f − f*, reshuffled")
-    figures.legend(axes, loc="upper left")
+    steps = [rf"{s}: $\eta_x h_x (d_x+2)/2 = {x:g}$, $\eta_y h_y = {y:g}$" for s, (x, y) in FLOORS.items()]
+    axes.set_xlabel("\n".join(steps), fontsize=9)
+    axes.set(title="floors, reshuffled", ylabel="floor of E f − f* / exact simultaneous one")
