@@ -27,8 +27,8 @@ Adam had 0.64 after 1000 steps, as many as it remembers: refuted, and kept below
 this script it was 0.97 after 4000 steps, with momentum and without, where the end is eta d_x/2 to 6%; in between the step
 swings (1.15 [1.08, 1.22] after 3200). So Adam is given 5000 steps here, chosen in this knowledge. The claims on
 the curvature ask for the accuracy, too, since the looking; within Adam's memory, as they compare equal d_x.
-For the budget Adam has 0.50 and not 2/3: the law of the mean with d_x + 2 for d_x gives 0.62, trials without momentum 0.58. The best step of SGD is
-read after 100 steps, because after 1000 a few runs carry its mean.
+For the budget Adam has 0.50 and not 2/3: the law of the mean with d_x + 2 for d_x gives 0.62, trials without momentum 0.58.
+The best step of SGD is read after 100 steps, because after 1000 a few runs carry its mean.
 
 Refuted by: an exponent off by more than its tolerance (the walks above neglect fluctuations, momentum and bias corrections).
 
@@ -95,7 +95,8 @@ class Settings:
     Attributes:
         dimensions: d_x, at equal curvature; the first of them where curvature varies.
         curvatures: L_x, and L_y where one block is adaptive; 1 is always there.
-        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x; Adam in both blocks makes REST steps at equal curvature.
+        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x;
+            Adam in both blocks makes REST steps at equal curvature.
         grid: step sizes, three per factor of two.
         seeds: in `BATCHES` batches.
     """
@@ -255,8 +256,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     )  # fmt: skip
     verdicts.append(remembers.check(_in_dimension(frame, "adam", "early")))
     arrives = claim(  # neglected: d_x + 2 for d_x and the time until the gradient has fallen; the law of the mean has 0.62
-        f"Adam, {words['budget']}: exponent of eta_y/eta_x in d_x", CONJECTURE, "equals", 2 / 3, tolerance=0.06, expected="fails",
-        why="the reasoning leaves out momentum, whose 10 steps are as many as x needs at d_x = 16: without it trials had 0.58",
+        f"Adam, {words['budget']}: exponent of eta_y/eta_x in d_x",
+        CONJECTURE, "equals", 2 / 3, tolerance=0.06, expected="fails",
+        why="the reasoning leaves out momentum, whose 10 steps are what x needs at d_x = 16: without it trials had 0.58",
     )  # fmt: skip
     verdicts.append(arrives.check(_in_dimension(frame, "adam", "budget")))
     adaptive = [_in_curvature(frame, (name, name), "smooth_x") for name in STEPS if name != "sgd"]

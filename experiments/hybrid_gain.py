@@ -169,7 +169,8 @@ def _curve(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     del key
     along = cell["along"]
     shapes = {
-        "d_x": [(d, BASE) for d in DIMENSIONS], "d_y": [(BASE, d) for d in DIMENSIONS], "both": [(d, d) for d in DIMENSIONS[::8]],
+        "d_x": [(d, BASE) for d in DIMENSIONS], "d_y": [(BASE, d) for d in DIMENSIONS],
+        "both": [(d, d) for d in DIMENSIONS[::8]],  # its ends
         "target": [(10 * BASE, BASE)] * len(TARGETS), "quiet": [(10 * BASE, d) for d in ADAPTERS],
     }[along]  # fmt: skip
     setting = {"quiet": {"share": 1.0, "noise": 0.0}, "target": {"share": TENTH, "noise": NOISE}}
