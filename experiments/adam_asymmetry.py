@@ -108,7 +108,7 @@ class Settings:
     seeds: int
 
 
-QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=BUDGET // N, grid=20, seeds=48)
+QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=BUDGET // N, grid=20, seeds=80)
 FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=500, grid=20, seeds=112)
 
 
