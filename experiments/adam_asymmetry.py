@@ -25,8 +25,10 @@ What was changed after looking: the target was first asked as the step that is *
 that the grid does not resolve, and there Adam had 0.76 [0.68, 0.85] (d_x = 16, 64) where 1 was expected. Asked as above,
 Adam had 0.64 after 1000 steps, as many as it remembers: refuted, and kept below as a claim that fails. In a trial outside
 this script it was 0.97 after 4000 steps, with momentum and without, where the end is eta d_x/2 to 6%; in between the step
-swings (1.15 [1.08, 1.22] after 3200). So Adam is given 5000 steps here, chosen in this knowledge. The best step of SGD is
-read after 100 steps, because after 1000 a few runs carry its mean.
+swings (1.15 [1.08, 1.22] after 3200). So Adam is given 5000 steps here, chosen in this knowledge. The claims on
+the curvature ask for the accuracy, too, since the looking; within Adam's memory, as they compare equal d_x.
+For the budget Adam has 0.50 and not 2/3: the law of the mean with d_x + 2 for d_x gives 0.62, trials without momentum 0.58.
+The best step of SGD is read after 100 steps, because after 1000 a few runs carry its mean.
 
 Refuted by: an exponent off by more than its tolerance (the walks above neglect fluctuations, momentum and bias corrections).
 
@@ -93,7 +95,8 @@ class Settings:
     Attributes:
         dimensions: d_x, at equal curvature; the first of them where curvature varies.
         curvatures: L_x, and L_y where one block is adaptive; 1 is always there.
-        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x; Adam in both blocks makes REST steps.
+        epochs: of N steps, at least BUDGET steps and 15 of the largest d_x;
+            Adam in both blocks makes REST steps at equal curvature.
         grid: step sizes, three per factor of two.
         seeds: in `BATCHES` batches.
     """
@@ -106,7 +109,7 @@ class Settings:
 
 
 QUICK = Settings(dimensions=(16, 64), curvatures=(16.0,), epochs=BUDGET // N, grid=20, seeds=80)
-FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=800, grid=20, seeds=256)
+FULL = Settings(dimensions=(16, 32, 64, 128), curvatures=(4.0, 16.0), epochs=500, grid=20, seeds=112)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -120,7 +123,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     return [
         {"pair": list(pair), "d_x": d, "smoothness": list(smooth), **effort, "epochs": epochs}
         for pair, d, smooth in problems
-        for epochs in [REST // N if pair == ("adam", "adam") else settings.epochs]
+        for epochs in [REST // N if pair == ("adam", "adam") and smooth == (1.0, 1.0) else settings.epochs]
     ]
 
 
@@ -231,10 +234,12 @@ def _least(sizes: np.ndarray, costs: np.ndarray) -> float:
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     d = np.sort(frame.d_x.unique())
     sgd = math.log((d[-1] + 2) / (d[0] + 2)) / math.log(d[-1] / d[0])  # of L_x (d_x+2)/L_y, between the ends
+    # Neglected: d_x + 2 in the place of d_x, 0.06 between 16 and 64, where SGD has it, and terms of this order in the walks;
+    # for Adam's accuracy also the 6% by which the end is off eta d_x/2 at either d_x, 0.09 of an exponent.
     expected = {
-        "accuracy": {"sgd": (sgd, 0.1), "sign": (1.0, 0.1), "normalised": (0.5, 0.1), "adam": (1.0, 0.2)},
+        "accuracy": {"sgd": (sgd, 0.1), "sign": (1.0, 0.1), "normalised": (0.5, 0.1), "adam": (1.0, 0.15)},
         "soon": {"sgd": (sgd, 0.1)},
-        "budget": {"sign": (0.0, 0.25), "normalised": (-0.5, 0.15), "adam": (2 / 3, 0.2)},
+        "budget": {"sign": (0.0, 0.1), "normalised": (-0.5, 0.1)},
     }
     words = {"accuracy": "largest eta_x that ends at 4% of |x_0|^2"}
     words |= {"soon": f"best eta_x after {SOON} steps", "budget": f"best eta_x after {BUDGET} steps"}
@@ -246,10 +251,16 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             verdicts.append(check.check(_in_dimension(frame, name, notion)))
     remembers = claim(
         f"Adam, the same after {BUDGET} steps, as many as it remembers: exponent of eta_y/eta_x in d_x",
-        CONJECTURE, "equals", 1.0, tolerance=0.2, expected="fails",
+        CONJECTURE, "equals", 1.0, tolerance=0.15, expected="fails",
         why="its denominator still remembers the start, the more so the larger d_x, and eta d_x/2 is not yet reached",
     )  # fmt: skip
     verdicts.append(remembers.check(_in_dimension(frame, "adam", "early")))
+    arrives = claim(  # neglected: d_x + 2 for d_x and the time until the gradient has fallen; the law of the mean has 0.62
+        f"Adam, {words['budget']}: exponent of eta_y/eta_x in d_x",
+        CONJECTURE, "equals", 2 / 3, tolerance=0.06, expected="fails",
+        why="the reasoning leaves out momentum, whose 10 steps are what x needs at d_x = 16: without it trials had 0.58",
+    )  # fmt: skip
+    verdicts.append(arrives.check(_in_dimension(frame, "adam", "budget")))
     adaptive = [_in_curvature(frame, (name, name), "smooth_x") for name in STEPS if name != "sgd"]
     said = "Adam, signs, normalised in both blocks: L_x plays no role: exponent of eta_y/eta_x in L_x, the farthest from 0"
     free = claim(said, CONJECTURE, "equals", 0.0, tolerance=0.1).check(family.farthest("exponent", adaptive, centre=0.0))

@@ -259,15 +259,18 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     sqrt_2 = claim(
         "average with noise, equal gaps: one rate / two rates", theorem_1, "at most", math.sqrt(2)
     )  # fmt: skip
-    worth = claim(
-        f"no noise, L_x = {most.curvature:g} L_y: E f - f* of runs with one rate / with two", theorem_5, "at least", 10
-    )
+    best = _best_run(frame, most)
+    quotient = most.predicted / best.predicted
+    worth = claim(  # neglected: the radius; the rest is sampling of the two levels
+        f"no noise, L_x = {most.curvature:g} L_y: E f - f* of runs with one rate / with two is the exact quotient",
+        theorem_5, "equals", quotient, tolerance=0.05 * quotient,
+    )  # fmt: skip
+    # Written after looking (1.10). A sum r^p + r^-p that is least at r = 1 has grown by (2^p + 2^-p)/2 at r = 2:
+    # 1.25 for p = 1.
     near = claim(
-        "either regime: a ratio within a factor 2 of the best: metric / best, scale tuned again",
-        "design aim",
-        "at most",
-        1.15,
-    )
+        "either regime, a ratio r within a factor 2 of the best: metric / best, scale tuned again, at most (r + 1/r)/2 at 2",
+        "measured conjecture", "at most", 1.25,
+    )  # fmt: skip
     around = frame[(frame.what == "run") & (frame.series == "around")]
     least = around[around.factor == 1].set_index(["regime", "curvature"]).predicted
     losses = around.predicted.to_numpy() / least.loc[list(zip(around.regime, around.curvature, strict=True))].to_numpy()
@@ -293,8 +296,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         ),
         verdict(f"runs without noise: {in_curvature}", theorem_5, 1, 0.1, runs(LAST)),
         verdict(f"runs with noise: {in_curvature}", theorem_5, 0.5, 0.1, runs(AVERAGE)),
-        verdict("runs without noise: measured / exact, all ratios", theorem_5, 1, 0.15, levels(LAST)),
-        verdict("runs with noise: measured / exact, all ratios", theorem_5, 1, 0.1, levels(AVERAGE)),
+        # Neglected: the radius, 1e-3; the rest is sampling.
+        verdict("runs without noise: measured / exact, all ratios", theorem_5, 1, 0.05, levels(LAST)),
+        verdict("runs with noise: measured / exact, all ratios", theorem_5, 1, 0.08, levels(AVERAGE)),
         verdict(
             "no noise, L_x = L_y, one rate for both: exponent of the steps lost in d_x + 2", theorem_5, 0, 0.05,
             exponent("steps", LAST, COUPLING, "dimension"),
@@ -309,7 +313,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             "no noise, one rate for both: exponent of the steps lost in L_x/L_y, 10 to 100", theorem_5, 1, 0.1, _late(frame)
         ),
         near.check(exact("metric / best", losses.max())),
-        worth.check(_rows.measurement(most, per=_best_run(frame, most))),
+        worth.check(family.ratio("one rate / two", _rows.measurement(most), _rows.measurement(best))),
         sqrt_2.check(family.largest("one rate / two", [exact("", value) for value in tied_average.value])),
     ]  # fmt: skip
 
@@ -326,14 +330,14 @@ def _late(frame: pd.DataFrame) -> Measurement:
     return exact("exponent", np.polyfit(np.log(rows.curvature), np.log(rows.value), 1)[0])
 
 
-def _best_run(frame: pd.DataFrame, run: pd.Series) -> float:
-    """The upper end of the best pair's metric beside a run: what is divided by it is a lower estimate."""
+def _best_run(frame: pd.DataFrame, run: pd.Series) -> pd.Series:
+    """The run of the best pair beside another run."""
     same = (frame.what == "run") & (frame.regime == run.regime) & (frame.curvature == run.curvature) & (frame.factor == 1)
-    return float(frame[same].high.iloc[0])
+    return frame[same].iloc[0]
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
-    figure, axes = figures.new_figure(1, 3, width=11.5, height=4.7)
+    figure, axes = figures.new_figure(1, 3, width=11.5, height=5.6)
     _draw_ratios(axes[0, 0], frame)
     _draw_curves(axes[0, 1], frame)
     _draw_tied(axes[0, 2], frame)
@@ -361,12 +365,12 @@ def _draw_ratios(axes: Axes, frame: pd.DataFrame) -> None:
     curvature = np.array([0.1, 100.0])
     figures.theory_line(axes, curvature, curvature * (D + 2), label="L_x (d_x + 2)/L_y", line="--")
     figures.theory_line(axes, curvature, np.sqrt(curvature * (D + 2)), label="its square root", line=":")
-    axes.set(title="best ratio of step sizes", xlabel="L_x / L_y", ylabel="eta_y / eta_x", ylim=(0.3, 3e7))
-    figures.legend(axes, loc="upper left", fontsize=7.5)
+    axes.set(title="best ratio of step sizes", xlabel="L_x / L_y", ylabel="eta_y / eta_x")
+    figures.legend(axes, below=True, ncols=1, fontsize=8)
 
 
 def _draw_curves(axes: Axes, frame: pd.DataFrame) -> None:
-    for regime, marker in ((LAST, "o"), (AVERAGE, "s")):
+    for regime, marker in ((AVERAGE, "s"), (LAST, "o")):
         rows = _select(frame, "curve", regime, COUPLING, "curvature")
         curvature = rows.curvature.iloc[0]
         axes.plot(rows.factor, rows.value, color=COLOURS[regime], label=f"exact, {regime}, L_x = {curvature:g} L_y")
@@ -378,8 +382,8 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame) -> None:
                 axes, group.factor, group.value / least, group.low / least, group.high / least, like=look, line=False
             )
     axes.axhline(1.1, color="#8a8a8a", linewidth=0.8, label="10% lost")
-    axes.set(title="metric / best, scale re-tuned", xlabel="ratio / best ratio", ylabel="metric / best", ylim=(0.9, 1e3))
-    figures.legend(axes, loc="upper right", fontsize=7.5)
+    axes.set(title="metric / best, scale re-tuned", xlabel="ratio / best ratio", ylabel="metric / best")
+    figures.legend(axes, below=True, ncols=1, fontsize=8)
 
 
 def _draw_tied(axes: Axes, frame: pd.DataFrame) -> None:
@@ -395,5 +399,5 @@ def _draw_tied(axes: Axes, frame: pd.DataFrame) -> None:
         look = figures.Look(COLOURS[AVERAGE], "s", line, f"noise: average, one rate / two, {words}")
         figures.band(axes, rows.curvature, rows.value, like=look)
     figures.theory_line(axes, [0.1, 128], [math.sqrt(2)] * 2, label="sqrt 2 (uncoupled, equal gaps)", line="--")
-    axes.set(title="what one rate for both costs", xlabel="L_x / L_y, or d_x", ylabel="factor lost", ylim=(0.9, 300))
-    figures.legend(axes, loc="upper left", fontsize=7.5)
+    axes.set(title="what one rate for both costs", xlabel="L_x / L_y, or d_x", ylabel="factor lost")
+    figures.legend(axes, below=True, ncols=1, fontsize=8)

@@ -262,10 +262,10 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     inherits = claim(
         f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: slope of the quantile, delta = 0.2 to 0.01, is 2/kappa",
         kesten_law, "equals", power, tolerance=0.03 * power, expected="fails",
-        why="the power is not reached at such delta: in 2e6 runs the local slope rises from 0.7 at delta = 0.2 to 0.83 at 1e-3",
+        why="not reached at such delta: in 2e6 runs the local slope rises from 0.7 at delta = 0.2 to 0.83 at 1e-3",
     )  # fmt: skip
     heavy = claim(
-        f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: more than half of Markov's slope 1, written after looking",
+        f"1-d average at {EDGE * 1.5:.0%} of the mean-square limit: more than half of Markov's slope, written after looking",
         "measured conjecture", "at least", 0.5,
     )  # fmt: skip
     theorem_1 = claim("with replacement: share of runs above bound/delta / delta", "theory_lab, Theorem 1", "at most", 1)

@@ -4,8 +4,8 @@ Four orders of the same half-steps on the coupled quadratic H = [[I, rho I], [rh
 direction for the base x, exact gradients for the adapter y, n = 8 components, reshuffled. A loop of the public oracle and
 optimizer is laid beside the exact second-moment operators of `theory.update_order`:
 
-- the largest stable eta_x at fixed eta_y, bracketed on a coarse grid by a few seeds, then measured around the bracket by
-  many others; neither knows the prediction;
+- the largest stable eta_x at fixed eta_y, bracketed on a coarse grid, then measured around the bracket by others, from the
+  growth of populations that are drawn anew where few carry it; neither knows the prediction;
 - the floor of E f - f* at two pairs of step sizes, a calm one and a bold one, approached from the minimiser;
 - the cost of a visit in evaluations.
 
@@ -15,9 +15,12 @@ the uncoupled one; every sequential order is stable in the box 2/(h_x (d_x + 2))
 its own for each block loses most of the gain.
 
 What the measured limits neglect: the transient before the growth is measured and the chord between grid points, together
-below 1% by the exact recursion. Refuted by: a limit off the operator's by more than 10%, a floor off by more than 5%.
+below 0.5% by the exact recursion. Populations of ten miss the rarest growth. Refuted
+by: a limit off the operator's by more than 4%, a floor off by more than 5%. That the adapter-first region contains the
+simultaneous one, and that its area gains much at d = 20 and nothing at 20000, is arithmetic on the exact operators and
+stands in the tests.
 
-Minutes: quick 0.4, full 3.
+Minutes: quick 0.3, full 2.
 """
 
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ from matplotlib.figure import Figure
 import theory_lab as tl
 from experiments import _rows
 from theory_lab.claims import Outcome, Verdict, claim
-from theory_lab.measure import Measurement, exact, family, mean, stability
+from theory_lab.measure import Measurement, exact, family, mean, particles, stability
 from theory_lab.report import figures
 from theory_lab.theory import update_order
 from theory_lab.theory.dynamics import Moments
@@ -45,11 +48,12 @@ from theory_lab.theory.update_order import ORDERS
 D, N = 200, 8
 UNIT = 2 / (D + 2)  # the limit of eta_x without coupling
 LINES = (0.3, 1.0, 1.8)  # the eta_y at which limits are measured
-COARSE = np.geomspace(0.8, 8.0, 9)  # eta_x, in units of UNIT
-FINE = np.linspace(0.85, 1.15, 7)  # in units of what the coarse grid found
+COARSE = np.geomspace(1.0, 7.5, 7)  # eta_x, in units of UNIT
+FINE = np.array([0.9, 1.0, 1.1])  # in units of what the coarse grid found
+POPULATIONS, TRANSIENT = 32, 4  # of particles, for a limit; epochs that are not counted
+SIZE = 1e4  # of the particles: the root of their f, so that the radius is nothing beside them
 FLOORS = {"calm": (0.5, 0.5), "bold": (1.2, 1.7)}  # (eta_x / UNIT, eta_y)
 DRAWN = np.linspace(0.04, 2.0, 50)  # eta_y of the exact regions
-DIMENSIONS = (20, D, 20000)  # of each block, for which exact regions are compared
 ORACLE = tl.Hybrid({"x": tl.TwoPoint(1e-3), "y": tl.FirstOrder()})
 SEQUENTIAL = ORDERS[1:]
 LOOKS = {
@@ -68,30 +72,36 @@ class Settings:
 
     Attributes:
         couplings: rho.
-        seeds: runs per step size around a limit, and half of them per floor.
-        epochs: of a limit; its growth is measured over the last three quarters.
+        lines: the eta_y at which limits are measured; where coupling is weak only the middle one, 1.
+        particles: of each population that measures a limit.
+        epochs: of a limit.
+        seeds: runs per floor.
         long: epochs of a floor, of which the second half is averaged.
     """
 
     couplings: tuple[float, ...]
-    seeds: int
+    lines: tuple[float, ...]
+    particles: int
     epochs: int
+    seeds: int
     long: int
 
 
-QUICK = Settings(couplings=(0.5, 0.9), seeds=240, epochs=12, long=80)
-FULL = Settings(couplings=(0.5, 0.7, 0.9), seeds=640, epochs=12, long=160)
+QUICK = Settings(couplings=(0.5, 0.9), lines=LINES[1:], particles=10, epochs=12, seeds=100, long=80)
+FULL = Settings(couplings=(0.5, 0.7, 0.9), lines=LINES, particles=48, epochs=16, seeds=320, long=160)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """A cell is a measured limit, a pair of floors, or the exact regions of one coupling."""
     found: list[dict[str, Any]] = []
     for coupling in settings.couplings:
-        found += [{"what": "region", "coupling": coupling, "dimension": d} for d in DIMENSIONS]
+        found.append({"what": "region", "coupling": coupling})
+        lines = settings.lines if coupling > 0.6 else LINES[1:2]
         for order in ORDERS:
-            at = {"coupling": coupling, "order": order, "seeds": settings.seeds}
-            found += [{"what": "limit", **at, "epochs": settings.epochs, "step_size_y": y} for y in LINES]
-            found.append({"what": "floor", **at, "epochs": settings.long})
+            at = {"coupling": coupling, "order": order}
+            effort = {"epochs": settings.epochs, "particles": settings.particles}
+            found += [{"what": "limit", **at, **effort, "step_size_y": y} for y in lines]
+            found.append({"what": "floor", **at, "epochs": settings.long, "seeds": settings.seeds})
     return found
 
 
@@ -130,65 +140,103 @@ def _schedule(order: str) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(N), 2), np.tile(visits[order], (N, 1))
 
 
+def _epoch(
+    problem: tl.Problem, pair: jax.Array, params: Any, key: jax.Array, number: Any, slots: jax.Array, moves: jax.Array
+) -> Any:
+    """An epoch of the loop that is spelled out in the README."""
+    passes = [tl.random_reshuffling(jax.random.fold_in(key, 0), 2 * number + i, N) for i in range(2)]
+    draws = ORACLE.draw(jax.random.fold_in(jax.random.fold_in(key, 1), number), params, N)
+    draws = jax.tree.map(lambda a: a[slots % N], draws)  # x moves once a visit
+
+    def half(params: Any, now: Any) -> tuple[Any, None]:
+        index, move, draw = now
+        optimizer = tl.hybrid_sgd({"x": pair[0] * move[0], "y": pair[1] * move[1]})
+        estimate = ORACLE.estimate(lambda z: problem.component(z, index), params, draw)
+        updates, _ = optimizer.update(estimate.gradient, optimizer.init(params), params)
+        return optax.apply_updates(params, updates), None
+
+    return jax.lax.scan(half, params, (jnp.concatenate(passes)[slots], moves, draws))[0]
+
+
 @partial(jax.jit, static_argnames="epochs")
-def _gaps(
-    problem: tl.Problem, start: tl.problems.base.Params, sizes: jax.Array, slots: jax.Array, moves: jax.Array,
-    keys: jax.Array, *, epochs: int,
-) -> jax.Array:  # fmt: skip
-    """f at epoch starts 0, ..., epochs, (G, S, epochs + 1), of the loop that is spelled out in the README."""
+def _gaps(problem: tl.Problem, pair: jax.Array, slots: jax.Array, moves: jax.Array, keys: jax.Array, *, epochs: int) -> Any:
+    """f at epoch starts 0, ..., epochs from the minimiser, (S, epochs + 1)."""
+    start = {"x": jnp.zeros(D), "y": jnp.zeros(D)}
 
-    def trajectory(pair: jax.Array, start: tl.problems.base.Params, key: jax.Array) -> jax.Array:
+    def trajectory(key: jax.Array) -> jax.Array:
         def epoch(params: Any, number: jax.Array) -> tuple[Any, jax.Array]:
-            passes = [tl.random_reshuffling(jax.random.fold_in(key, 0), 2 * number + i, N) for i in range(2)]
-            draws = ORACLE.draw(jax.random.fold_in(jax.random.fold_in(key, 1), number), params, N)
-            draws = jax.tree.map(lambda a: a[slots % N], draws)  # x moves once a visit
-
-            def half(params: Any, now: Any) -> tuple[Any, None]:
-                index, move, draw = now
-                optimizer = tl.hybrid_sgd({"x": pair[0] * move[0], "y": pair[1] * move[1]})
-                estimate = ORACLE.estimate(lambda z: problem.component(z, index), params, draw)
-                updates, _ = optimizer.update(estimate.gradient, optimizer.init(params), params)
-                return optax.apply_updates(params, updates), None
-
-            after, _ = jax.lax.scan(half, params, (jnp.concatenate(passes)[slots], moves, draws))
+            after = _epoch(problem, pair, params, key, number, slots, moves)
             return after, problem.value(after)
 
         _, values = jax.lax.scan(epoch, start, jnp.arange(epochs))
         return jnp.concatenate([problem.value(start)[None], values])
 
-    seeds = jax.vmap(trajectory, in_axes=(None, 0, 0))
-    return jax.vmap(seeds, in_axes=(0, None, None))(sizes, start, keys)
+    return jax.vmap(trajectory)(keys)
 
 
-def _run(
-    problem: tl.Problem, cell: dict[str, Any], sizes: np.ndarray, spread: float, key: jax.Array, seeds: int
-) -> np.ndarray:
-    """The values from normal starts of this standard deviation, the same for all step sizes."""
-    keys = jax.random.split(key, seeds)
-    normal = spread * jax.random.normal(jax.random.fold_in(key, 0), (seeds, D, 2))
-    slots, moves = _schedule(cell["order"])
-    at = {"x": normal[..., 0], "y": normal[..., 1]}
-    return np.asarray(_gaps(problem, at, jnp.asarray(sizes), slots, jnp.asarray(moves, float), keys, epochs=cell["epochs"]))
+@partial(jax.jit, static_argnames=("epochs", "particles"))
+def _growths(
+    problem: tl.Problem,
+    pairs: jax.Array,
+    slots: jax.Array,
+    moves: jax.Array,
+    keys: jax.Array,
+    *,
+    epochs: int,
+    particles: int,
+) -> jax.Array:
+    """The logarithmic growth of E f per epoch from normal starts, (P, G); populations share their seeds over step sizes.
+
+    Where half of the particles or fewer carry E f they are drawn anew in proportion to their f. Without gradient noise the
+    dynamics is linear: every particle is brought back to the same f, and its weight keeps what it has grown.
+    """
+
+    def population(key: jax.Array, pair: jax.Array) -> jax.Array:
+        def unit(params: Any, values: jax.Array) -> Any:
+            return jax.tree.map(lambda block: block * (SIZE / jnp.sqrt(values))[:, None], params)
+
+        def epoch(state: Any, number: jax.Array) -> tuple[Any, jax.Array]:
+            params, weights = state
+            own = jax.random.split(jax.random.fold_in(key, number), particles + 1)
+            moved = jax.vmap(lambda z, k: _epoch(problem, pair, z, k, 0, slots, moves))(params, own[1:])
+            values = jax.vmap(problem.value)(moved)
+            moved, weights = unit(moved, values), weights * values / SIZE**2
+            places = (jnp.arange(particles) + jax.random.uniform(own[0])) / particles  # systematic resampling
+            total, level = jnp.cumsum(weights), jnp.mean(weights)
+            few = total[-1] ** 2 < jnp.sum(weights**2) * particles / 2
+            chosen = jnp.minimum(jnp.searchsorted(total / total[-1], places), particles - 1)
+            chosen = jnp.where(few, chosen, jnp.arange(particles))
+            weights = jnp.where(few, level, weights)
+            return (jax.tree.map(lambda block: block[chosen], moved), weights), jnp.log(level)
+
+        normal = jax.random.normal(key, (2, particles, D))
+        start = {"x": normal[0], "y": normal[1]}
+        start = unit(start, jax.vmap(problem.value)(start))
+        _, logs = jax.lax.scan(epoch, (start, jnp.ones(particles)), jnp.arange(epochs))
+        return (logs[-1] - logs[TRANSIENT - 1]) / (epochs - TRANSIENT)
+
+    return jax.vmap(jax.vmap(population, in_axes=(None, 0)), in_axes=(0, None))(keys, pairs)
 
 
 def _limit(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    """Without gradient noise, from normal starts: the growth of E f per epoch changes sign at the limit."""
+    """Without gradient noise: the growth of E f per epoch changes sign at the limit."""
     problem, _ = _problem(cell["coupling"], 0.0)
-    before = cell["epochs"] // 4
+    slots, moves = _schedule(cell["order"])
 
-    def gaps(grid: np.ndarray, stage: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-        sizes = np.stack([grid, np.full(grid.size, cell["step_size_y"])], axis=1)
-        values = _run(problem, cell, sizes, 1.0, jax.random.fold_in(key, stage), seeds)
-        return values[..., before], values[..., -1]
+    def growths(grid: np.ndarray, populations: int, key: jax.Array) -> np.ndarray:
+        pairs = np.stack([grid, np.full(grid.size, cell["step_size_y"])], axis=1)
+        keys = jax.random.split(key, populations)
+        return np.asarray(
+            _growths(problem, pairs, slots, moves.astype(float), keys, epochs=cell["epochs"], particles=cell["particles"])
+        )
 
     coarse = COARSE * UNIT
-    first, last = gaps(coarse, 0, 48)
-    bracket = float(stability.crossing(coarse, np.log(last.mean(axis=1) / first.mean(axis=1))[None])[0])
+    first = growths(coarse, 5, jax.random.fold_in(key, 0)).mean(axis=0)
+    bracket = float(stability.crossing(coarse, first[None])[0])
     grid = FINE * (bracket if np.isfinite(bracket) else UNIT)
-    found = stability.limit(
-        grid, *gaps(grid, 1, cell["seeds"]), steps=cell["epochs"] - before, resamples=10000,
-        confidence=family.confidence(len(LINES) * 4), key=jax.random.fold_in(key, 2),
-    )  # fmt: skip
+    found = particles.limit(
+        "limit", grid, growths(grid, POPULATIONS, jax.random.fold_in(key, 1)), confidence=family.confidence(len(LINES) * 4)
+    )
     at = {"order": cell["order"], "step_size_y": cell["step_size_y"]}
     yield {**at, **_rows.row(found), "predicted": _exact_limit(cell["coupling"], cell["order"], cell["step_size_y"])}
 
@@ -202,9 +250,10 @@ def _floor(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     for setting, (x, y) in FLOORS.items():
         pair = (x * UNIT, y)
         model = update_order.isotropic_pair((1, 1), cell["coupling"], D, pair, covariance=covariance, radius=1e-3)
-        values = _run(problem, cell, np.array([pair]), 0.0, key, cell["seeds"] // 2)[0, :, cell["epochs"] // 2 :].mean(
-            axis=-1
-        )
+        slots, moves = _schedule(cell["order"])
+        keys = jax.random.split(key, cell["seeds"])
+        gaps = _gaps(problem, jnp.asarray(pair), slots, moves.astype(float), keys, epochs=cell["epochs"])
+        values = np.asarray(gaps)[:, cell["epochs"] // 2 :].mean(axis=1)
         measured = mean("floor", values, confidence=family.confidence(2 * len(ORDERS) * len(FLOORS)))
         at = {"order": cell["order"], "setting": setting, "step_size_x": pair[0], "step_size_y": pair[1]}
         yield {**at, **_rows.row(measured), "predicted": _exact_average(model, cell["order"], cell["epochs"])}
@@ -222,33 +271,32 @@ def _exact_average(model: update_order.IsotropicPair, order: str, epochs: int) -
 def _region(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """The exact limits along the whole axis of eta_y; `value` and `predicted` are the same number."""
     del key
-    for order in ORDERS if cell["dimension"] == D else ORDERS[:2]:
+    for order in ORDERS:
         for y in DRAWN:
-            limit = _exact_limit(cell["coupling"], order, float(y), cell["dimension"])
-            at = {"order": order, "step_size_y": y, "dimension": cell["dimension"]}
-            yield {**at, **_rows.row(exact("limit", limit)), "predicted": limit}
+            limit = _exact_limit(cell["coupling"], order, float(y))
+            yield {"order": order, "step_size_y": y, **_rows.row(exact("limit", limit)), "predicted": limit}
 
 
-def _exact_limit(coupling: float, order: str, eta_y: float, dimension: int = D) -> float:
-    return update_order.base_limit(update_order.isotropic_pair((1, 1), coupling, dimension, (0.0, eta_y)), order, n=N)
+def _exact_limit(coupling: float, order: str, eta_y: float) -> float:
+    return update_order.base_limit(update_order.isotropic_pair((1, 1), coupling, D, (0.0, eta_y)), order, n=N)
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Eighteen claims; limits and floors are compared in units of what is predicted for them."""
-    limits, floors, regions = (frame[frame.what == what] for what in ("limit", "floor", "region"))
+    """Fourteen claims; limits and floors are compared in units of what is predicted for them."""
+    limits, floors = (frame[frame.what == what] for what in ("limit", "floor"))
     strongest = frame.coupling.max()
     verdicts = []
     for order in ORDERS:
         agrees = claim(
             f"{LOOKS[order].label}: every limit of eta_x is that of the exact operator: measured / predicted",
-            STABILITY, "equals", 1.0, tolerance=0.1,  # neglected: 1%; the orders are up to 30% apart
+            STABILITY, "equals", 1.0, tolerance=0.04,  # neglected: 1%, the rest is sampling
         )  # fmt: skip
         family_ = _rows.measurements(_rows.quotients(limits[limits.order == order], "predicted"))
         verdicts.append(agrees.check(family.farthest("limit / predicted", family_, centre=1.0)))
     ratios = _rows.measurements(_rows.quotients(floors, "predicted"))
-    for words, tolerance, reduced in (
+    for words, tolerance, reduced in (  # neglected: the radius, 1e-3; the rest is sampling
         ("every floor", 0.05, family.farthest("floor / predicted", ratios, centre=1.0)),
-        ("floors on average", 0.04, family.average("floor / predicted", ratios)),
+        ("floors on average", 0.03, family.average("floor / predicted", ratios)),
     ):
         floor = claim(
             f"{words}, all orders, calm and bold steps: measured / predicted",
@@ -259,8 +307,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     twins = [family.ratio("", pick("adapter_first", c, y), pick("base_first", c, y))
              for c, y in limits[["coupling", "step_size_y"]].drop_duplicates().itertuples(index=False)]  # fmt: skip
     together = claim(
-        "adapter first and base first are stable together: limit / limit, every line", SOURCE, "equals", 1.0, tolerance=0.1
-    )
+        "adapter first and base first are stable together: limit / limit, every line", SOURCE, "equals", 1.0, tolerance=0.08,
+    )  # fmt: skip  # twice that of a limit
     verdicts.append(together.check(family.farthest("adapter first / base first", twins, centre=1.0)))
     box = claim(
         "sequential orders are stable up to the box 2/(h_x(d_x+2)), whatever the coupling: smallest limit / side",
@@ -271,7 +319,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     schur = 1 / (1 - strongest**2)
     minimised = claim(
         f"coupling {strongest}: with the adapter first and eta_y = 1/h_y, limit of eta_x / uncoupled = 1/(1 - rho^2)",
-        SOURCE, "equals", schur, tolerance=0.05 * schur,
+        SOURCE, "equals", schur, tolerance=0.04 * schur,
     )  # fmt: skip
     first = pick("adapter_first", strongest, 1.0)
     verdicts.append(minimised.check(family.ratio("limit / uncoupled", first, exact("uncoupled", UNIT))))
@@ -281,55 +329,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         why="after the exact step in y, x descends on the Schur complement",
     )  # fmt: skip
     verdicts.append(irrelevant.check(family.ratio("limit / limit", first, pick("simultaneous", strongest, 1.0))))
-    verdicts += _contained(regions)
-    verdicts += _areas(regions, strongest)
     verdicts += _bold_floor(floors, strongest)
     return verdicts + _costs()
-
-
-def _contained(regions: pd.DataFrame) -> list[Verdict]:
-    """Whether a sequential region contains the simultaneous one: the exact limits, line by line."""
-    table = regions[regions.dimension == D].pivot(index=["coupling", "step_size_y"], columns="order", values="value")
-    table = table[table.simultaneous > 0]
-    found = []
-    expectations: tuple[tuple[str, Outcome], ...] = (("adapter_first", "holds"), ("alternating_epochs", "fails"))
-    for order, outcome in expectations:
-        contains = claim(
-            f"{LOOKS[order].label}: the stable region contains the simultaneous one: least limit / limit, exact operators",
-            "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 1.0, expected=outcome,
-            why="a pass over x alone feels nothing of y: of what coupling gives most is lost",
-        )  # fmt: skip
-        ratio = (table[order] / table.simultaneous).min() * (1 + 1e-9)  # both limits are roots found to rounding
-        found.append(contains.check(exact("least limit / limit", float(ratio))))
-    return found
-
-
-def area(regions: pd.DataFrame, order: str, coupling: float, dimension: int) -> float:
-    """The area of an exact region, in units of the uncoupled one."""
-    chosen = (regions.order == order) & (regions.coupling == coupling) & (regions.dimension == dimension)
-    rows = regions[chosen].sort_values("step_size_y")
-    return float(np.trapezoid(rows.value * (dimension + 2) / 2, rows.step_size_y) / 2)
-
-
-def _areas(regions: pd.DataFrame, coupling: float) -> list[Verdict]:
-    """What a sequential update adds to the area, in low and in high dimension."""
-    low, high = DIMENSIONS[0], DIMENSIONS[-1]
-    gains = {
-        d: area(regions, "adapter_first", coupling, d) / area(regions, "simultaneous", coupling, d) for d in (low, high)
-    }
-    enlarges = claim(
-        f"coupling {coupling}, d_x = {low}: adapter first enlarges the stable region by half or more: area / area",
-        "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 1.5,
-    )  # fmt: skip
-    remains = claim(
-        f"coupling {coupling}: the gain in area does not depend on d_x: gain - 1 at d_x = {high} / at {low}",
-        "folklore: Gauss-Seidel is stable where Jacobi is", "at least", 0.5, expected="fails",
-        why="eta_x falls like 1/d_x, and what one of so small steps changes for the other block vanishes",
-    )  # fmt: skip
-    return [
-        enlarges.check(exact("area / area", gains[low])),
-        remains.check(exact("gain / gain", (gains[high] - 1) / (gains[low] - 1))),
-    ]
 
 
 def _bold_floor(floors: pd.DataFrame, coupling: float) -> list[Verdict]:
@@ -340,7 +341,7 @@ def _bold_floor(floors: pd.DataFrame, coupling: float) -> list[Verdict]:
         predicted = rows.predicted["adapter_first"] / rows.predicted["simultaneous"]
         gain = claim(
             f"coupling {coupling}, {setting} steps: floor with the adapter first / simultaneous is the exact ratio",
-            SOURCE, "equals", predicted, tolerance=0.12 * predicted,
+            SOURCE, "equals", predicted, tolerance=0.06 * predicted,
         )  # fmt: skip
         pair = [_measured(floors, order=o, coupling=coupling, setting=setting) for o in ("adapter_first", "simultaneous")]
         found.append(gain.check(family.ratio("floor / floor", *pair)))
@@ -375,13 +376,12 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     limits, floors, regions = (frame[frame.what == what] for what in ("limit", "floor", "region"))
     couplings = sorted(frame.coupling.unique())
     shown = [couplings[len(couplings) // 2 - 1], couplings[-1]]
-    figure, axes = figures.new_figure(1, 3, height=4.6, width=11.5, width_ratios=(1, 1, 1.05))
+    figure, axes = figures.new_figure(1, 3, height=5.2, width=11.5, width_ratios=(1, 1, 1.05))
     for panel, coupling in zip(axes[0], shown, strict=False):
-        exact_ = regions[(regions.coupling == coupling) & (regions.dimension == D)]
-        _draw_region(panel, limits[limits.coupling == coupling], exact_)
+        _draw_region(panel, limits[limits.coupling == coupling], regions[regions.coupling == coupling])
         panel.set_title(f"coupling {coupling:g}: stable to the left of the lines")
     axes[0, 0].set_ylabel(r"adapter's step size,  $\eta_y\,h_y$")
-    figures.legend(axes[0, 0], loc="center left", fontsize=8.5)
+    figures.legend(axes[0, 0], below=True, ncols=2, fontsize=8.5)
     _draw_floors(axes[0, 2], floors[floors.coupling.isin(shown)])
     figures.title_with_verdicts(
         figure, "Both blocks at once, one after the other, or epochs in turn: stable regions and floors", verdicts
@@ -404,16 +404,20 @@ def _draw_region(axes: Axes, limits: pd.DataFrame, regions: pd.DataFrame) -> Non
 
 
 def _draw_floors(axes: Axes, floors: pd.DataFrame) -> None:
+    """In units of the exact floor of the simultaneous method: the floors themselves span two decades."""
     groups = [(c, s) for c in sorted(floors.coupling.unique()) for s in FLOORS]
-    for place, order in enumerate(ORDERS):
-        look = LOOKS[order]
-        for i, (coupling, setting) in enumerate(groups):
-            row = floors[(floors.order == order) & (floors.coupling == coupling) & (floors.setting == setting)].iloc[0]
-            x = i + 0.18 * (place - 1.5)
-            ends = [[row.value - row.low], [row.high - row.value]]
-            axes.errorbar(x, row.value, yerr=ends, fmt=look.marker, color=look.colour, markeredgecolor="white", zorder=4)
-            label = "exact" if place == i == 0 else ""
-            figures.theory_line(axes, [x - 0.07, x + 0.07], [row.predicted] * 2, label=label)
+    for i, (coupling, setting) in enumerate(groups):
+        rows = floors[(floors.coupling == coupling) & (floors.setting == setting)].set_index("order")
+        unit = rows.predicted["simultaneous"]
+        for place, order in enumerate(ORDERS):
+            look, row, x = LOOKS[order], rows.loc[order], i + 0.18 * (place - 1.5)
+            ends = [[(row.value - row.low) / unit], [(row.high - row.value) / unit]]
+            axes.errorbar(
+                x, row.value / unit, yerr=ends, fmt=look.marker, color=look.colour, markeredgecolor="white", capsize=2,
+                label=look.label, zorder=4,
+            )  # fmt: skip
+            figures.theory_line(axes, [x - 0.08, x + 0.08], [row.predicted / unit] * 2, label="exact")
     axes.set_xticks(range(len(groups)), [f"{s}\n$\\rho$ = {c:g}" for c, s in groups])
-    axes.set(yscale="log", title="floor of E f − f*, reshuffled")
-    figures.legend(axes, loc="upper left")
+    steps = [rf"{s}: $\eta_x h_x (d_x+2)/2 = {x:g}$, $\eta_y h_y = {y:g}$" for s, (x, y) in FLOORS.items()]
+    axes.set_xlabel("\n".join(steps), fontsize=9)
+    axes.set(title="floors, reshuffled", ylabel="floor of E f − f* / exact simultaneous one")

@@ -14,7 +14,7 @@ IN_X = {
     "accuracy": {"sgd": 1.0, "sign": 1.0, "normalised": 0.5, "adam": 1.0},
     "early": {"sgd": 1.0, "sign": 1.0, "normalised": 0.5, "adam": 0.64},
     "soon": {"sgd": 1.0, "sign": 0.0, "normalised": 0.0, "adam": 0.0},
-    "budget": {"sgd": 1.0, "sign": 0.0, "normalised": -0.5, "adam": 2 / 3},
+    "budget": {"sgd": 1.0, "sign": 0.0, "normalised": -0.5, "adam": 0.5},
 }
 
 
@@ -44,7 +44,7 @@ def changed(before: pd.DataFrame, after: pd.DataFrame) -> set[tuple[str, str]]:
 
 def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
     verdicts = adam_asymmetry.judge(frame)
-    assert [verdict.outcome for verdict in verdicts].count("fails") == 1  # Adam that remembers its start
+    assert [verdict.outcome for verdict in verdicts].count("fails") == 2  # Adam that remembers its start, and its momentum
     assert all(verdict.as_expected and verdict.outcome != "undecided" for verdict in verdicts)
     assert {v.source for v in verdicts if "SGD" not in v.claim} == {adam_asymmetry.CONJECTURE}
 
@@ -52,8 +52,11 @@ def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
 def test_another_exponent_in_the_dimension_is_caught(frame: pd.DataFrame) -> None:
     wrong = frame.copy()
     rows = (wrong.x == "adam") & (wrong.notion == "budget") & (wrong.d_x == 64)
-    wrong.loc[rows, "value"] *= 2.0
-    assert changed(frame, wrong) == {("Adam, best eta_x after 100", "fails")}
+    wrong.loc[rows, "value"] *= 4.0 ** (-1 / 6)
+    assert changed(frame, wrong) == {("Adam, best eta_x after 100", "holds")}
+    wrong = frame.copy()
+    wrong.loc[(wrong.x == "sign") & (wrong.notion == "budget") & (wrong.d_x == 64), "value"] *= 2.0
+    assert changed(frame, wrong) == {("signs, best eta_x after 10", "fails")}
 
 
 def test_an_adaptive_step_that_feels_the_curvature_is_caught(frame: pd.DataFrame) -> None:

@@ -81,7 +81,7 @@ def test_the_price_of_one_rate_is_judged(frame: pd.DataFrame) -> None:
     by_rank = changed(frame, (frame.what == "steps") & (frame.series == "dimension"), frame.dimension + 2.0)
     assert len(unexpected(by_rank)) == 2
     free = changed(frame, (frame.what == "run") & (frame.series == "tied") & (frame.regime == LAST), 0.05)
-    assert "no noise, L_x = 100 L_y: E f - f* of runs with one rate / with two" in unexpected(free)
+    assert any("is the exact quotient" in name for name in unexpected(free))
     cheap = changed(frame, (frame.what == "steps") & (frame.curvature > 50), 0.3)
     assert {name[:28] for name in unexpected(cheap)} == {"no noise, one rate for both:"}
 
@@ -89,7 +89,7 @@ def test_the_price_of_one_rate_is_judged(frame: pd.DataFrame) -> None:
 def test_a_sharp_optimum_would_surprise(frame: pd.DataFrame) -> None:
     sharp = frame.copy()
     sharp.loc[(sharp.what == "run") & (sharp.factor == 2.0), ["value", "low", "high", "predicted"]] *= 1.3
-    assert unexpected(sharp) == {"either regime: a ratio within a factor 2 of the best: metric / best, scale tuned again"}
+    assert {name[:46] for name in unexpected(sharp)} == {"either regime, a ratio r within a factor 2 of t"[:46]}
 
 
 def test_the_vertex_of_a_parabola_is_found() -> None:

@@ -229,3 +229,21 @@ def test_doors():
     for call, message in refusals:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def base_limits(order: str, dimension: int, eta_y: np.ndarray) -> np.ndarray:
+    return np.array([base_limit(isotropic_pair((1, 1), 0.9, dimension, (0.0, y)), order, n=8) for y in eta_y])
+
+
+def test_the_adapter_first_region_contains_the_simultaneous_one_and_alternating_epochs_do_not():
+    eta_y = np.linspace(0.1, 1.9, 10)
+    at_once = base_limits("simultaneous", 200, eta_y)
+    assert (base_limits("adapter_first", 200, eta_y) >= at_once * (1 - 1e-9)).all()
+    assert 0.8 < (base_limits("alternating_epochs", 200, eta_y) / at_once).min() < 0.82  # a pass over x alone feels no y
+
+
+def test_the_gain_in_area_vanishes_with_the_dimension():
+    eta_y = np.linspace(0.05, 1.95, 20)
+    areas = {d: [base_limits(order, d, eta_y).sum() for order in ORDERS[:2]] for d in (20, 20000)}
+    assert areas[20][1] / areas[20][0] == pytest.approx(1.9, abs=0.03)
+    assert areas[20000][1] / areas[20000][0] == pytest.approx(1.0, abs=0.01)
