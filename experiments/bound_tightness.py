@@ -387,9 +387,9 @@ def _minimax(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
 
 
 # What is lost, at least, in every setting. From the start alone a quadratic of curvature L has the average 2a/(1 - e^(-2a))
-# Delta/(nT) over epoch starts, a = eta n L: at most 1.27 at the cap a = 1/4, 1.58 at a = 1/2. What the bounds have before it is
-# larger by 4/1.27 (2a), (10/3)/1.27 (H), 2.5/1.58 (2b), (18/7)/1.58 (first order); noise is lost by more. Corollary 2c, at
-# its own steps, has both terms alike; its 2 was read off the outcomes.
+# Delta/(nT) over epoch starts, a = eta n L: at most 1.27 at the cap a = 1/4, 1.58 at a = 1/2. The bounds have more
+# before it, by 4/1.27 (2a), (10/3)/1.27 (H), 2.5/1.58 (2b), (18/7)/1.58 (first order); noise is lost by more.
+# Corollary 2c, at its own steps, has both terms alike; its 2 was read off the outcomes.
 LOSSES = {"Corollary 2a": 3.0, "Theorem H": 2.5, "Corollary 2c": 2.0, "Corollary 2b": 1.5, "RR, first order": 1.5}
 
 

@@ -30,7 +30,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import matplotlib.patheffects as effects
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -306,6 +305,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """A few curves on their exact lines; all z values against the normal law; the recursions, right and wrong."""
     figure, axes = figures.new_figure(1, 3, height=4.9, width=11, width_ratios=(1.05, 1, 1.05))
     curves, quantiles, levels = axes[0]
+    figure.set_layout_engine("constrained", w_pad=0.12)  # the labels of the second panel and the third
     for program, colour in zip(SHOWN, ("random_reshuffling", "with_replacement", "hybrid"), strict=True):
         rows = frame[(frame.setting == f"{program}-0") & (frame.quantity == "gap")]
         if rows.empty:
@@ -344,11 +344,11 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
             fmt="o",
             color=colour,
             capsize=3,
+            zorder=4,
         )
         words = name if name.startswith("exact") else f"wrong: {name}"
-        halo = [effects.withStroke(linewidth=3, foreground="white")]
-        at = levels.get_yaxis_transform()
-        levels.text(0.03, -i + 0.24, words, transform=at, fontsize=8.5, path_effects=halo, zorder=5)
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        levels.text(0.03, -i + 0.24, words, transform=levels.get_yaxis_transform(), fontsize=8.5, bbox=white, zorder=2)
     levels.axvline(1.0, color="black", linewidth=1.2, zorder=0)
     levels.set(xlabel="average decrease, measured / predicted", yticks=[], ylim=(0.6 - len(groups), 0.7))
     levels.grid(False, axis="y")

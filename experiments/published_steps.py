@@ -13,7 +13,8 @@ in place of d_x. First order, reshuffled, the best step needs only eps^-8/3 on q
 
 The condition 1/(L_x n d_x) is compared with exact limits of stability (n does not appear: factor n times d_x over the
 effective rank, theory_lab, conservativeness), with Corollary 2a (max(n, d_x) in place of n d_x) and, by simulation of
-convex components with a common minimiser, with 0.9 of the box of hybrid smoothness (theory_lab, box), at all n.
+convex components with a common minimiser, with 0.6 of the box of hybrid smoothness (theory_lab, Theorem 5, box), at all n.
+The first two are laws beside laws: drawn, and tested with the code, but no claims.
 
 What would refute this: exponents off by 0.05, a simulated run at T_eps whose average is 5% off eps^2, or a weighted distance
 that grows inside the box.
@@ -36,7 +37,7 @@ import theory_lab as tl
 from experiments import _rows
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, mean, rate
-from theory_lab.measure.family import confidence, farthest, largest, smallest
+from theory_lab.measure.family import confidence, farthest, largest
 from theory_lab.report import figures
 from theory_lab.theory import averages, published, quadratic, stability_region
 from theory_lab.theory.base import Pair
@@ -50,12 +51,14 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "first order": {"dispersion": 1.0, "dimension": None},
     "zeroth order": {"dispersion": 1.0, "dimension": 8},
 }
-ACCURACIES = [0.02, 0.01, 0.005, 0.0025]
-FINE = [1e-3, 3e-4, 1e-4, 3e-5]  # where eta n of the best first-order step is small
+ACCURACIES = [0.02, 0.01, 0.005]
+FINE = [3e-4, 1e-4, 3e-5]  # where eta n of the best first-order step is small
 COMPONENTS = [4, 16, 64, 256]
 DIMENSIONS = [64, 256, 1024, 4096]
 POWERS = [0.0, 0.5, 1.0, 2.0]  # p of the spectra i^-p
 SIZES, STEPS = {"x": 16, "y": 4}, 256  # of the convex sums
+SHARE = 0.6  # of the box, where |z|^2 has a variance and Student's interval holds
+INSIDE = f"{SHARE} of the box"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Settings:
     convex_n: tuple[int, ...]
 
 
-QUICK = Settings(seeds=256, check_n=(4, 16), convex_n=(4, 32, 256))
+QUICK = Settings(seeds=256, check_n=(8,), convex_n=(4, 256))
 FULL = Settings(seeds=512, check_n=(4, 16, 64), convex_n=(4, 16, 64, 256))
 
 
@@ -185,7 +188,7 @@ def _convex(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """
     n = cell["n"]
     problem = tl.block_quadratic(SIZES, n=n, smoothness=1.0, coupling=0.5, heterogeneity=0.9, key=jax.random.fold_in(key, 0))
-    inside = [0.9 * side for side in stability_region.hybrid_smoothness_box((1.0, 1.0), SIZES["x"])]
+    inside = [SHARE * side for side in stability_region.hybrid_smoothness_box((1.0, 1.0), SIZES["x"])]
     asked = published.published_box(smoothness=(1.0, 1.0), n=n, dimension=SIZES["x"])
     trace = tl.sweep(
         problem,
@@ -197,13 +200,21 @@ def _convex(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
         params={label: jnp.ones(size) for label, size in SIZES.items()},
     )
     assert trace.distance_sq is not None
+    hessian, start = problem.dense_hessian(), np.ones(sum(SIZES.values()))
     rows = []
-    for i, (rule, steps) in enumerate(((f"{0.9} of the box", inside), (BOX, asked))):
+    for i, (rule, steps) in enumerate(((INSIDE, inside), (BOX, asked))):
+        root = np.repeat(np.sqrt(steps), list(SIZES.values()))
+        modes, vectors = np.linalg.eigh(root[:, None] * hessian * root)  # of P^1/2 H P^1/2, H the mean Hessian
+        parts = (vectors.T @ (start / root)) ** 2
+        if rule == BOX:  # what descent along mean gradients leaves
+            known = parts @ (1 - modes) ** (2 * STEPS) / parts.sum()
+        else:  # E||z||^2 falls by 2 (1 - SHARE) z'Hz in the mean over components drawn with replacement
+            known = (1 - 2 * (1 - SHARE) * modes[0]) ** STEPS
         weighted = sum(trace.distance_sq[label][i] / step for label, step in zip(SIZES, steps, strict=True))
         ratios = weighted / weighted[:, :1]
         whole = rate.ratio(ratios[:, 1:], np.ones(ratios.shape[1] - 1), confidence=confidence(2 * 5))
         last = mean("distance left", ratios[:, -1], confidence=confidence(2 * 5))
-        point = {"problem": "convex", "n": n, "d": SIZES["x"], "predicted": steps[0] / asked[0]}
+        point = {"problem": "convex", "n": n, "d": SIZES["x"], "predicted": known}
         rows += [
             point | {"rule": f"{rule}: left"} | _rows.row(last),
             point | {"rule": f"{rule}: largest"} | _rows.row(whole),
@@ -215,7 +226,6 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     return [
         *_judge_epochs(frame[frame.part == "epochs"]),
         *_judge_check(frame[frame.part == "check"]),
-        *_judge_limits(frame[frame.part == "limits"]),
         *_judge_convex(frame[frame.part == "convex"]),
     ]
 
@@ -231,7 +241,7 @@ def _judge_epochs(frame: pd.DataFrame) -> list[Verdict]:
 
     def exponent(problem: str, rule: str, axis: str, predicted: float, of: str = source, **others: Any) -> None:
         named = f"{problem}, eta = {rule}: exponent of T_eps in {'eps' if axis == 'accuracy' else axis}"
-        if of == "published epochs":
+        if of == "published conditions":
             named += ", as published"
         made = claim(named, of, "equals", predicted, tolerance=0.05, **others)
         verdicts.append(made.check(_slope(frame, problem, rule, axis)))
@@ -242,18 +252,24 @@ def _judge_epochs(frame: pd.DataFrame) -> list[Verdict]:
         exponent(problem, CAP, "accuracy", -4.0)
         exponent(problem, EPOCHS, "n", -1.0)
         exponent(problem, EPOCHS, "accuracy", -4.0)
-    exponent("noise-free", CAP, "n", -1.0, of="published epochs", expected="fails", why=why)
+    exponent("noise-free", CAP, "n", -1.0, of="published conditions", expected="fails", why=why)
     exponent("zeroth order", EPOCHS, "n", -1.0)
     exponent("zeroth order", EPOCHS, "accuracy", -4.0)
     exponent(
-        "zeroth order", CAP, "n", -1.0, of="published epochs", expected="fails", why="see the levels: (1 + kappa'/(2n))^2"
+        "zeroth order",
+        CAP,
+        "n",
+        -1.0,
+        of="published conditions",
+        expected="fails",
+        why="see the levels: (1 + kappa'/(2n))^2",
     )
     exponent("noise-free", BOX, "accuracy", -2.0)
     exponent("noise-free", BOX, "n", 0.0)
     exponent("zeroth order", BEST, "n", -1.0, of="theory_lab, Corollary 2c")
     exponent("zeroth order", BEST, "accuracy", -4.0, of="theory_lab, Corollary 2c")
     exponent("first order", BEST, "accuracy", -8 / 3, of="theory_lab, exact stationary laws")
-    exponent("first order", BEST, "accuracy", -4.0, of="published epochs", expected="fails",
+    exponent("first order", BEST, "accuracy", -4.0, of="published conditions", expected="fails",
              why="reshuffled gradients without direction noise do better: eps^-3 in the worst case")  # fmt: skip
     exponent("zeroth order", BEST, "d", 1.0, of="theory_lab, dimension exponent")
     exponent("zeroth order", EPOCHS, "d", 1.0, of="theory_lab, dimension exponent", expected="fails",
@@ -294,47 +310,27 @@ def _judge_check(frame: pd.DataFrame) -> list[Verdict]:
     return [made.check(farthest("ratio", ratios, centre=1.0))]
 
 
-def _judge_limits(frame: pd.DataFrame) -> list[Verdict]:
-    source, limits = "theory_lab, conservativeness", frame[frame.rule == "exact limit"]
-    admitted = frame[frame.rule == "Corollary 2a"]
-
-    def loose(power: float, d: int) -> Measurement:
-        row = limits[(limits.problem == f"i^-{power:g}") & (limits.d == d)]
-        return exact("exact limit / published condition", row.value.iloc[0] / row.n.iloc[0])
-
-    verdicts = [
-        claim(
-            f"eigenvalues i^-{power:g}, d = {d}: exact limit / (n times the published 1/(L n d))",
-            source, "equals", times, tolerance=0.03 * times,
-        ).check(loose(power, d))
-        for power, d, times in ((0.0, 10_000, 2.0), (0.5, 10_000, 101.0), (1.0, 10_000, 1967.0), (2.0, 10_000, 6110.0))
-    ]  # fmt: skip
-    trace = [exact("by trace / exact", ratio) for ratio in limits.predicted / limits.value]
-    shares = [exact("admitted", share) for share in admitted.value / admitted.predicted]
-    words = "all spectra: 2/(tr H + 2 L) / exact limit"
-    clean = claim("steps of Corollary 2a / published, over min(n, d)", "theory_lab, Corollary 2a", "at least", 1 / 8.2)
-    return [
-        *verdicts,
-        claim(words, source, "at least", 0.82).check(smallest("least", trace)),
-        claim(words, source, "at most", 1 + 1e-9).check(largest("largest", trace)),
-        clean.check(smallest("share of min(n, d)", shares)),
-    ]
-
-
 def _judge_convex(frame: pd.DataFrame) -> list[Verdict]:
-    source = "theory_lab, Theorem 5, box"
-
-    def of(rule: str) -> list[Measurement]:
-        return _rows.measurements(frame[frame.rule == rule])
-
-    grown, left = of("0.9 of the box: largest"), of("0.9 of the box: left")
-    most = frame[(frame.rule == f"{BOX}: left") & (frame.n == frame.n.max())]
-    named, steps = "convex components, 0.9 of the box, all n: weighted distance", f"{STEPS} steps"
-    published_step = f"convex components, eta = {BOX}, n = {frame.n.max()}: weighted distance left after {steps}"
+    of = {rule: rows for rule, rows in frame.groupby("rule")}
+    grown = _rows.measurements(of[f"{INSIDE}: largest"])
+    left = _rows.measurements(_rows.quotients(of[f"{INSIDE}: left"], "predicted"))
+    most = of[f"{BOX}: left"][of[f"{BOX}: left"].n == frame.n.max()]
+    named, published_step = f"convex components, {INSIDE}, all n: weighted distance", f"eta = {BOX}, n = {frame.n.max()}"
+    descent = claim(
+        f"convex components, {published_step}: weighted distance left after {STEPS} steps / by mean gradients",
+        "theory_lab, Theorem 5", "equals", 1, tolerance=0.02,
+    )  # fmt: skip
+    guaranteed = claim(
+        f"{named} left after {STEPS} steps / what is guaranteed with replacement", "measured conjecture", "at most", 1
+    )
+    stays = claim(f"{named} / start, largest on the way", "theory_lab, Theorem 5, box", "at most", 1)
+    # One epoch of steps eta: products of two steps are neglected, eta_x^2 (d + 1) and eta_y^2 = 1/n^2 each: 1/n together.
     return [
-        claim(f"{named} / start, largest on the way", source, "at most", 1).check(largest("largest", grown)),
-        claim(f"{named} left after {steps}", source, "at most", 0.01).check(largest("largest", left)),
-        claim(published_step, "published conditions", "at least", 0.9).check(smallest("left", _rows.measurements(most))),
+        stays.check(largest("largest", grown)),
+        guaranteed.check(largest("left / guaranteed", left)),
+        descent.check(
+            farthest("left / by mean gradients", _rows.measurements(_rows.quotients(most, "predicted")), centre=1.0)
+        ),
     ]
 
 
@@ -354,13 +350,16 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         _draw_epochs(panel, epochs[(epochs.problem == problem) & (epochs.axis == "n")], "n", "components n")
         panel.set_title(f"{problem}: {noise}eps = {ACCURACIES[1]:g}")
         panel.set_xticks(COMPONENTS, [str(n) for n in COMPONENTS])
-    axes[0, 0].set_ylim(bottom=60)
-    figures.legend(axes[0, 0], fontsize=7.5, loc="lower left")
     _draw_epochs(
         axes[1, 0], epochs[(epochs.problem == "zeroth order") & (epochs.axis == "d")], "d", "dimension of the x-block"
     )
     axes[1, 0].set_title(f"zeroth order: n = 4, eps = {ACCURACIES[0]:g}")
-    figures.legend(axes[1, 0], fontsize=7.5)
+    kappa, base = np.array(DIMENSIONS) + 1.0, ACCURACIES[0] ** -4 / 4
+    for words, law, line in (("(1 + κ′/2)² ε⁻⁴/n", (1 + kappa / 2) ** 2, "-"), ("2κ′ ε⁻⁴/n", 2 * kappa, ":")):
+        figures.theory_line(axes[1, 0], DIMENSIONS, law * base, label=words, line=line)
+    lines = [pair for panel in (axes[0, 0], axes[1, 0]) for pair in zip(*panel.get_legend_handles_labels(), strict=True)]
+    once = {label: handle for handle, label in lines}
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=4, fontsize=8.5)
     _draw_limits(axes[1, 1], frame[(frame.part == "limits") & (frame.rule == "exact limit")])
     _draw_convex(axes[1, 2], frame[frame.part == "convex"])
     figures.title_with_verdicts(
@@ -387,20 +386,21 @@ def _draw_limits(axes: Axes, rows: pd.DataFrame) -> None:
         chosen = rows[rows.d == d]
         axes.bar(np.arange(len(chosen)) + (i - 0.5) * width, chosen.value / chosen.n, width, color=colour, label=f"d = {d}")
         for j, (value, n) in enumerate(zip(chosen.value, chosen.n, strict=True)):
-            text = f"{value / n:.0f}n" if value / n > 2.5 else f"{value / n:.1f}n"
+            text = f"{value / n:.0f}" if value / n > 2.5 else f"{value / n:.1f}"
             axes.annotate(text, (j + (i - 0.5) * width, value / n), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(POWERS)), [f"i^−{power:g}" if power else "flat" for power in POWERS])
-    axes.set(yscale="log", ylim=(1, 4e4), xlabel="eigenvalues", ylabel="exact limit / (n · published)")
-    axes.set_title("stable step / published 1/(L n d)")
+    axes.set(yscale="log", ylim=(1, 4e4), xlabel="eigenvalues", ylabel="exact limit × L d")
+    axes.set_title("exact limit / published 1/(L n d), over n")
     figures.legend(axes, loc="upper left")
 
 
 def _draw_convex(axes: Axes, rows: pd.DataFrame) -> None:
-    for rule, colour, marker in (("0.9 of the box", "#009E73", "o"), (BOX, "#882255", ">")):
+    for rule, colour, marker in ((INSIDE, "#009E73", "o"), (BOX, "#882255", ">")):
         left = rows[rows.rule == f"{rule}: left"].sort_values("n")
         look = figures.Look(colour, marker, "-", f"η: {rule}")
         figures.band(axes, left.n, left.value, left.low, left.high, like=look)
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="components n", ylabel=f"‖z − z*‖² left after {STEPS} steps")
-    axes.set_title("convex components, coupled blocks")
-    figures.legend(axes)
+        words, line = ("guaranteed with replacement", "--") if rule == INSIDE else ("by mean gradients", "-")
+        figures.theory_line(axes, left.n, left.predicted, label=words, line=line)
+    axes.set(xscale="log", yscale="log", xlabel="components n", ylabel="‖z − z*‖² left, share of the start")
+    axes.set_title(f"convex components, coupled, {STEPS} steps")
+    figures.legend(axes, below=True, ncols=2, fontsize=8)
