@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import theory_lab as tl
 from theory_lab.claims import Verdict, claim
@@ -75,7 +76,7 @@ class Settings:
     starts: int
 
 
-QUICK = Settings(shapes=((BASE, BASE), (4 * BASE, BASE), (BASE, 4 * BASE)), batches=16, numbers=3_500_000, starts=32)
+QUICK = Settings(shapes=((BASE, BASE), (4 * BASE, BASE), (BASE, 4 * BASE)), batches=16, numbers=4_500_000, starts=32)
 FULL = Settings(
     shapes=((BASE, BASE), (8 * BASE, BASE), (BASE, 8 * BASE), (BASE, 32 * BASE)), batches=32, numbers=8_000_000, starts=128
 )
@@ -321,6 +322,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     _draw_break_even(axes[1, 1], curve, runs)
     for panel in axes.flat:
         panel.set(xscale="log", yscale="log")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         if panel in axes[1]:
             figures.legend(panel, fontsize=8, below=True, ncols=2)
         else:
