@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import theory_lab as tl
 from theory_lab.claims import Verdict, claim
@@ -65,7 +66,7 @@ class Settings:
     Attributes:
         shapes: (d_x, d_y) of the runs; the last without zeroth order.
         batches: of seeds, for the jackknife.
-        numbers: coordinates x steps x seeds of a batch; between 12 and 1024 seeds.
+        numbers: coordinates x steps x seeds of a batch; between 12 and 4096 seeds.
         starts: of the frozen runs.
     """
 
@@ -75,7 +76,7 @@ class Settings:
     starts: int
 
 
-QUICK = Settings(shapes=((BASE, BASE), (4 * BASE, BASE), (BASE, 4 * BASE)), batches=16, numbers=3_500_000, starts=32)
+QUICK = Settings(shapes=((BASE, BASE), (4 * BASE, BASE), (BASE, 4 * BASE)), batches=16, numbers=4_000_000, starts=32)
 FULL = Settings(
     shapes=((BASE, BASE), (8 * BASE, BASE), (BASE, 8 * BASE), (BASE, 32 * BASE)), batches=32, numbers=8_000_000, starts=128
 )
@@ -122,7 +123,7 @@ def _run(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     best = _tuned(method, (d_x, d_y), target=TARGET, share=HALF, noise=NOISE)
     n, problem_key = N[method], jax.random.fold_in(key, 0)
     problem = tl.block_quadratic({"x": d_x, "y": d_y}, n=n, dispersion=NOISE, key=problem_key)
-    seeds = int(np.clip(cell["numbers"] / (best.steps * (d_x + d_y)), 12, 1024))
+    seeds = int(np.clip(cell["numbers"] / (best.steps * (d_x + d_y)), 12, 4096))
     last = math.ceil(1.35 * best.steps / n) + 2
     trace = tl.sweep(
         problem, ORACLES[method], tl.hybrid_sgd, step_sizes={"x": best.step_sizes[:1], "y": best.step_sizes[-1:]},
@@ -321,6 +322,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     _draw_break_even(axes[1, 1], curve, runs)
     for panel in axes.flat:
         panel.set(xscale="log", yscale="log")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         if panel in axes[1]:
             figures.legend(panel, fontsize=8, below=True, ncols=2)
         else:
