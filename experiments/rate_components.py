@@ -11,7 +11,7 @@ at a fixed number nT of steps:
 - on the minimax instance (theory_lab, hard instance for reshuffling), by simulation: -2/3 and +1/3, at s^2 and above, so
   that the upper bound is tight up to a constant in both exponents;
 - on the one-sided quadratic, the same function for all T, by simulation: below the tuned bounds at every T. Reshuffled runs
-  fall at least as fast as their bounds; first-order WR falls more slowly over these T, below its bound: a bound limits
+  fell at least as fast (measured, no theorem); first-order WR falls slower over these T, below its bound: a bound limits
   levels, and slopes only in the limit;
 - on components of two types: both terms 1/(nT)^2 and 1/(nT^3) of the lower bound of Safran & Shamir, by the exact law.
 
