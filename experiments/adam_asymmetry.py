@@ -64,7 +64,7 @@ LATE = 0.7  # of all steps; the accuracy is an average over what follows
 BATCHES = 16
 BELOW = 12  # of the step sizes lie below where the reasoning looks for them
 ORACLE = tl.Hybrid({"x": tl.TwoPoint(1e-6, sided=2), "y": tl.FirstOrder()})
-CONJECTURE, EXACT = "measured conjecture (no theorem)", "theory_lab, dimension exponent (II.5.4)"
+CONJECTURE, EXACT = "measured conjecture (no theorem)", "theory_lab, dimension exponent"
 STEPS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "adam": optax.adam,

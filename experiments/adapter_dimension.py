@@ -168,15 +168,13 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     rise = family.exponent("exponent in d_y", shown[0], shown[-1], factor)
     known = "at fixed L_y, sigma_y^2 and gap"
     nothing = [
-        (f"the largest stable eta_y, {known}: exponent in d_y", "Theorem 5, box (II.4.6)", rise),
+        (f"the largest stable eta_y, {known}: exponent in d_y", "Theorem 5, box", rise),
         (f"the average of Theorem 1, {known}: exponent in d_y", "Theorem 1", _slope(frame, "with_replacement")),
         (f"the average of Theorem 2, {known}: exponent in d_y", "Theorem 2", _slope(frame, "random_reshuffling")),
         (f"the stationary |grad_y f|^2, {known}: exponent in d_y", "Theorem 1", _slope(frame, "floor")),
         (f"steps until a fifth of the gap is left, {known}: exponent in d_y", "Corollary 1b", _slope(frame, "steps")),
     ]
-    box = claim(
-        "every eta_y up to 2/L_y is stable: the smallest limit", "theory_lab, Theorem 5, box (II.4.6)", "at least", 2.0
-    )
+    box = claim("every eta_y up to 2/L_y is stable: the smallest limit", "theory_lab, Theorem 5, box", "at least", 2.0)
     hidden = claim(
         "at fixed noise per coordinate of y, sigma_y^2 = d_y s^2, the stationary |grad_y f|^2: exponent in d_y",
         "theory_lab, Theorem 1", "equals", 1.0, tolerance=SAME,

@@ -56,7 +56,7 @@ ORACLES = {
     "frozen": tl.FirstOrder(),  # of y alone
 }
 FROZEN = figures.Look("#DDAA33", "v", "-", "first order on y, x frozen")
-LAW, EPOCHS = "Theorem 5 (the exact second-moment recursions)", "dimension exponent (II.5.4)"
+LAW, EPOCHS = "Theorem 5 (the exact second-moment recursions)", "dimension exponent"
 
 
 @dataclass(frozen=True)

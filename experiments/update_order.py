@@ -62,7 +62,7 @@ LOOKS = {
     "base_first": figures.Look("#56B4E9", "o", "--", "base first"),
     "alternating_epochs": figures.Look("#009E73", "^", "-.", "alternating epochs"),
 }
-STABILITY = "theory_lab, Theorem 5, stability (the mean-square region, secular equation, coupled operator)"
+STABILITY = "theory_lab, Theorem 5, stability"
 SOURCE = "theory_lab, order of updates"
 
 
