@@ -64,14 +64,6 @@ STATEMENTS: tuple[Statement, ...] = (
         "moments.second_moment",
     ),
     _own(
-        "exact moments on quadratics",
-        "the noise covariance of a run's own estimates at a point is the covariance map of E gg'",
-        "exact",
-        "proved",
-        "moments",
-        "moments.covariance_map",
-    ),
-    _own(
         "Theorem 3",
         "bias and second moment of the two-point estimate under L_x and effective rank r, with the largest radius",
         "upper bound",
@@ -449,14 +441,6 @@ STATEMENTS: tuple[Statement, ...] = (
         "stability_region.rank_one_limit",
         untested="the tests hold it against the coupled operator; stability_map measures the operator's boundary",
     ),
-    _own(
-        "sublevel gradients, earlier form",
-        "|grad f|^2 <= 2 l(2|grad f|)(f - f*)",
-        "upper bound",
-        "recalled",
-        "level_sets.li_grad_level_bound",
-        untested="Lemma 4.1 is sharper, and generalized_smoothness confronts that; the tests hold one against the other",
-    ),
     # Others.
     Statement(
         "published conditions",
@@ -478,6 +462,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "upper bound",
         "recalled",
         ("theory.first_order.with_replacement_bound",),
+        "Theorem 1 without a zeroth-order block; bound_tightness measures its distance from the exact quadratic average",
     ),
     Statement(
         "Li, Qian, Tian, Rakhlin, Jadbabaie 2023",
