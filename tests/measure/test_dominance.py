@@ -127,6 +127,19 @@ def test_the_partner_of_given_scales(seed):
     assert too_little == np.inf
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_cross_norm_is_that_of_the_block(seed):
+    matrix = matrix_of(seed, SIZES)
+    found = smoothness.cross_norm(quadratic, point(SIZES), ("y", "x"), key=KEY, args=(jnp.asarray(matrix),))
+    exact = np.linalg.norm(matrix[:7, 7:11], 2)
+    assert found.value == pytest.approx(exact, rel=1e-8)
+    assert found.low - 1e-9 <= exact <= found.high + 1e-9
+    with pytest.raises(ValueError, match=r"^pair must be two different labels"):
+        smoothness.cross_norm(quadratic, point(SIZES), ("x", "x"), key=KEY, args=(matrix,))
+    with pytest.raises(ValueError, match=r"^pair must be one of"):
+        smoothness.cross_norm(quadratic, point(SIZES), ("x", "w"), key=KEY, args=(matrix,))
+
+
 def test_what_is_not_finite_is_undecided():
     fn = lambda z: jnp.sum(jnp.abs(z["x"]) ** 1.5)  # infinite curvature at 0
     found = smoothness.margin(fn, {"x": jnp.zeros(3)}, {"x": 1.0}, key=KEY)

@@ -13,7 +13,9 @@ from theory_lab._typing import Array, Key, Label, Params, Scalar
 from theory_lab.measure import lanczos
 from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, exact, mean, unmeasured
+from theory_lab.measure.cross import cross_norm
 from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.density import SpectralDensity, spectral_density
 from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin, partner
 from theory_lab.measure.growth import Envelope, envelope, growth, isotonic
 
@@ -21,6 +23,8 @@ __all__ = [
     "Envelope",
     "FrontierPoint",
     "Margin",
+    "SpectralDensity",
+    "cross_norm",
     "envelope",
     "extreme_eigenvalues",
     "frontier",
@@ -28,6 +32,7 @@ __all__ = [
     "isotonic",
     "margin",
     "partner",
+    "spectral_density",
     "trace",
 ]
 ENDS = ("lowest eigenvalue", "highest eigenvalue")
