@@ -16,7 +16,7 @@ Measured: two coupled isotropic blocks, best pairs by the exact recursion, and r
 around it and with tied rates, every scale the best for its ratio; the best ratio of the runs is the vertex of a parabola
 through logarithms.
 
-Refuted by: another exponent; runs off the exact values by 10%; tied rates that cost more than stated.
+Refuted by: another exponent; runs off the exact values beyond their tolerance; tied rates that cost more than stated.
 
 Minutes: quick 0.3, full 0.6.
 """
