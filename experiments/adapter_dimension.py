@@ -15,7 +15,7 @@ The constant of the theorem hides this growth. A larger adapter may have another
 Refuted by: an exponent whose interval leaves [-0.05, 0.05] (for the floor at fixed noise per coordinate: [0.95, 1.05]), a
 limit below 2/L_y, an average above its bound.
 
-Minutes: quick 0.3, full 1.
+Minutes: quick 0.3, full 0.7.
 """
 
 from collections.abc import Iterator

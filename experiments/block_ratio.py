@@ -18,7 +18,7 @@ through logarithms.
 
 Refuted by: another exponent; runs off the exact values beyond their tolerance; tied rates that cost more than stated.
 
-Minutes: quick 0.3, full 0.6.
+Minutes: quick 0.3, full 1.0.
 """
 
 import math

@@ -18,7 +18,7 @@ small a. So runs are compared with the exact law, and the exact law far out with
 
 Refuted by: a share above delta; a law of the last iterate that is not the exact one, or whose exponent is not 2/kappa.
 
-Minutes: quick 0.3, full 1.
+Minutes: quick 0.3, full 0.9.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ left at the end for d = 64 and 65% for d = 1e6; from a start with x_j^2 ~ l_j^2 
 Limits, floors at fixed rank and their exponents are laws, not measurements; that the limits keep to the bracket is tested
 with the code. Refuted by: runs that miss the exact laws by 10%.
 
-Minutes: quick 0.3, full 1.
+Minutes: quick 0.2, full 0.8.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ of visits applied to another. There it must find a counterexample; elsewhere it 
 
 Refuted by: one instance with measured / bound above 1 beyond rounding. Its seed rebuilds it: `instance(statement, seed)`.
 
-Minutes: quick 0.3, full 2.
+Minutes: quick 0.3, full 2.0.
 """
 
 from collections.abc import Callable

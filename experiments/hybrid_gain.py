@@ -19,7 +19,7 @@ tuned step sizes, and from it c*; a jackknife over batches of seeds gives the in
 Refuted by: a measured number of steps off the recursion's by more than 5%, a break-even ratio off by more than 10%, another
 exponent, or a frozen run that ends below or above the Schur complement.
 
-Minutes: quick 0.3, full 1.5.
+Minutes: quick 0.3, full 0.7.
 """
 
 import math

@@ -24,7 +24,7 @@ evenly spaced rows where there are more than the settings take.
 
 Quick: breast cancer alone, first order and hybrid.
 
-Minutes: quick 0.3, full 3.
+Minutes: quick 0.2, full 2.4.
 """
 
 from collections.abc import Iterator

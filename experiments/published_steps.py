@@ -19,7 +19,7 @@ The first two are laws beside laws: drawn, and tested with the code, but no clai
 What would refute this: exponents off by 0.05, a simulated run at T_eps whose average is 5% off eps^2, or a weighted distance
 that grows inside the box.
 
-Minutes: quick 0.3, full 0.5.
+Minutes: quick 0.2, full 0.5.
 """
 
 import math

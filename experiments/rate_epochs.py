@@ -14,7 +14,7 @@ the nonconvex cosine and Geman-McClure problems only the bounds are claimed. Qui
 
 What would refute the theorems: an average above its bound anywhere, or a curve that is 5% off the exact one.
 
-Minutes: quick 0.3, full 1.5.
+Minutes: quick 0.2, full 1.2.
 """
 
 import functools

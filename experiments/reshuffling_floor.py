@@ -12,7 +12,7 @@ forgotten to a share below 1e-4 (all iterates: 1e-3). Slopes are fitted where et
 from their leading powers by up to 0.03; the tolerance of a slope is 0.05. What would refute the laws: a floor 5% off the
 exact one at any point (the intervals hold for all points together), or a slope off by 0.1.
 
-Minutes: quick 0.25, full 2.
+Minutes: quick 0.3, full 1.4.
 """
 
 import dataclasses

@@ -22,7 +22,7 @@ smaller than the spacing of floating-point numbers at x the law ends. The full p
 Signs move every coordinate by the same mu, so x + mu v is rounded by the same fraction in all of them and sigma_f jumps with
 the last bits of mu, the error by up to a quarter; so their radii are powers of two, at which x + mu v is not rounded at all.
 
-Minutes: quick 0.25, full 1.
+Minutes: quick 0.3, full 1.9.
 """
 
 from dataclasses import dataclass, replace

@@ -11,7 +11,7 @@ d, with the number of trajectories and with n: from the products, at most like d
 A claim about time is about an idle machine: where other programs took more than a tenth of it, nothing is decided, and
 the cells concerned are measured again by the next run.
 
-Minutes: quick 0.3, full 1.5. Times are of this machine and this moment; they do not reproduce to the digit.
+Minutes: quick 0.3, full 1.7. Times are of this machine and this moment; they do not reproduce to the digit.
 """
 
 import contextlib
