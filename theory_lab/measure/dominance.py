@@ -4,10 +4,11 @@ With D = diag(L_b I) and M = D^{-1/2} H D^{-1/2},
 
 .. math:: H \le D \iff \lambda_{\max}(M) \le 1, \qquad -D \le H \le D \iff \|M\| \le 1,
 
-because congruence with an invertible matrix keeps the order. So one Lanczos run in scaled coordinates decides it: the
-outer end certifies at its stated probability, the Ritz vector is a counterexample that needs no probability, and between
-the two nothing is decided. The diagonal blocks alone certify nothing: [[1, 1], [1, 1]] has both of them at 1 and an
-eigenvalue of 2.
+because congruence with an invertible matrix keeps the order. So one Lanczos run in scaled coordinates decides it: the outer
+end certifies at its stated probability, the Ritz vector is a counterexample that needs no probability, and between the two
+nothing is decided. The diagonal blocks alone certify nothing: [[1, 1], [1, 1]] has both of them at 1 and an eigenvalue of 2.
+The upper side alone says little of components: with H_i <= D and a semidefinite mean, one of n may have an eigenvalue of
+-(n-1) L. Reshuffled epochs need both sides.
 
 All pairs: for every direction s > 0 of scales the smallest multiple c of diag(s_b I) that dominates is the largest
 eigenvalue (two-sided: the norm) in the coordinates scaled by s. The points c(s) s are the whole frontier, for any number of

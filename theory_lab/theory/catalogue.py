@@ -441,6 +441,40 @@ STATEMENTS: tuple[Statement, ...] = (
         "stability_region.rank_one_limit",
         untested="the tests hold it against the coupled operator; stability_map measures the operator's boundary",
     ),
+    _own(
+        "moments of the tail",
+        "the moment of order s is finite up to the step size whose Kesten index is s; the fourth dies before the second",
+        "exact",
+        "derived",
+        "kesten.kesten_index",
+        untested="why error bars of mean squares need small steps; the tests hold the limits of fourth moments",
+    ),
+    _own(
+        "exact hybrid smoothness",
+        "block quadratics and the cosine problem whose diag(L_b I) dominates with equality, coupled blocks included",
+        "exact",
+        "proved",
+        "problems.quadratic.block_quadratic",
+        "problems.cosine",
+        untested="the ground that the experiments stand on; the tests hold it against dense eigenvalues",
+    ),
+    Statement(
+        "theory_lab, frontier of hybrid smoothness",
+        "diag(L_x I, L_y I) dominates H exactly if L_y >= lambda_max(C + B'(L_x I - A)^-1 B); scaled for several blocks",
+        "exact",
+        "proved",
+        ("measure.dominance",),
+        "the tests hold it against dense Schur complements",
+    ),
+    Statement(
+        "theory_lab, two-sided smoothness",
+        "a Hessian bounded above alone may have eigenvalues of -(n-1)L in a component though the mean is semidefinite: the "
+        "drift within an epoch needs both sides",
+        "exact",
+        "derived",
+        ("measure.dominance",),
+        "a remark on assumptions: problems declare two-sided constants, and smoothness.margin tells the sides apart",
+    ),
     # Others.
     Statement(
         "published conditions",
