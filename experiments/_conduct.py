@@ -138,6 +138,8 @@ def _outcome(request: Request, environment: record.Record, name: str) -> Outcome
     except Exception as error:
         write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{traceback.format_exc()}")
         return Outcome([], stopped=f"{type(error).__name__}: {' '.join(str(error).split())} (see {log})")
+    finally:
+        jax.clear_caches()  # another experiment has other programs; all of them together would fill the memory
     log.unlink(missing_ok=True)
     return Outcome(verdicts, note)
 

@@ -59,7 +59,7 @@ class Settings:
     n: tuple[int, ...]
 
 
-QUICK = Settings(repeats=9, duel_d=(10, 120), d=(1024,), trajectories=(1024,), n=(1024,))
+QUICK = Settings(repeats=9, duel_d=(10, 120), d=(1024,), trajectories=(1024,), n=(4, 1024))
 FULL = Settings(
     repeats=31,
     duel_d=(10, 32, 120, 360),
