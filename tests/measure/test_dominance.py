@@ -68,8 +68,7 @@ def test_few_products_leave_it_undecided_or_right_and_a_refutation_is_a_proof():
             assert high > 1
         if found.one_sided == "certified":
             assert high <= 1  # at 99% each: one false certificate in 60 would already be a surprise
-    assert {"violated", "undecided", "certified"} >= set(answers)
-    assert "violated" in answers
+    assert {"violated", "undecided"} <= set(answers)  # six products refute some and cannot certify what is close
 
 
 def test_diagonal_blocks_alone_do_not_certify():
