@@ -294,7 +294,7 @@ def _draw_costs(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def _draw_model(axes: Axes, model: pd.DataFrame) -> None:
-    look = figures.Look(COLOURS["power"], "D", "-", "exact, spectra j^-p, p = 0 to 2")
+    look = figures.Look(COLOURS["power"], "D", "-", "exact, spectra j^-p")
     figures.band(axes, model["rank"], model.value / STEP, like=look, line=False)
     r = np.geomspace(1, MODEL, 60)
     figures.theory_line(axes, r, 2 / (r + 2) / STEP, label="2/(r + 2) / 1e-6")
