@@ -160,7 +160,7 @@ def test_what_is_not_finite_is_undecided():
             lambda: smoothness.partner(
                 quadratic, point(SIZES), given={"x": 0.0, "z": 1.0}, label="y", key=KEY, args=(np.eye(12),)
             ),
-            r"scaling\['x'\] must be positive",
+            r"given\['x'\] must be positive",
         ),
     ],
 )

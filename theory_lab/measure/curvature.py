@@ -66,6 +66,11 @@ class Curvature:
         _, curved = jax.jvp(gradient, (self.free,), (self._scaled(unflatten(vector)),))
         return ravel_pytree(self._scaled(curved))[0]
 
+    def unscaled(self, vector: Array) -> dict[Label, Any]:
+        """S times a flat vector, as a tree: what a vector in scaled coordinates is in the parameters."""
+        _, unflatten = ravel_pytree(self.free)
+        return self._scaled(unflatten(vector))
+
     def _scaled(self, tree: dict[Label, Any]) -> dict[Label, Any]:
         times: Callable[[Scalar, Any], Any] = lambda s, part: jax.tree.map(lambda a: (s * a).astype(a.dtype), part)
         return {label: times(self.scales[label], part) for label, part in tree.items()}
@@ -111,3 +116,8 @@ def curvature(
         _checks.same_labels("scaling", _checks.labelled("scaling", scaling), point)
         scales = {label: _checks.positive(f"scaling[{label!r}]", scaling[label]) ** -0.5 for label in point}
     return Curvature(fn, block, point, scales, arrays)
+
+
+def described(hessian: Curvature, scaling: Mapping[Label, Scalar] | None) -> str:
+    """In words, for the name of a measurement."""
+    return str(hessian) if scaling is None else f"{hessian} in scaled coordinates"

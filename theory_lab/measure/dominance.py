@@ -17,19 +17,19 @@ blocks; for two blocks they are L_y = lambda_max(C + B'(L_x I - A)^{-1} B) over 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from theory_lab import _checks
-from theory_lab._typing import Key, Label, Params, Scalar
-from theory_lab.measure import lanczos
+from theory_lab._typing import Array, Key, Label, Params, Scalar
+from theory_lab.measure import lanczos, recurrence
 from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure.curvature import Curvature, curvature
 
 Answer = Literal["certified", "violated", "undecided"]
 Scales = Mapping[Label, Scalar]
@@ -42,7 +42,8 @@ class Margin:
     Attributes:
         above: 1 - lambda_max: by what share of D it may shrink before H <= D fails; negative where it fails.
         below: 1 + lambda_min: the same for -D <= H.
-        direction: a vector v like the parameters, v'Dv = 1, with |v'Hv| largest as far as is known.
+        direction: a vector v like the parameters, v'Dv = 1, with |v'Hv| largest as far as is known. In dimensions where the
+            Krylov basis is not kept it is the first one found that refutes, and None where none does.
         curvature: v'Hv along it; beyond 1 in absolute value it refutes the domination by itself.
         probability: that the certificates of both sides hold.
     """
@@ -97,7 +98,9 @@ def margin(
         params: the point, a dict of blocks of floating-point arrays.
         smoothness: {label: L_b > 0}.
         key: the random start.
-        iterations: Hessian-vector products at most; memory is as many vectors like the parameters.
+        iterations: k, Hessian-vector products at most. Memory is k vectors like the parameters where those are no more than
+            `lanczos.KEPT` numbers, and beyond that five, whatever k (`theory_lab.measure.recurrence`), besides what a
+            product takes: about four.
         probability: that the certificates of both sides hold, over the random start. A refutation is certain up to rounding.
         args: further arguments of fn, arrays.
 
@@ -118,21 +121,53 @@ def margin(
     Reference: the module; Kuczynski & Wozniakowski 1992 for the certificate's probability.
     """
     hessian = curvature(fn, params, scaling=smoothness, args=args)
-    found = lanczos.extremes(hessian, key, iterations, probability)
+    _checks.key("key", key)
+    _checks.count("iterations", iterations)
+    _checks.between("probability", probability, 0, 1, closed="()")
+    found = (_worst if lanczos.keeps(hessian, iterations) else _first)(hessian, key, iterations)
     if found is None:
         note = "a Hessian-vector product is not finite"
         return Margin(
             unmeasured("1 - lambda_max", 1, note), unmeasured("1 + lambda_min", 1, note), None, math.nan, probability
         )
-    low, high, matrix = found
-    above = Measurement("1 - lambda_max", 1 - high.value, 1 - high.high, 1 - high.low, 1, products=high.products)
-    below = Measurement("1 + lambda_min", 1 + low.value, 1 + low.low, 1 + low.high, 1, products=low.products)
-    end, value = (-1, high.value) if abs(high.value) >= abs(low.value) else (0, low.value)
-    _, unflatten = ravel_pytree(hessian.free)
-    scaled = unflatten(matrix.vector(end))
-    times = lambda s, part: jax.tree.map(lambda a: (s * a).astype(a.dtype), part)
-    direction = {label: times(hessian.scales[label], part) for label, part in scaled.items()}
-    return Margin(above, below, direction, value, probability)
+    matrix, vector, value, spent = found
+    low, high = lanczos.intervals(matrix, hessian.dimension, probability)
+    above = Measurement("1 - lambda_max", 1 - high.value, 1 - high.high, 1 - high.low, 1, products=spent)
+    below = Measurement("1 + lambda_min", 1 + low.value, 1 + low.low, 1 + low.high, 1, products=spent)
+    return Margin(above, below, None if vector is None else hessian.unscaled(vector), value, probability)
+
+
+Found = tuple[lanczos.Tridiagonal, Array | None, float, int]  # the run, a direction, its curvature, products
+
+
+def _worst(hessian: Curvature, key: Key, iterations: int) -> Found | None:
+    """With the basis kept: the Ritz vector of the larger end."""
+    matrix = lanczos.tridiagonalise(hessian, iterations, key, keep=True)
+    if matrix is None:
+        return None
+    low, high = matrix.values[0], matrix.values[-1]
+    end, value = (-1, high) if abs(high) >= abs(low) else (0, low)
+    return matrix, matrix.vector(end), float(value), matrix.diagonal.size
+
+
+def _first(hessian: Curvature, key: Key, iterations: int) -> Found | None:
+    """Without it: the first direction that refutes, if one does, and a product of its own to see that."""
+    k = min(max(iterations - 1, 1), hessian.dimension)
+    run = recurrence.recur(hessian, k, key, 1 + 4 * k * hessian.precision)
+    matrix = lanczos.from_recurrence(hessian, run)
+    if matrix is None:
+        return None
+    reach = np.where(np.asarray(run.found), [-matrix.values[0], matrix.values[-1]], -np.inf)
+    if iterations == 1 or not np.isfinite(reach).any():
+        return matrix, None, math.nan, matrix.diagonal.size
+    vector = run.witness[int(np.argmax(reach))]
+    value = float(_quotient(hessian, vector))
+    return matrix, *((vector, value) if abs(value) > 1 else (None, math.nan)), matrix.diagonal.size + 1
+
+
+@jax.jit
+def _quotient(hessian: Curvature, vector: Array) -> Array:
+    return jnp.vdot(vector, hessian.product(vector))
 
 
 def frontier(
@@ -188,85 +223,12 @@ def frontier(
             multiple = unmeasured("c(s)", 1, "a Hessian-vector product is not finite")
         else:
             low, high, _ = found
-            multiple = _norm(low, high) if two_sided else Measurement(
+            multiple = replace(lanczos.norm(low, high), name="c(s)") if two_sided else Measurement(
                 "c(s)", high.value, high.low, high.high, 1, products=high.products
             )  # fmt: skip
         certified = multiple.high if multiple.high > 0 else math.nan
         points.append(FrontierPoint(own, multiple, {label: s * certified for label, s in own.items()}))
     return points
-
-
-def partner(
-    fn: Objective,
-    params: Params,
-    *,
-    given: Scales,
-    label: Label,
-    key: Key,
-    two_sided: bool = True,
-    iterations: int = 60,
-    probability: float = 0.99,
-    tolerance: float = 1e-3,
-    args: Sequence[Any] = (),
-) -> float:
-    r"""The least L of one block with which the given ones of all others dominate the Hessian at a point, certified.
-
-    The step-size budget of the other blocks, L_b = 1/eta_b, is spent; this is what is left to pay. c decreases in every
-    scale, so bisection on L finds where c({given, L}) passes 1.
-
-    Args:
-        given: {label: L_b} for all blocks but one.
-        label: of that one.
-        tolerance: relative, of the answer.
-        fn, params, key, two_sided, iterations, probability, args: as in `frontier`; the certificate is that of the last run.
-
-    Returns:
-        L, or inf where no number does because the given ones alone do not dominate their own blocks.
-
-    Raises:
-        ValueError: labels that together are not those of the parameters; otherwise as `frontier`.
-
-    Example:
-        >>> fn = lambda z: (z["x"][0] + z["y"][0]) ** 2 / 2
-        >>> point, key = {"x": jax.numpy.zeros(1), "y": jax.numpy.zeros(1)}, jax.random.key(0)
-        >>> round(partner(fn, point, given={"x": 1.5}, label="y", key=key), 2)
-        3.0
-    """
-    _checks.labelled("given", given)
-    _checks.text("label", label)
-    if label in given:
-        raise _checks.refuse("given", f"without the label that is sought, {label!r}", dict(given))
-    _checks.positive("tolerance", tolerance)
-
-    def dominates(log_scale: float) -> bool:
-        scales = {**given, label: math.exp(log_scale)}
-        (point,) = frontier(
-            fn, params, [scales], key=key, two_sided=two_sided, iterations=iterations, probability=probability, args=args
-        )
-        return point.multiple.high <= 1
-
-    start = math.log(max(float(s) for s in given.values()))
-    low, high = start - 1, start
-    reach = 36.0  # a factor of e^36: beyond, no finite scale does, within rounding
-    while not dominates(high):
-        low, high = high, high + 4
-        if high > start + reach:
-            return math.inf
-    while dominates(low):
-        low, high = low - 4, low
-        if low < start - reach:
-            return math.exp(high)
-    while high - low > tolerance:
-        middle = (low + high) / 2
-        low, high = (low, middle) if dominates(middle) else (middle, high)
-    return math.exp(high)
-
-
-def _norm(low: Measurement, high: Measurement) -> Measurement:
-    """max |lambda| from both ends."""
-    value = max(abs(low.value), abs(high.value))
-    inside, outside = max(-low.high, high.low, 0.0), max(-low.low, high.high)
-    return Measurement("c(s)", value, inside, outside, 1, products=high.products)
 
 
 def _answer(side: Measurement) -> Answer:

@@ -15,6 +15,9 @@ For b uniform on the sphere of R^d, <b, u>^2 has the law Beta(1/2, (d-1)/2), wha
 quantile. The sum increases beyond the top Ritz value and reaches 1/q^2 at the outer bound. Both ends hold together with
 probability 1 - alpha, and for all k at once, since only b is random. Nothing sharper follows from the products and
 <b, u>^2 >= q^2 alone: the quadrature with a node of weight q^2 at the bound has the same moments.
+
+This is with all vectors kept and reorthogonalised, k of them. Where they are more than `KEPT` numbers together, the
+recurrence of three takes their place; `theory_lab.measure.recurrence` has its bound, which does not need orthogonality.
 """
 
 from typing import Any, NamedTuple
@@ -22,12 +25,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key
+from theory_lab.measure import recurrence
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.curvature import Curvature
+from theory_lab.measure.overlap import least_overlap, relative_error
+
+__all__ = [
+    "Tridiagonal",
+    "bottom",
+    "extremes",
+    "from_recurrence",
+    "intervals",
+    "keeps",
+    "least_overlap",
+    "norm",
+    "relative_error",
+    "top",
+    "tridiagonalise",
+]
+KEPT = 10**7  # numbers of a basis that is kept for reorthogonalisation: 80 MB of float64
+UNIT = 1.001  # a norm that is 1 up to the rounding of long single-precision sums
 
 
 class Tridiagonal(NamedTuple):
@@ -37,29 +58,53 @@ class Tridiagonal(NamedTuple):
         diagonal: alpha_1 ... alpha_m.
         off: beta_1 ... beta_m; the last leads out of the Krylov space, 0 where that is the whole space.
         rounding: how far the matrix may be from the exact one of a symmetric operator nearby.
-        basis: of the Krylov space, orthonormal rows (m, d); None where nobody asks for vectors.
+        basis: of the Krylov space, orthonormal rows (m, d); None where it is not kept.
+        disturbance: rho of `recurrence`, for vectors that are units without being orthogonal; None where they are both.
     """
 
     diagonal: np.ndarray
     off: np.ndarray
     rounding: float
     basis: Array | None = None
+    disturbance: float | None = None
+
+    @property
+    def values(self) -> np.ndarray:
+        """The Ritz values, increasing."""
+        return linalg.eigvalsh_tridiagonal(self.diagonal, self.off[:-1])
+
+    def ritz(self) -> tuple[np.ndarray, np.ndarray]:
+        """The Ritz values, increasing, and their vectors' coordinates in the basis, a column for each."""
+        return linalg.eigh_tridiagonal(self.diagonal, self.off[:-1])
 
     def vector(self, end: int) -> Array:
         """The unit Ritz vector of the smallest (end = 0) or largest (end = -1) Ritz value, (d,)."""
         assert self.basis is not None
-        _, vectors = linalg.eigh_tridiagonal(self.diagonal, self.off[:-1])
-        return jnp.asarray(vectors[:, end], self.basis.dtype) @ self.basis
+        return jnp.asarray(self.ritz()[1][:, end], self.basis.dtype) @ self.basis
 
 
-def tridiagonalise(hessian: Curvature, iterations: int, key: Key) -> Tridiagonal | None:
+def keeps(hessian: Curvature, iterations: int) -> bool:
+    """Whether the basis is small enough to be kept and reorthogonalised against: at most `KEPT` numbers."""
+    return min(iterations, hessian.dimension) * hessian.dimension <= KEPT
+
+
+def tridiagonalise(hessian: Curvature, iterations: int, key: Key, *, keep: bool | None = None) -> Tridiagonal | None:
     """At most that many products from a start uniform on the sphere; None where a product is not finite.
 
     Rounding is measured on the run itself. Row j of the coefficients holds A q_j on q_0 ... q_j, with exact products
     (0, ..., 0, beta_j, alpha_j). The norm of the difference tells how far the products are from symmetric; m machine
     epsilons are added for what is symmetric by chance.
+
+    Args:
+        hessian: the operator.
+        iterations: products.
+        key: the random start.
+        keep: all vectors, for full reorthogonalisation; False for the recurrence of three. None keeps what is small.
     """
-    *numbers, basis = _krylov(hessian, min(iterations, hessian.dimension), key)
+    k = min(iterations, hessian.dimension)
+    if not (keeps(hessian, k) if keep is None else keep):
+        return from_recurrence(hessian, recurrence.recur(hessian, k, key))
+    *numbers, basis = _krylov(hessian, k, key)
     steps, coefficients, norms = map(np.asarray, numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
@@ -73,8 +118,20 @@ def tridiagonalise(hessian: Curvature, iterations: int, key: Key) -> Tridiagonal
     return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis[:m])
 
 
+def from_recurrence(hessian: Curvature, run: recurrence.Recurrence) -> Tridiagonal | None:
+    """The same of a run without reorthogonalisation; what it shows of asymmetry beyond rounding disturbs every step."""
+    m = int(run.steps)
+    diagonal, off, skew = (np.asarray(part)[:m].astype(np.float64) for part in (run.diagonal, run.off, run.skew))
+    if not (np.isfinite(diagonal).all() and np.isfinite(off).all()):
+        return None
+    unit = hessian.precision * (np.abs(diagonal).max() + 2 * off.max())
+    rounding = float(np.linalg.norm(skew) + m * unit)
+    disturbance = float(4 * unit / np.sqrt(hessian.dimension) + max(np.abs(skew).max() - 4 * unit, 0.0))
+    return Tridiagonal(diagonal, np.append(off[:-1], np.hypot(off[-1], rounding)), rounding, disturbance=disturbance)
+
+
 def extremes(
-    hessian: Curvature, key: Key, iterations: int, probability: float
+    hessian: Curvature, key: Key, iterations: int, probability: float, *, keep: bool | None = None
 ) -> tuple[Measurement, Measurement, Tridiagonal] | None:
     """The smallest and the largest eigenvalue with their intervals, and the Krylov space that tells them.
 
@@ -87,112 +144,85 @@ def extremes(
     _checks.key("key", key)
     _checks.count("iterations", iterations)
     _checks.between("probability", probability, 0, 1, closed="()")
-    matrix = tridiagonalise(hessian, iterations, key)
-    if matrix is None:
-        return None
-    overlap, r, spent = least_overlap(hessian.dimension, probability), matrix.rounding, matrix.diagonal.size
+    matrix = tridiagonalise(hessian, iterations, key, keep=keep)
+    return None if matrix is None else (*intervals(matrix, hessian.dimension, probability), matrix)
+
+
+def intervals(matrix: Tridiagonal, dimension: int, probability: float) -> tuple[Measurement, Measurement]:
+    """The smallest and the largest eigenvalue: Ritz values, and bounds that hold together with that probability."""
+    overlap, r, spent = least_overlap(dimension, probability), matrix.rounding, matrix.diagonal.size
     (lowest, below), (highest, above) = bottom(matrix, overlap), top(matrix, overlap)
     return (
         Measurement("lowest eigenvalue", lowest, below - r, lowest + r, 1, products=spent),
         Measurement("highest eigenvalue", highest, highest - r, above + r, 1, products=spent),
-        matrix,
     )
+
+
+def norm(low: Measurement, high: Measurement) -> Measurement:
+    """The spectral norm, max |lambda|, from both ends of a spectrum."""
+    value = max(abs(low.value), abs(high.value))
+    inside, outside = max(-low.high, high.low, 0.0), max(-low.low, high.high)
+    return Measurement("norm", value, inside, outside, 1, products=high.products)
 
 
 def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     """The largest Ritz value, and a bound on the largest eigenvalue, given the least overlap of start and eigenvector.
 
     Lanczos polynomials by their recurrence, beta_{j+1} phi_{j+1} = (x - alpha_{j+1}) phi_j - beta_j phi_{j-1};
-    bisection finds where their squares add up to 1/overlap^2.
+    bisection finds where their squares add up to 1/overlap^2, or where `recurrence` excludes x.
 
     The weight of the top Ritz value (of all that rounding cannot tell from it) is at least that of any eigenvalue beyond.
     Where it refutes the overlap or nearly so, the start is one of the unlucky few; half the overlap it leaves is taken
     then, rather than an empty interval.
     """
-    diagonal, off = matrix.diagonal, matrix.off
-    values, vectors = linalg.eigh_tridiagonal(diagonal, off[:-1])
+    off = matrix.off
+    values, vectors = matrix.ritz()
     inside, step = float(values[-1]), float(off.max())
     if off[-1] == 0:
         return inside, inside
     weight = float(np.sum(vectors[0, values >= values[-1] - matrix.rounding] ** 2))
-    most = 1 / min(overlap**2, max(weight, np.finfo(np.float64).tiny) / 4)
-
-    def excluded(x: float) -> bool:
-        before, now, back, total = 0.0, 1.0, 0.0, 1.0
-        for alpha, beta in zip(diagonal, off, strict=True):
-            before, now, back = now, ((x - alpha) * now - back * before) / beta, beta
-            total += now * now
-            if total > most:
-                return True
-        return False
-
-    while not excluded(inside + step):
+    least = min(overlap, max(weight, np.finfo(np.float64).tiny) ** 0.5 / 2)
+    excluded = _beyond_orthonormal if matrix.disturbance is None else _beyond_unit
+    while not excluded(matrix, inside + step, least):
         step *= 2
     low, high = inside, inside + step
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if excluded(middle) else (middle, high)
+        low, high = (low, middle) if excluded(matrix, middle, least) else (middle, high)
     return inside, high
+
+
+def _beyond_orthonormal(matrix: Tridiagonal, x: float, overlap: float) -> bool:
+    """Whether the squares of the polynomials at x add up to more than 1/overlap^2."""
+    most = overlap**-2
+    before, now, back, total = 0.0, 1.0, 0.0, 1.0
+    for alpha, beta in zip(matrix.diagonal, matrix.off, strict=True):
+        before, now, back = now, ((x - alpha) * now - back * before) / beta, beta
+        total += now * now
+        if total > most:
+            return True
+    return False
+
+
+def _beyond_unit(matrix: Tridiagonal, x: float, overlap: float) -> bool:
+    """Whether some phi_j(x) (overlap - E_j(x)) is more than the norm of a vector that is a unit up to rounding."""
+    before, now, back, total, lost = 0.0, 1.0, 0.0, 1.0, 0.0
+    assert matrix.disturbance is not None
+    for alpha, beta in zip(matrix.diagonal, matrix.off, strict=True):
+        before, now, back = now, ((x - alpha) * now - back * before) / beta, beta
+        if now <= 0:
+            return False  # not beyond all Ritz values
+        lost += matrix.disturbance * total / (beta * before * now)
+        total += now
+        if now * (overlap - lost) > UNIT:
+            return True
+    return False
 
 
 def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     """`top` for the other end: the smallest Ritz value and the bound below it."""
     value, bound = top(matrix._replace(diagonal=-matrix.diagonal), overlap)
     return -value, -bound
-
-
-def least_overlap(dimension: int, probability: float) -> float:
-    """q: a start uniform on the sphere has |<b, u>| < q with probability (1 - probability)/2, whatever the unit vector u.
-
-    Example:
-        >>> round(least_overlap(2, 0.5), 4)  # an angle below 22.5 degrees off the orthogonal, sin(pi/8)
-        0.3827
-    """
-    if dimension == 1:
-        return 1.0
-    return float(np.sqrt(stats.beta.ppf((1 - probability) / 2, 0.5, (dimension - 1) / 2)))
-
-
-def relative_error(dimension: int, iterations: int, *, probability: float = 0.99) -> float:
-    r"""How close k products bring both Ritz values to the ends of any spectrum, in units of its width: the a priori law.
-
-    .. math:: \lambda_1 - \theta_1 \le \varepsilon (\lambda_1 - \lambda_d) \ \text{and}\
-        \theta_k - \lambda_d \le \varepsilon (\lambda_1 - \lambda_d), \qquad
-        \varepsilon = \tanh^2\!\Bigl(\frac{\operatorname{arsinh}(\sqrt{1-q^2}/q)}{2k-1}\Bigr)
-
-    with the stated probability, q being the `least_overlap`.
-
-    Proof. Put u = lambda_1 - eps (lambda_1 - lambda_d) and suppose theta_1 < u. Then int (u - x) p(x)^2 > 0 for every p
-    of degree k - 1: (lambda_1 - u) p(lambda_1)^2 b_1^2 is less than (1 - b_1^2) max (u - x) p(x)^2 over [lambda_d, u].
-    Map that interval to [-1, 1] and take for p the Chebyshev polynomial W of the fourth kind and degree k - 1, for which
-    (1 - t) W(t)^2 = 1 - T(t) with T of the first kind and degree 2k - 1: at most 2 inside. lambda_1 goes to
-    t = (1 + eps)/(1 - eps) = cosh(2 artanh sqrt eps), where T(t) - 1 = 2 sinh^2((2k - 1) artanh sqrt eps). So
-    b_1^2 sinh^2((2k - 1) artanh sqrt eps) < 1 - b_1^2, that is |b_1| < q for this eps.
-
-    As sqrt(d-1) |b_1|/sqrt(1 - b_1^2) is |Student's t|, an error above eps at one end has probability of at most about
-    1.596 sqrt(d) exp(-(2k-1) sqrt eps); the published bound has 1.648.
-
-    Args:
-        dimension: d.
-        iterations: k products; k >= d leaves no error.
-        probability: that both inequalities hold.
-
-    Returns:
-        eps in [0, 1). An upper bound.
-
-    Example:
-        >>> round(relative_error(10**6, 60), 3), relative_error(60, 60)
-        (0.011, 0.0)
-
-    Reference:
-        Kuczynski, Wozniakowski: Estimating the largest eigenvalue by the power and Lanczos algorithms with a random
-        start, 1992, the probabilistic relative failure of the Lanczos algorithm (its constant recalled, not re-read).
-    """
-    dimension, iterations = _checks.count("dimension", dimension), _checks.count("iterations", iterations)
-    q = least_overlap(dimension, _checks.between("probability", probability, 0, 1, closed="()"))
-    if iterations >= dimension:
-        return 0.0
-    return float(np.tanh(np.arcsinh(np.sqrt(1 - q**2) / q) / (2 * iterations - 1)) ** 2)
 
 
 @jax.jit(static_argnums=1)

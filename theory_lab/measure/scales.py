@@ -1,0 +1,272 @@
+r"""One pair out of the frontier: the partner of given constants, and the cheapest of all at given prices.
+
+A step in block b of size eta_b = 1/(w_b L_b) is what most theorems allow, with w_b = 1 for first order and r_b + 2 for two
+points in a block of effective rank r_b. The initial distance then enters their bounds as :math:`\sum_b |z_b - z_b^*|^2 /
+\eta_b = \sum_b w_b |z_b - z_b^*|^2 L_b`, and the curvature spent on a step is :math:`\frac12 \sum_b L_b E|s_b|^2`. Both are
+linear in the L_b. So the best constants at a point are those of
+
+.. math:: \min \sum_b w_b L_b \quad\text{subject to}\quad -\mathrm{diag}(L_b I) \le H \le \mathrm{diag}(L_b I),
+
+which is convex. Every direction v gives a cut that all feasible constants respect, :math:`\sum_b |v_b|^2 L_b \ge |v'Hv|`,
+and every point of the frontier is feasible; the least cost over the cuts and the least cost seen so far enclose the minimum.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from theory_lab import _checks, blocks
+from theory_lab._typing import Array, Key, Label, Params
+from theory_lab.measure import lanczos
+from theory_lab.measure._door import Objective, at_a_point
+from theory_lab.measure.base import Measurement, unmeasured
+from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.dominance import Scales, frontier
+
+CUTS = 4  # Ritz vectors taken from each end of a run
+REACH = 36.0  # a factor of e^36: beyond, no finite scale dominates, within rounding
+
+
+@dataclass(frozen=True)
+class Best:
+    """The constants of least cost that dominate a Hessian at a point.
+
+    Attributes:
+        smoothness: certified L_b; nan where nothing positive is certified.
+        cost: sum_b w_b L_b of these, and below it what no constants can undercut (from the cuts, up to rounding).
+        probability: of the certificate.
+    """
+
+    smoothness: Mapping[Label, float]
+    cost: Measurement
+    probability: float
+
+
+def best_scales(
+    fn: Objective,
+    params: Params,
+    weights: Scales,
+    *,
+    key: Key,
+    two_sided: bool = True,
+    iterations: int = 60,
+    rounds: int = 40,
+    tolerance: float = 1e-2,
+    probability: float = 0.99,
+    args: Sequence[Any] = (),
+) -> Best:
+    r"""The certified constants with the least weighted sum, for any number of blocks, by cutting planes.
+
+    A round looks half-way between the cheapest constants that all cuts admit and the best frontier point so far: what lies
+    inside becomes the new best, what lies outside gives new cuts. When the two costs are within the tolerance the scales
+    are settled, and a last run with a start of its own certifies them.
+
+    A concave cost, such as sum_b w_b log L_b for the product of the step sizes, is lowered by repeating this with its
+    gradient at the last answer for weights.
+
+    Args:
+        fn, params, key, two_sided, args: as in `frontier`.
+        weights: {label: w_b > 0}, what a unit of L_b costs: r_b + 2 for two points, 1 for first order; times the squared
+            initial distance of the block where that is known.
+        iterations: products for every run, at most; memory is as many vectors like the parameters.
+        rounds: at most; besides there are a run for every block, one to begin with and one for the certificate.
+        tolerance: relative gap of the two costs at which to stop.
+        probability: that the certificate holds.
+
+    Returns:
+        The constants, and their cost with what bounds it from below.
+
+    Raises:
+        ValueError: weights that are not positive or have other labels than the parameters; otherwise as `frontier`.
+
+    Example:
+        >>> fn = lambda z: (z["x"][0] + z["y"][0]) ** 2 / 2  # L_y = 1 + 1/(L_x - 1)
+        >>> point, key = {"x": jnp.zeros(1), "y": jnp.zeros(1)}, jax.random.key(0)
+        >>> best = best_scales(fn, point, {"x": 4.0, "y": 1.0}, key=key, tolerance=1e-4)
+        >>> round(best.smoothness["x"], 1), round(best.smoothness["y"], 1), round(best.cost.value, 2)  # (1 + sqrt(4))^2
+        (1.5, 3.0, 9.0)
+
+    Reference:
+        Kelley: The cutting-plane method for solving convex programs, 1960; Ben-Ameur, Neto: Acceleration of cutting-plane
+        and column generation algorithms, 2007, for looking half-way (recalled, not re-read).
+    """
+    point, arrays = at_a_point(fn, params, args)
+    labels = blocks.labels(point)
+    _checks.same_labels("weights", _checks.labelled("weights", weights), point)
+    w = np.array([_checks.positive(f"weights[{label!r}]", weights[label]) for label in labels])
+    _checks.flag("two_sided", two_sided)
+    _checks.count("rounds", rounds)
+    _checks.positive("tolerance", tolerance)
+    _checks.between("probability", probability, 0, 1, closed="()")
+    one, other = jax.random.split(_checks.key("key", key))
+    search = _Search(fn, point, arrays, labels, w, two_sided, iterations, one)
+    try:
+        low = search.settle(rounds, tolerance)
+    except FloatingPointError as error:
+        return Best(dict.fromkeys(labels, math.nan), unmeasured("cost", 1, str(error)), probability)
+    (last,) = frontier(
+        fn, point, [search.named(search.best)], key=other, two_sided=two_sided, iterations=iterations,
+        probability=probability, args=arrays,
+    )  # fmt: skip
+    spent = search.products + last.multiple.products
+    cost = float(sum(weights[label] * last.smoothness[label] for label in labels))
+    if not math.isfinite(cost):
+        note = last.multiple.note or "no positive curvature to dominate"
+        return Best(last.smoothness, replace(unmeasured("cost", 1, note), products=spent), probability)
+    measured = Measurement("cost", cost, min(low, cost), cost, 1, products=spent)
+    return Best(last.smoothness, measured, probability)
+
+
+class _Search:
+    """Cuts and the best point so far; constants are arrays in the order of the labels."""
+
+    def __init__(
+        self,
+        fn: Objective,
+        point: dict[Label, Any],
+        args: tuple[Any, ...],
+        labels: tuple[Label, ...],
+        weights: np.ndarray,
+        two_sided: bool,
+        iterations: int,
+        key: Key,
+    ) -> None:
+        self.fn, self.point, self.args, self.labels = fn, point, args, labels
+        self.weights, self.two_sided, self.iterations, self.key = weights, two_sided, iterations, key
+        self.shares: list[np.ndarray] = []
+        self.demands: list[float] = []
+        self.products, self.best, self.cost = 0, np.ones(len(labels)), math.inf
+
+    def named(self, scales: np.ndarray) -> dict[Label, float]:
+        return dict(zip(self.labels, scales.tolist(), strict=True))
+
+    def settle(self, rounds: int, tolerance: float) -> float:
+        """Look until the costs meet; returns the least cost that the cuts admit."""
+        norms = np.array([self._look(np.ones(len(self.labels)), label) for label in self.labels])
+        self._look(np.maximum(norms, 1e-6 * norms.max()) if norms.max() > 0 else np.ones(len(self.labels)))
+        for _ in range(rounds):
+            cheapest = self._cheapest()
+            low = float(self.weights @ cheapest)
+            if self.cost - low <= tolerance * self.cost:
+                break
+            self._look((cheapest + self.best) / 2)
+        return float(self.weights @ self._cheapest())
+
+    def _look(self, scales: np.ndarray, block: Label | None = None) -> float:
+        """The least multiple of the scales as far as a run shows; its Ritz vectors are kept as cuts."""
+        hessian = curvature(self.fn, self.point, block=block, scaling=self.named(scales), args=self.args)
+        matrix = lanczos.tridiagonalise(hessian, self.iterations, jax.random.fold_in(self.key, self.products), keep=True)
+        if matrix is None or matrix.basis is None:
+            raise FloatingPointError("a Hessian-vector product is not finite")
+        self.products += matrix.diagonal.size
+        values, vectors = matrix.ritz()
+        reach = np.abs(values) if self.two_sided else values
+        m = values.size
+        chosen = [i for i in range(m) if (i < CUTS or i >= m - CUTS) and reach[i] > matrix.rounding]
+        combined = jnp.asarray(vectors[:, chosen].T, matrix.basis.dtype)
+        for i, share in zip(chosen, np.asarray(_shares(hessian, combined, matrix.basis), dtype=np.float64), strict=True):
+            row = np.zeros(len(self.labels))
+            row[[self.labels.index(label) for label in hessian.free]] = share
+            self.shares.append(row / row.max())
+            self.demands.append(float(reach[i] - matrix.rounding) / float(row.max()))
+        multiple = float(reach.max())
+        if block is None and multiple > 0 and multiple * float(self.weights @ scales) < self.cost:
+            self.best, self.cost = multiple * scales, multiple * float(self.weights @ scales)
+        return max(multiple, 0.0)
+
+    def _cheapest(self) -> np.ndarray:
+        """The constants of least cost that all cuts admit; none is less than a billionth of the best."""
+        least = 1e-9 * self.best
+        if not self.demands:
+            return least
+        unit = max(self.demands)
+        found = optimize.linprog(
+            self.weights, A_ub=-np.stack(self.shares), b_ub=-np.array(self.demands) / unit, bounds=[(0, None)] * len(least)
+        )
+        return np.maximum(found.x * unit, least) if found.success else least
+
+
+@jax.jit
+def _shares(hessian: Curvature, vectors: Array, basis: Array) -> Array:
+    """|v_b|^2 for combinations of basis vectors, in the coordinates before scaling, (vectors, blocks)."""
+    each = lambda row: jnp.stack(list(blocks.norms_sq(hessian.unscaled(row @ basis)).values()))
+    return jax.lax.map(each, vectors)
+
+
+def partner(
+    fn: Objective,
+    params: Params,
+    *,
+    given: Scales,
+    label: Label,
+    key: Key,
+    two_sided: bool = True,
+    iterations: int = 60,
+    probability: float = 0.99,
+    tolerance: float = 1e-3,
+    args: Sequence[Any] = (),
+) -> float:
+    r"""The least L of one block with which the given ones of all others dominate the Hessian at a point, certified.
+
+    The step-size budget of the other blocks, L_b = 1/eta_b, is spent; this is what is left to pay. c decreases in every
+    scale, so bisection on L finds where c({given, L}) passes 1.
+
+    Args:
+        given: {label: L_b} for all blocks but one.
+        label: of that one.
+        tolerance: relative, of the answer.
+        fn, params, key, two_sided, iterations, args: as in `frontier`.
+        probability: that the certificate of the answer holds. The answer is picked among many runs, so that each of them is
+            held to what Bonferroni leaves it.
+
+    Returns:
+        L, or inf where no number does because the given ones alone do not dominate their own blocks; nan where a product is
+        not finite.
+
+    Raises:
+        ValueError: labels that together are not those of the parameters; otherwise as `frontier`.
+
+    Example:
+        >>> fn = lambda z: (z["x"][0] + z["y"][0]) ** 2 / 2
+        >>> point, key = {"x": jax.numpy.zeros(1), "y": jax.numpy.zeros(1)}, jax.random.key(0)
+        >>> round(partner(fn, point, given={"x": 1.5}, label="y", key=key), 2)
+        3.0
+    """
+    _checks.labelled("given", given)
+    _checks.text("label", label)
+    if label in given:
+        raise _checks.refuse("given", f"without the label that is sought, {label!r}", dict(given))
+    _checks.positive("tolerance", tolerance)
+
+    start = math.log(max(float(_checks.positive(f"given[{b!r}]", s)) for b, s in given.items()))
+    runs = 2 * math.ceil(REACH / 4) + 2 + max(math.ceil(math.log2(4 / tolerance)), 0)
+    each = 1 - (1 - _checks.between("probability", probability, 0, 1, closed="()")) / runs
+
+    def multiple(log_scale: float) -> float:
+        scales = {**given, label: math.exp(log_scale)}
+        (point,) = frontier(
+            fn, params, [scales], key=key, two_sided=two_sided, iterations=iterations, probability=each, args=args
+        )
+        return point.multiple.high
+
+    low, high = start - 1, start
+    if math.isnan(multiple(high)):
+        return math.nan
+    while multiple(high) > 1:
+        low, high = high, high + 4
+        if high > start + REACH:
+            return math.inf
+    while multiple(low) <= 1:
+        low, high = low - 4, low
+        if low < start - REACH:
+            return math.exp(high)
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        low, high = (low, middle) if multiple(middle) <= 1 else (middle, high)
+    return math.exp(high)
