@@ -65,7 +65,7 @@ def cross_norm(
         pair: the labels a and b.
 
     Returns:
-        The norm: a Ritz value, and an outer end at the stated probability.
+        The norm: a Ritz value, and an outer end at the stated probability, the larger one of both ends of the spectrum.
 
     Raises:
         ValueError: not two different labels of the parameters; otherwise as `smoothness.extreme_eigenvalues`.
@@ -87,4 +87,4 @@ def cross_norm(
     if found is None:
         return unmeasured(name, 1, "a Hessian-vector product is not finite")
     low, high, _ = found
-    return replace(high, name=name, value=max(high.value, -low.value), low=max(high.low, -low.high, 0.0))
+    return replace(lanczos.norm(low, high), name=name)
