@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from theory_lab import _checks
+from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
 from theory_lab.measure import lanczos
 from theory_lab.measure.base import Measurement, few, mean, unmeasured
@@ -71,7 +71,9 @@ def sampled_trace(
     Reference:
         Hutchinson: A stochastic estimator of the trace of the influence matrix, 1989.
     """
-    hessian, name, one, other = _sampled(problem, params, key, batch_size, batches, block, scaling, chunk, confidence)
+    _checks.between("confidence", confidence, 0, 1, closed="()")
+    _checks.count("batches", batches, least=2)
+    hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
     rows = _drawn(problem, batch_size, batches, one)
     samples = np.asarray(_probes(hessian, rows, other), dtype=np.float64)
     estimate = mean(f"trace of {name}", samples, confidence=confidence)
@@ -127,7 +129,8 @@ def sampled_extremes(
     """
     _checks.count("batches", batches, least=3)
     _checks.count("iterations", iterations)
-    hessian, name, one, other = _sampled(problem, params, key, batch_size, batches, block, scaling, chunk, probability)
+    _checks.between("probability", probability, 0, 1, closed="()")
+    hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
     rows = _drawn(problem, batch_size, batches, one)
     each = 1 - (1 - probability) / (2 * (batches - 1))
     runs: list[tuple[Measurement, Measurement, lanczos.Tridiagonal]] = []
@@ -173,18 +176,14 @@ def _sampled(
     params: Params,
     key: Key,
     batch_size: int,
-    batches: int,
     block: Label | None,
     scaling: Mapping[Label, Scalar] | None,
     chunk: int,
-    probability: float,
 ) -> tuple[Curvature, str, Key, Key]:
-    """The Hessian of a first minibatch, its name, and two keys; what is wrong is refused."""
+    """The Hessian of a minibatch, its name, and two keys; what is wrong is refused."""
     one, other = jax.random.split(_checks.key("key", key))
-    _checks.count("batch_size", batch_size)
-    _checks.count("batches", batches, least=2)
-    _checks.between("probability", probability, 0, 1, closed="()")
-    fn, args = over(problem, np.zeros(batch_size, dtype=np.int32), chunk=chunk)
+    fn, args = over(problem, np.zeros(_checks.count("batch_size", batch_size), dtype=np.int32), chunk=chunk)
+    blocks.check_params(params, jax.eval_shape(problem.init, one))
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     return hessian, f"{described(hessian, scaling)} by minibatches", one, other
 

@@ -100,16 +100,22 @@ def modules(
         at, count = layers.get(path, (0, 0))
         names = [path] if not count else [(*path[:at], f"{i:0{len(str(count - 1))}d}", *path[at:]) for i in range(count)]
         own = tuple(("/".join(name[: depths[name[0]]]), "/".join(name[depths[name[0]] :])) for name in names)
-        for i, (module, rest) in enumerate(own):
-            part = leaf[i] if count else leaf
-            if module in found and (not rest or not isinstance(found[module], dict) or rest in found[module]):
-                raise _checks.refuse("params", "of paths that differ once their keys are joined by '/'", f"{module}/{rest}")
-            if rest:
-                found.setdefault(module, {})[rest] = part
-            else:
-                found[module] = part
+        for i, place in enumerate(own):
+            _put(found, place, leaf[i] if count else leaf)
         places.append(own)
     return Relabelled(fn, structure, tuple(places)), dict(sorted(found.items()))
+
+
+def _put(found: dict[Label, Any], place: Place, part: Array) -> None:
+    """An array where it belongs, which nothing else may be."""
+    module, rest = place
+    if module in found and (not rest or not isinstance(found[module], dict) or rest in found[module]):
+        path = f"{module}/{rest}" if rest else module
+        raise _checks.refuse("params", "of paths that differ once their keys are joined by '/'", path)
+    if rest:
+        found.setdefault(module, {})[rest] = part
+    else:
+        found[module] = part
 
 
 def _word(entry: Any) -> str:
