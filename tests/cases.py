@@ -155,6 +155,8 @@ ORACLES = {
     "rademacher": tl.TwoPoint(0.5, law="rademacher"),
     "sphere": tl.TwoPoint(0.5, law="sphere"),
     "sphere, two-sided, 2 directions": tl.TwoPoint(1e-3, directions=2, law="sphere", sided=2),
+    "gaussian by rows, 2 directions": tl.TwoPoint(1e-3, directions=2, stream="rows"),
+    "sphere by rows": tl.TwoPoint(0.5, law="sphere", stream="rows"),
     "hybrid": hybrid(x=tl.TwoPoint(1e-3), y=tl.FirstOrder()),
     "hybrid, first order in both": hybrid(x=tl.FirstOrder(), y=tl.FirstOrder()),
     "hybrid, one- and two-sided": hybrid(x=tl.TwoPoint(1e-3, 2), y=tl.TwoPoint(1e-3, law="sphere", sided=2)),

@@ -20,22 +20,28 @@ from theory_lab.oracles.gaussian import normal
 
 Law = Literal["gaussian", "rademacher", "sphere"]
 LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
+Stream = Literal["bulk", "rows"]
+STREAMS: tuple[Stream, ...] = ("bulk", "rows")
 
 
-def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...]) -> Block:
+def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...], stream: Stream = "bulk") -> Block:
     """Independent directions, leaves ``(*shape, *leaf.shape)``.
 
-    The leaves together are one vector: a direction on the sphere has unit norm over all of them. Numbers are made in one
-    flat run, kept apart from the reshaping that follows: compilers vectorise long rows well and short ones badly.
+    The leaves together are one vector: a direction on the sphere has unit norm over all of them. In bulk, numbers are made
+    in one flat run, kept apart from the reshaping that follows: compilers vectorise long rows well and short ones badly.
+    As rows, every row of every leaf has a key of its own, by `direction_key`, `leaf_key` and `rows`.
     """
     leaves, structure = jax.tree.flatten(like)
     keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
     count = math.prod(shape)
     drawn = []
-    for k, leaf in zip(keys, leaves, strict=True):
-        numbers = count * leaf.size
-        signs = law == "rademacher"
-        flat = jax.random.rademacher(k, (numbers,), leaf.dtype) if signs else normal(k, numbers, leaf.dtype)
+    for i, (k, leaf) in enumerate(zip(keys, leaves, strict=True)):
+        if stream == "rows":
+            width = leaf.shape[-1] if leaf.ndim else 1
+            every = jax.vmap(lambda j, i=i: leaf_key(direction_key(key, j), i))(jnp.arange(count))
+            flat = jax.vmap(lambda k, n=leaf.size // width, w=width, t=leaf.dtype: rows(k, jnp.arange(n), w, law, t))(every)
+        else:
+            flat = numbers(k, count * leaf.size, law, leaf.dtype)
         drawn.append(jax.lax.optimization_barrier(flat).reshape(*shape, *leaf.shape))
     if law == "sphere":
         # The sums apart from the root: fused with it, jaxlib 0.11.2 returns norms of 0 for thousands of directions on a CPU.
@@ -45,6 +51,31 @@ def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...]) -> Block:
             v / norm.reshape(*shape, *[1] * leaf.ndim).astype(leaf.dtype) for v, leaf in zip(drawn, leaves, strict=True)
         ]
     return jax.tree.unflatten(structure, drawn)
+
+
+def numbers(key: Key, count: int, law: Law, dtype: jnp.dtype) -> Array:
+    """A flat run of independent numbers, (count,): signs for rademacher, else standard normals."""
+    return jax.random.rademacher(key, (count,), dtype) if law == "rademacher" else normal(key, count, dtype)
+
+
+def direction_key(key: Key, index: int | Array) -> Key:
+    """The key of one of several directions, drawn by rows."""
+    return jax.random.fold_in(key, index)
+
+
+def leaf_key(key: Key, leaf: int) -> Key:
+    """The key of a leaf within a direction: by its place in the block, in the order of `jax.tree.leaves`."""
+    return jax.random.fold_in(key, leaf)
+
+
+def rows(key: Key, indices: Array, width: int, law: Law, dtype: jnp.dtype) -> Array:
+    """Some rows of a leaf's direction, (N, width): row i has the key ``fold_in(key, i)``, whichever others are drawn.
+
+    The rows of a leaf (..., width) are counted over all axes but the last. So any part of a direction can be made again from
+    its key alone: one layer, or the embeddings of a few tokens.
+    """
+    one = lambda index: numbers(jax.random.fold_in(key, index), width, law, dtype)
+    return jax.vmap(one)(indices)
 
 
 def scale(like: Block, law: Law) -> int:

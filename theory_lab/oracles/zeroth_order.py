@@ -8,7 +8,7 @@ from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Component, Key, Scalar
 from theory_lab.oracles import directions
 from theory_lab.oracles.base import Cost, Draw, Estimate, Oracle, scalar
-from theory_lab.oracles.directions import LAWS, Law
+from theory_lab.oracles.directions import LAWS, STREAMS, Law, Stream
 
 
 @record(data=("radius",))
@@ -30,10 +30,12 @@ class TwoPoint(Oracle):
         directions: q >= 1.
         law: "gaussian", "rademacher" or "sphere".
         sided: 1 (forward difference, q + 1 evaluations) or 2 (central difference, 2q evaluations).
+        stream: how a key makes directions: "bulk", the fastest, or "rows", a key for every row of every array, by which a
+            large model draws any part of a direction again (`models.perturb`).
 
     Raises:
-        ValueError: a radius that is not positive, directions < 1, an unknown law, sided not 1 or 2; at a query, a radius
-            that underflows or overflows in the parameters' precision.
+        ValueError: a radius that is not positive, directions < 1, an unknown law or stream, sided not 1 or 2; at a query, a
+            radius that underflows or overflows in the parameters' precision.
 
     Example:
         >>> fn = lambda z: jnp.dot(jnp.array([3.0, 4.0]), z)
@@ -51,8 +53,11 @@ class TwoPoint(Oracle):
     directions: int = 1
     law: Law = "gaussian"
     sided: int = 1
+    stream: Stream = "bulk"
 
-    def __init__(self, radius: Scalar, directions: int = 1, law: Law = "gaussian", sided: int = 1) -> None:
+    def __init__(
+        self, radius: Scalar, directions: int = 1, law: Law = "gaussian", sided: int = 1, stream: Stream = "bulk"
+    ) -> None:
         if not _checks.is_traced(radius):
             radius = _checks.positive("radius", radius)  # a Python float: it does not widen float32 parameters
         if isinstance(sided, bool) or sided not in (1, 2):
@@ -61,6 +66,7 @@ class TwoPoint(Oracle):
         object.__setattr__(self, "directions", _checks.count("directions", directions))
         object.__setattr__(self, "law", _checks.choice("law", law, LAWS))
         object.__setattr__(self, "sided", int(sided))
+        object.__setattr__(self, "stream", _checks.choice("stream", stream, STREAMS))
 
     def draw(self, key: Key, params: Block, count: int) -> Draw:
         for leaf in jax.tree.leaves(params) if not _checks.is_traced(self.radius) else ():
@@ -68,7 +74,7 @@ class TwoPoint(Oracle):
             low, high = float(kind.tiny), float(kind.max) / 2
             if not low <= self.radius <= high:
                 raise _checks.refuse("radius", f"within {low:.1e}..{high:.1e} for {kind.dtype}", self.radius)
-        return directions.draw(key, params, self.law, (count, self.directions))  # leaves (count, q, ...)
+        return directions.draw(key, params, self.law, (count, self.directions), self.stream)  # leaves (count, q, ...)
 
     def estimate(self, fn: Component, params: Block, draw: Draw, *, value: Array | None = None) -> Estimate:
         ahead = self._values(fn, params, draw, self.radius)  # (q,)

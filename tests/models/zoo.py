@@ -1,0 +1,36 @@
+"""Small models of every kind that is built here, and texts with padding on either side."""
+
+import numpy as np
+
+from theory_lab.models import LlamaConfig, OPTConfig, Rope
+
+V, T, PAD = 97, 12, 1
+OPT = {"vocab_size": V, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_dim": 48}
+LLAMA = {**OPT, "intermediate_size": 40, "max_position_embeddings": 64}
+LLAMA.pop("ffn_dim")
+LLAMA3 = Rope(500.0, "llama3", 4.0, 1.0, 4.0, 16)
+
+CONFIGS = {
+    "opt": OPTConfig(**OPT, max_position_embeddings=64),
+    "opt-350m": OPTConfig(**OPT, max_position_embeddings=64, word_embed_proj_dim=16, do_layer_norm_before=False),
+    "opt, no biases": OPTConfig(**OPT, max_position_embeddings=64, enable_bias=False),
+    "opt, no final norm": OPTConfig(**OPT, max_position_embeddings=64, final_layer_norm=False),
+    "llama": LlamaConfig(**LLAMA),
+    "llama, grouped, linear": LlamaConfig(**LLAMA, num_key_value_heads=2, rope=Rope(kind="linear", factor=3.0)),
+    "llama, one head of keys, llama3, tied": LlamaConfig(
+        **LLAMA, num_key_value_heads=1, rope=LLAMA3, tie_word_embeddings=True
+    ),
+    "llama, wide heads, biases": LlamaConfig(**LLAMA, head_dim=16, attention_bias=True, mlp_bias=True),
+    "llama, dynamic": LlamaConfig(**{**LLAMA, "max_position_embeddings": 8}, rope=Rope(kind="dynamic", factor=2.0)),
+}
+
+
+def texts(side: str = "right", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Four texts of 12, 9, 5 and 2 tokens and their mask, (4, 12) each, padded on that side."""
+    rng = np.random.default_rng(seed)
+    tokens, mask = np.full((4, T), PAD), np.zeros((4, T), int)
+    for row, count in enumerate((12, 9, 5, 2)):
+        place = slice(0, count) if side == "right" else slice(T - count, T)
+        tokens[row, place] = rng.integers(3, V, count)
+        mask[row, place] = 1
+    return tokens, mask

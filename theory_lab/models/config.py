@@ -1,0 +1,221 @@
+"""What `config.json` of a Hugging Face folder says about a model, in that file's own words.
+
+The two classes are immutable and hashable, so that they can be static arguments of a compiled function. Settings that the
+transformer here does not have are refused by name; settings that change nothing without dropout (its probability, say)
+are ignored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+from theory_lab import _checks
+
+ROPE_KINDS = ("default", "linear", "dynamic", "llama3")
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+
+@dataclass(frozen=True)
+class OPTConfig:
+    """OPT: learned positions, LayerNorm, ReLU, tied head (Zhang et al. 2022).
+
+    ``do_layer_norm_before=False`` with ``word_embed_proj_dim < hidden_size`` is opt-350m: normalised after every residual,
+    no final norm, a narrower embedding that is projected in and out.
+
+    Raises:
+        ValueError: sizes that are not whole numbers of at least 1, heads that do not divide the width.
+    """
+
+    vocab_size: int = 50272
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    ffn_dim: int = 3072
+    max_position_embeddings: int = 2048
+    word_embed_proj_dim: int = 0  # 0: as hidden_size
+    do_layer_norm_before: bool = True
+    final_layer_norm: bool = True  # only where do_layer_norm_before
+    enable_bias: bool = True
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 2
+    eos_token_id: int | None = 2
+
+    model_type = "opt"
+    prefix = "model.decoder."  # of the names of tensors
+    tie_word_embeddings = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "word_embed_proj_dim", self.word_embed_proj_dim or self.hidden_size)
+        object.__setattr__(self, "final_layer_norm", self.final_layer_norm and self.do_layer_norm_before)
+        _check_numbers(self)
+        _check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_key_value_heads(self) -> int:
+        return self.num_attention_heads
+
+    @property
+    def embedding_size(self) -> int:
+        return self.word_embed_proj_dim
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions: the base ``theta``, and how its frequencies are stretched for longer texts.
+
+    Attributes:
+        kind: "default"; "linear" (all frequencies / factor); "dynamic" (a larger base for texts beyond
+            ``max_position_embeddings``, by their length); "llama3" (low frequencies / factor, high ones kept).
+        factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: as in `config.json`.
+    """
+
+    theta: float = 10000.0
+    kind: str = "default"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+    def __post_init__(self) -> None:
+        _checks.choice("rope kind", self.kind, ROPE_KINDS)
+        for name in ("theta", "factor", "low_freq_factor", "high_freq_factor"):
+            _checks.positive(f"rope {name}", getattr(self, name))
+        _checks.count("rope original_max_position_embeddings", self.original_max_position_embeddings)
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention, head untied or tied (Touvron et al. 2023).
+
+    Raises:
+        ValueError: sizes that are not whole numbers of at least 1, heads that do not divide the width or one another.
+    """
+
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 0  # 0: as num_attention_heads
+    head_dim: int = 0  # 0: hidden_size / num_attention_heads
+    intermediate_size: int = 11008
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    rope: Rope = Rope()
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    pad_token_id: int | None = None
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+
+    model_type = "llama"
+    prefix = "model."
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_key_value_heads", self.num_key_value_heads or self.num_attention_heads)
+        if not self.head_dim:
+            _check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
+        _check_numbers(self)
+        _checks.positive("rms_norm_eps", self.rms_norm_eps)
+        _check_divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
+        if self.head_dim % 2:
+            raise _checks.refuse("head_dim", "even, for rotary positions", self.head_dim)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.hidden_size
+
+
+Config: TypeAlias = OPTConfig | LlamaConfig
+_KINDS: dict[str, type[OPTConfig] | type[LlamaConfig]] = {"opt": OPTConfig, "llama": LlamaConfig}
+_FIXED: dict[str, dict[str, Any]] = {  # what must be so in config.json, and what stands for it where the file is silent
+    "opt": {"activation_function": "relu", "layer_norm_elementwise_affine": True, "tie_word_embeddings": True},
+    "llama": {"hidden_act": "silu"},
+}
+_ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+
+
+def config_from_json(stored: Mapping[str, Any]) -> Config:
+    """The model that a `config.json` describes.
+
+    Args:
+        stored: the file's object. What it leaves out has the value that transformers gives it.
+
+    Raises:
+        ValueError: another model type, a setting that this transformer does not have, sizes that do not fit.
+
+    Example:
+        >>> config_from_json({"model_type": "opt", "hidden_size": 64, "num_attention_heads": 4}).head_dim
+        16
+    """
+    kind = _checks.choice("model_type in config.json", stored.get("model_type"), _KINDS)
+    for name, value in _FIXED[kind].items():
+        if stored.get(name, value) != value:
+            raise _checks.refuse(f"{name} in config.json", f"{value!r}, the one that is built here", stored[name])
+    cls = _KINDS[kind]
+    given = {f.name: stored[f.name] for f in fields(cls) if stored.get(f.name) is not None}
+    given |= {name: stored[name] for name in IDS if name in stored}
+    if isinstance(given.get("eos_token_id"), (list, tuple)):  # several ends of a text: the first is what we write
+        given["eos_token_id"] = given["eos_token_id"][0]
+    if cls is OPTConfig:
+        return OPTConfig(**given, final_layer_norm=not stored.get("_remove_final_layer_norm", False))
+    return LlamaConfig(**given, rope=_rope_from_json(stored))
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """The object that transformers (4 and 5) reads as this model.
+
+    Example:
+        >>> config_from_json(config_to_json(LlamaConfig())) == LlamaConfig()
+        True
+    """
+    named = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("rope", "final_layer_norm")}
+    named |= {
+        "model_type": config.model_type,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        **_FIXED[config.model_type],
+    }
+    if isinstance(config, OPTConfig):
+        removed = config.do_layer_norm_before and not config.final_layer_norm
+        return {**named, "architectures": ["OPTForCausalLM"], "_remove_final_layer_norm": removed}
+    rope = config.rope
+    scaling = None if rope.kind == "default" else {"rope_type": rope.kind, "factor": rope.factor}
+    if rope.kind == "llama3":
+        scaling = {"rope_type": rope.kind, **{name: getattr(rope, name) for name in _ROPE_NUMBERS}}
+    return {**named, "architectures": ["LlamaForCausalLM"], "rope_theta": rope.theta, "rope_scaling": scaling}
+
+
+def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
+    """From ``rope_parameters`` (transformers 5) or from ``rope_theta`` and ``rope_scaling`` (4)."""
+    told = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
+    if told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise _checks.refuse("partial_rotary_factor in config.json", "1", told.get("partial_rotary_factor"))
+    kind = _checks.choice("rope_type in config.json", told.get("rope_type", told.get("type", "default")), ROPE_KINDS)
+    needed = _ROPE_NUMBERS if kind == "llama3" else _ROPE_NUMBERS[:1] if kind != "default" else ()
+    for name in needed:
+        if name not in told:
+            raise _checks.refuse("the rope settings in config.json", f"complete for {kind!r}, with {name!r}", dict(told))
+    theta = told.get("rope_theta", stored.get("rope_theta", 10000.0))
+    return replace(Rope(theta=theta, kind=kind), **{name: told[name] for name in needed})
+
+
+def _check_numbers(config: Config) -> None:
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.name in IDS:
+            if value is not None:
+                _checks.count(f.name, value, least=-1)  # -1: none, in some files
+        elif f.type is int:
+            _checks.count(f.name, value)
+        elif f.type is bool:
+            _checks.flag(f.name, value)
+
+
+def _check_divides(name: str, divisor: int, of_name: str, of: int) -> None:
+    if _checks.count(of_name, of) % _checks.count(name, divisor):
+        raise _checks.refuse(name, f"a divisor of {of_name} {of}", divisor)

@@ -1,0 +1,153 @@
+"""Arrays that are shifted along a random direction when they are used, and not before.
+
+`Shifted` stands for leaf + scale * v where v, the direction, is given by a key and never stored. A model asks for what it
+needs: `whole` layers, one at a time inside `lax.scan`; the rows of an embedding that its tokens name; a part of a large
+head. Plain arrays pass through all these functions as they are, so that one model serves both.
+
+Directions are drawn by rows (`oracles.directions.rows`), so that what is used here and what updates the array later agree to
+the last bit, whatever parts either is made in. Nothing larger than a part of an array is ever drawn at once.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from theory_lab._trees import record
+from theory_lab._typing import Array, Block, Key
+from theory_lab.oracles import directions
+from theory_lab.oracles.directions import Law
+
+LEAST, MOST = 2**14, 2**22  # numbers drawn at once: an eighth of the array within these
+
+
+@record(data=("value", "key", "offset", "scale"))
+class Shifted:
+    """value + scale * v; row i of the array is row ``offset + i`` of its direction v.
+
+    Attributes:
+        value: the array, or one slice of it along the first axis while a scan runs over it.
+        key: of v.
+        offset: at which row of the whole array ``value`` begins.
+        scale: what v is multiplied with.
+        law: of v, "gaussian" or "rademacher".
+    """
+
+    value: Array
+    key: Key
+    offset: Array
+    scale: Array
+    law: Law
+
+
+def is_shifted(leaf: Any) -> bool:
+    return isinstance(leaf, Shifted)
+
+
+def shift(block: Block, key: Key, scale: Array | float, law: Law = "gaussian") -> Block:
+    """A block to be evaluated at block + scale * v, v the direction of this key.
+
+    Example:
+        >>> block, key = {"w": jnp.ones((2, 3), jnp.float32)}, jax.random.key(0)
+        >>> v = directions.draw(key, block, "gaussian", (), "rows")
+        >>> moved = shift(block, directions.direction_key(key, 0), 0.1)
+        >>> bool(jnp.array_equal(whole(moved)["w"], 1 + jnp.float32(0.1) * v["w"]))
+        True
+    """
+    leaves, structure = jax.tree.flatten(block)
+    lazy = [
+        Shifted(leaf, directions.leaf_key(key, i), jnp.zeros((), jnp.uint32), jnp.asarray(scale, jnp.float32), law)
+        for i, leaf in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(structure, lazy)
+
+
+def slices(layers: Block) -> Block:
+    """Stacked arrays, shifted or not, ready for `lax.scan` over their first axis."""
+
+    def ready(leaf: Any) -> Any:
+        if not is_shifted(leaf):
+            return leaf
+        count, rows = leaf.value.shape[0], _rows(leaf.value[0])
+        every = lambda a: jnp.broadcast_to(a, (count,))
+        offset = leaf.offset + jnp.arange(count, dtype=jnp.uint32) * jnp.uint32(rows)
+        return Shifted(leaf.value, every(leaf.key), offset, every(leaf.scale), leaf.law)
+
+    return jax.tree.map(ready, layers, is_leaf=is_shifted)
+
+
+def whole(block: Block) -> Block:
+    """The block with every shifted array made."""
+
+    def made(leaf: Any) -> Array:
+        return add(leaf.value, leaf.key[None], leaf.scale[None], leaf.law, leaf.offset) if is_shifted(leaf) else leaf
+
+    return jax.tree.map(made, block, is_leaf=is_shifted)
+
+
+def take(table: Array | Shifted, indices: Array) -> Array:
+    """The rows that the indices name: (V, E), (...) -> (..., E)."""
+    if not isinstance(table, Shifted):
+        return table[indices]
+    found = table.value[indices]
+    v = directions.rows(table.key, table.offset + indices.reshape(-1), found.shape[-1], table.law, _wide(found))
+    return (found + table.scale.astype(v.dtype) * v.reshape(found.shape)).astype(found.dtype)
+
+
+def part(table: Array | Shifted, first: Array, count: int) -> Array:
+    """Rows first, ..., first + count - 1 of a table: (V, E) -> (count, E)."""
+    if not isinstance(table, Shifted):
+        return jax.lax.dynamic_slice_in_dim(table, first, count)
+    piece = jax.lax.dynamic_slice_in_dim(table.value, first, count)
+    return whole(Shifted(piece, table.key, table.offset + first.astype(jnp.uint32), table.scale, table.law))
+
+
+def length(table: Array | Shifted) -> int:
+    return int((table.value if isinstance(table, Shifted) else table).shape[0])
+
+
+def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0) -> Array:
+    """leaf + sum_j scales[j] v_j, part by part; in place if the leaf is donated and not used again.
+
+    The sum is taken in float32 at least and rounded once. Where it is 0 the leaf keeps its bits, -0 among them.
+
+    Args:
+        leaf: any shape; its rows are counted over all axes but the last.
+        keys: of the directions, (q,).
+        scales: (q,).
+        law: of the directions.
+        offset: the row of the directions at which the leaf begins.
+    """
+    width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
+    table = leaf.reshape(count, width)
+    step = min(count, -(-min(max(leaf.size // 8, LEAST), MOST) // width))
+
+    def shifted(table: Array, first: Array, size: int, fresh: Array) -> Array:
+        indices = jnp.asarray(offset, jnp.uint32) + (first + jnp.arange(size)).astype(jnp.uint32)
+        kind = _wide(leaf)
+
+        def along(j: Array, total: Array) -> Array:
+            return total + scales[j].astype(kind) * directions.rows(keys[j], indices, width, law, kind)
+
+        zero = jnp.zeros((size, width), kind)
+        total = along(jnp.int32(0), zero) if len(keys) == 1 else jax.lax.fori_loop(0, len(keys), along, zero)
+        old = jax.lax.dynamic_slice_in_dim(table, first, size)
+        stays = (total == 0) | (first + jnp.arange(size) < fresh)[:, None]
+        return jax.lax.dynamic_update_slice_in_dim(table, jnp.where(stays, old, (old + total).astype(leaf.dtype)), first, 0)
+
+    def body(i: Array, table: Array) -> Array:
+        first = jnp.minimum(i * step, count - step)  # the last part may reach back over rows that are done: they stay
+        return shifted(table, first, step, i * step)
+
+    parts = -(-count // step)
+    table = body(jnp.int32(0), table) if parts == 1 else jax.lax.fori_loop(0, parts, body, table)
+    return table.reshape(leaf.shape)
+
+
+def _rows(leaf: Array) -> int:
+    return leaf.size // leaf.shape[-1] if leaf.ndim else 1
+
+
+def _wide(leaf: Array) -> jnp.dtype:
+    """The precision in which a shift is computed: float32 at least."""
+    return jnp.promote_types(leaf.dtype, jnp.float32)

@@ -1,0 +1,247 @@
+"""The transformer: from tokens to log-probabilities, for OPT and for Llama.
+
+Pure functions over ``params = {"base": ..., "peft": ...}`` (`layout` says what is in the base, `adapter` what may be in the
+adapter; without one, ``{"base": ...}`` is enough). Arrays may be shifted (`shift`): a layer is made whole where it is used.
+
+Computation runs in the type of the embeddings unless another is asked for; norms, softmax, log-probabilities at least in
+float32. Padding may stand on either side. Shapes: B texts, T tokens, P virtual tokens, D width, N heads, K heads of keys and
+values, H width of a head, F width inside, V vocabulary, E width of an embedding.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from theory_lab import _checks
+from theory_lab._typing import Array, Block, Params
+from theory_lab.models.adapter import Adapter
+from theory_lab.models.config import Config, LlamaConfig, OPTConfig
+from theory_lab.models.rope import Rotation, rotary, rotate
+from theory_lab.models.shift import length, part, slices, take, whole
+
+Entry = tuple[Array, Block, Array, Rotation | None]
+VOCABULARY_PART = 8192  # rows of the head that are used at once
+
+
+def logits(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
+           *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+    """The logits of the next token at every place, (B, T, V) float32.
+
+    Args:
+        config: the model.
+        params: {"base": ...} or {"base": ..., "peft": ...}.
+        tokens: (B, T) whole numbers.
+        mask: (B, T), 1 at tokens and 0 at padding; None is all 1. What is returned at padding has no meaning.
+        adapter: what ``params["peft"]`` is.
+        dtype: of the computation, float32 or bfloat16; None is that of the embeddings.
+        remat: recompute the inside of a layer in the backward pass instead of keeping it.
+
+    Raises:
+        ValueError: tokens or a mask of another shape or type, a text longer than the model has positions, an adapter without
+            "peft" or the reverse.
+
+    Example:
+        >>> from theory_lab.models import LlamaConfig, init_base
+        >>> config = LlamaConfig(vocab_size=9, hidden_size=4, num_hidden_layers=2, num_attention_heads=2)
+        >>> logits(config, {"base": init_base(jax.random.key(0), config)}, jnp.array([[1, 2, 3]])).shape
+        (1, 3, 9)
+    """
+    h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
+    return jnp.einsum("bte,ve->btv", h, whole(head(config, params["base"])).astype(h.dtype),
+                      preferred_element_type=_wide(h.dtype))  # fmt: skip
+
+
+def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
+              *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+    """log p(token t+1 | tokens up to t), (B, T-1) float32; arguments and errors as `logits`.
+
+    The logits are never held for the whole vocabulary: a part of the head after the other, as in an online softmax.
+    """
+    h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)[:, :-1]
+    targets, table = tokens[:, 1:], head(config, params["base"])
+    size = min(length(table), VOCABULARY_PART)
+
+    def body(carry: tuple[Array, Array, Array], start: Array) -> tuple[tuple[Array, Array, Array], None]:
+        top, total, chosen = carry  # (B, T-1) each: running maximum, sum of exponentials, the target's logit
+        first = jnp.minimum(start, length(table) - size)
+        rows = part(table, first, size).astype(h.dtype)  # (size, E)
+        z = jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=_wide(h.dtype))  # (B, T-1, size)
+        ids = first + jnp.arange(size)
+        z = jnp.where(ids >= start, z, -jnp.inf)  # the last part may reach back over rows that were seen
+        here = jnp.take_along_axis(z, jnp.clip(targets - first, 0, size - 1)[..., None], axis=-1)[..., 0]
+        chosen = jnp.where((targets >= start) & (targets < first + size), here, chosen)
+        new_top = jnp.maximum(top, jax.lax.stop_gradient(z.max(axis=-1)))
+        total = total * jnp.exp(top - new_top) + jnp.exp(z - new_top[..., None]).sum(axis=-1)
+        return (new_top, total, chosen), None
+
+    like = jnp.zeros(targets.shape, _wide(h.dtype))
+    starts = jnp.arange(0, length(table), size)
+    begin = (jnp.full_like(like, -jnp.inf), like, like)
+    if len(starts) == 1:
+        (top, total, chosen), _ = body(begin, starts[0])
+    else:
+        (top, total, chosen), _ = jax.lax.scan(jax.checkpoint(body), begin, starts)
+    return chosen - top - jnp.log(total)
+
+
+def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mask: Array | None = None,
+              adapter: Adapter | None = None, *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+    """The weighted mean of -log p over the tokens to be learned, a scalar.
+
+    Args:
+        weights: (B, T), that of learning the token at its place; the first column is not looked at, as nothing predicts it.
+        config, params, tokens, mask, adapter, dtype, remat: as in `logits`.
+    """
+    each = log_probs(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
+    weights = weights[:, 1:].astype(each.dtype)
+    return -jnp.sum(jnp.where(weights == 0, 0, each) * weights) / jnp.sum(weights)
+
+
+def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
+                  *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+    """What the head sees, (B, T, E); arguments and errors as `logits`."""
+    base = params["base"]
+    x, layers, seen, rotation = enter(config, params, tokens, mask, adapter, dtype)
+    x, _ = through(config, layers, x, seen, rotation, remat=remat)
+    x = x[:, -tokens.shape[1] :]
+    if isinstance(config, LlamaConfig):
+        x = rms_norm(x, whole(base["norm"]), config.rms_norm_eps)
+    elif "final_layer_norm" in base:
+        x = layer_norm(x, whole(base["final_layer_norm"]))
+    return linear(x, whole(base["project_out"])) if "project_out" in base else x
+
+
+def enter(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None, dtype: Any) -> Entry:
+    """What the first layer gets: embeddings (B, T, D), the layers, who sees whom, the rotation."""
+    mask = _checked(params, tokens, mask, adapter)
+    base = params["base"]
+    x = take(base["embed_tokens"]["weight"], tokens)  # (B, T, E)
+    x, layers = x.astype(dtype or x.dtype), base["layers"]
+    if adapter is not None:  # a prompt lengthens both to P + T, a prefix the mask alone
+        x, mask = adapter.into_sequence(x, mask, params["peft"])
+        layers = adapter.into_layers(layers, params["peft"])
+    _check_length(config, mask.shape[1])
+    past = mask.shape[1] - x.shape[1]  # keys that come before the first query
+    seen = jnp.arange(mask.shape[1]) <= past + jnp.arange(x.shape[1])[:, None]  # (T, P+T) causal
+    seen = (seen & (mask[:, None, :] != 0))[:, None]  # (B, 1, T, P+T)
+    if isinstance(config, LlamaConfig):
+        return x, layers, seen, rotary(config, past, x.shape[1])
+    positions = (jnp.cumsum(mask, axis=1) * mask - 1)[:, past:] + 2  # (B, T) counted over tokens; padding has 1
+    x = linear(x, whole(base["project_in"])) if "project_in" in base else x
+    return x + take(base["embed_positions"]["weight"], positions).astype(x.dtype), layers, seen, None
+
+
+def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rotation | None,
+            *, remat: bool = False, keep: bool = False) -> tuple[Array, Any]:  # fmt: skip
+    """All layers, (B, T, D) -> the same; with ``keep`` also the keys and values of every layer, (L, B, T, K, H) each."""
+    layer: Any = opt_layer if isinstance(config, OPTConfig) else llama_layer
+
+    def body(x: Array, p: Block) -> tuple[Array, Any]:
+        x, pairs = layer(config, whole(p), x, seen, rotation)  # here, and only here, a shifted layer is made
+        return x, pairs if keep else None
+
+    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, slices(layers))
+
+
+def opt_layer(
+    config: OPTConfig, p: Block, x: Array, seen: Array, rotation: None = None
+) -> tuple[Array, tuple[Array, Array]]:
+    """One layer of OPT; also the keys and values of its tokens, (B, T, K, H) each."""
+    norm1, norm2 = p["self_attn_layer_norm"], p["final_layer_norm"]
+    before, after = (layer_norm, _same) if config.do_layer_norm_before else (_same, layer_norm)
+    h, pairs = attention(config, p, before(x, norm1), seen, rotation)
+    x = after(x + linear(h, p["out_proj"]), norm1)  # (B, T, D)
+    h = jax.nn.relu(linear(before(x, norm2), p["fc1"]))  # (B, T, F)
+    return after(x + linear(h, p["fc2"]), norm2), pairs
+
+
+def llama_layer(
+    config: LlamaConfig, p: Block, x: Array, seen: Array, rotation: Rotation | None
+) -> tuple[Array, tuple[Array, Array]]:
+    """One layer of Llama; also the keys and values of its tokens, (B, T, K, H) each."""
+    h, pairs = attention(config, p, rms_norm(x, p["input_layernorm"], config.rms_norm_eps), seen, rotation)
+    x = x + linear(h, p["o_proj"])  # (B, T, D)
+    h = rms_norm(x, p["post_attention_layernorm"], config.rms_norm_eps)
+    h = jax.nn.silu(linear(h, p["gate_proj"])) * linear(h, p["up_proj"])  # (B, T, F)
+    return x + linear(h, p["down_proj"]), pairs
+
+
+def attention(
+    config: Config, p: Block, x: Array, seen: Array, rotation: Rotation | None
+) -> tuple[Array, tuple[Array, Array]]:
+    """Causal attention over the prefix, if the layer has one, and the tokens: (B, T, D) -> (B, T, N H)."""
+    heads = lambda name, count: linear(x, p[name]).reshape(*x.shape[:2], count, config.head_dim)
+    q = heads("q_proj", config.num_attention_heads)  # (B, T, N, H)
+    k, v = (heads(name, config.num_key_value_heads) for name in ("k_proj", "v_proj"))  # (B, T, K, H)
+    if rotation is not None:
+        q, k = rotate(q, rotation), rotate(k, rotation)
+    pairs = (k, v)
+    if "prefix" in p:
+        k, v = (_precede(p["prefix"][name], a) for name, a in zip(("key", "value"), pairs, strict=True))  # (B, P+T, K, H)
+    h = jax.nn.dot_product_attention(q, k, v, mask=seen, scale=1 / math.sqrt(config.head_dim))
+    return h.reshape(*x.shape[:2], -1), pairs
+
+
+def linear(x: Array, p: Block) -> Array:
+    """x W' + b, and beside it LoRA's scaling * x A' B' where the module has one: (..., in) -> (..., out)."""
+    p = jax.tree.map(lambda a: a.astype(x.dtype), p)
+    y = x @ p["weight"].T
+    if "bias" in p:
+        y = y + p["bias"]
+    return y + p["scaling"] * (x @ p["lora_A"].T @ p["lora_B"].T) if "lora_A" in p else y
+
+
+def layer_norm(x: Array, p: Block) -> Array:
+    wide = x.astype(_wide(x.dtype))
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    unit = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
+    return (unit * p["weight"] + p["bias"]).astype(x.dtype)
+
+
+def rms_norm(x: Array, p: Block, eps: float) -> Array:
+    wide = x.astype(_wide(x.dtype))
+    unit = wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + eps)
+    return p["weight"].astype(x.dtype) * unit.astype(x.dtype)
+
+
+def head(config: Config, base: Block) -> Any:
+    """The table of the output embeddings, (V, E), shifted if it is."""
+    return base["embed_tokens" if config.tie_word_embeddings else "lm_head"]["weight"]
+
+
+def _precede(prefix: Array, tokens: Array) -> Array:
+    """(P, K, H) before (B, T, K, H)."""
+    return jnp.concatenate([jnp.broadcast_to(prefix.astype(tokens.dtype), (len(tokens), *prefix.shape)), tokens], axis=1)
+
+
+def _same(x: Array, p: Block) -> Array:
+    return x
+
+
+def _wide(dtype: Any) -> jnp.dtype:
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _check_length(config: Config, count: int) -> None:
+    """A Llama may read on, if its rotary positions stretch with the text."""
+    grows = isinstance(config, LlamaConfig) and config.rope.kind == "dynamic"
+    if count > config.max_position_embeddings and not grows:
+        longest = config.max_position_embeddings
+        raise _checks.refuse("tokens", f"at most {longest} long with virtual tokens, the positions of the model", count)
+
+
+def _checked(params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None) -> Array:
+    """The door of all that looks at tokens; returns the mask."""
+    if jnp.ndim(tokens) != 2 or not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
+        raise _checks.refuse(
+            "tokens", "whole numbers of shape (B, T)", f"{jnp.result_type(tokens)} of shape {jnp.shape(tokens)}"
+        )
+    if mask is not None and jnp.shape(mask) != jnp.shape(tokens):
+        raise _checks.refuse("mask", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(mask))
+    if adapter is not None and not isinstance(adapter, Adapter):
+        raise _checks.refuse("adapter", "an Adapter, as lora(...), prefix(...) or prompt(...) makes, or None", adapter)
+    if adapter is not None and "peft" not in params:
+        raise _checks.refuse("params", "{'base': ..., 'peft': ...} with an adapter", sorted(params))
+    return jnp.ones(tokens.shape, jnp.int32) if mask is None else jnp.asarray(mask, jnp.int32)
