@@ -1,8 +1,11 @@
 """Small models of every kind that is built here, and texts with padding on either side."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from theory_lab.models import LlamaConfig, OPTConfig, Rope
+from theory_lab._typing import Block
+from theory_lab.models import Adapter, Config, LlamaConfig, OPTConfig, Rope, lora, prefix, prompt
 
 V, T, PAD = 97, 12, 1
 OPT = {"vocab_size": V, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_dim": 48}
@@ -34,3 +37,23 @@ def texts(side: str = "right", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         tokens[row, place] = rng.integers(3, V, count)
         mask[row, place] = 1
     return tokens, mask
+
+
+LINEAR = {"opt": ("q_proj", "v_proj", "out_proj", "fc1", "fc2"), "llama": ("k_proj", "o_proj", "gate_proj", "down_proj")}
+
+
+def adapters(config: Config) -> dict[str, Adapter]:
+    """Every kind of adapter on that model."""
+    return {
+        "lora": lora(rank=3, alpha=7.0),
+        "lora, stabilised, many targets": lora(rank=2, alpha=5.0, targets=LINEAR[config.model_type], rslora=True),
+        "prefix": prefix(3),
+        "prompt": prompt(4),
+    }
+
+
+def random_peft(adapter: Adapter, config: Config, seed: int = 0) -> Block:
+    """All its parameters random, B too."""
+    rng = np.random.default_rng(seed)
+    fill = lambda shape: jnp.asarray(rng.normal(0, 0.3, shape), jnp.float32)
+    return jax.tree.map(fill, adapter.shapes(config), is_leaf=lambda s: isinstance(s, tuple))

@@ -1,23 +1,39 @@
 """Language models: OPT and Llama with LoRA, prefix and prompt."""
 
+from theory_lab.models.adapter import Adapter
+from theory_lab.models.adapter_files import LoadedAdapter, load_adapter, save_adapter
 from theory_lab.models.checkpoint import Pretrained, load_pretrained, save_pretrained
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig, Rope, config_from_json, config_to_json
-from theory_lab.models.layout import base_shapes, init_base
+from theory_lab.models.layout import base_shapes, init_base, module_name
+from theory_lab.models.lora import LoRA, lora
+from theory_lab.models.prefix import Prefix, prefix
+from theory_lab.models.prompt import Prompt, prompt
 from theory_lab.models.transformer import log_probs, logits, mean_loss
 
 __all__ = [
+    "Adapter",
     "Config",
     "LlamaConfig",
+    "LoRA",
+    "LoadedAdapter",
     "OPTConfig",
+    "Prefix",
     "Pretrained",
+    "Prompt",
     "Rope",
     "base_shapes",
     "config_from_json",
     "config_to_json",
     "init_base",
+    "load_adapter",
     "load_pretrained",
     "log_probs",
     "logits",
+    "lora",
     "mean_loss",
+    "module_name",
+    "prefix",
+    "prompt",
+    "save_adapter",
     "save_pretrained",
 ]

@@ -1,0 +1,116 @@
+"""Against peft: adapters both ways, and the gradients of their parameters. (Extra "parity"; skipped without it.)"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.reference import check_same, peft, reference, reference_logits, torch
+from tests.models.zoo import CONFIGS, LINEAR, adapters, random_peft, texts
+from theory_lab import models
+
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
+
+MODELS = ("opt", "opt-350m", "llama", "llama, grouped, linear")
+KINDS = ("lora", "lora, stabilised, many targets", "prefix", "prompt")
+pairs = pytest.mark.parametrize("name, kind", [(name, kind) for name in MODELS for kind in KINDS])
+
+
+def theirs_of(kind: str, config: models.Config) -> "peft.PeftConfig":
+    """The same adapter, by peft."""
+    virtual = {"task_type": "CAUSAL_LM"}
+    if kind == "prefix":
+        return peft.PrefixTuningConfig(num_virtual_tokens=3, **virtual)
+    if kind == "prompt":
+        return peft.PromptTuningConfig(num_virtual_tokens=4, token_dim=config.embedding_size, **virtual)
+    if kind == "lora":
+        return peft.LoraConfig(r=3, lora_alpha=7, target_modules=["q_proj", "v_proj"], **virtual)
+    targets = list(LINEAR[config.model_type])
+    return peft.LoraConfig(r=2, lora_alpha=5, target_modules=targets, use_rslora=True, **virtual)
+
+
+def both(name: str, tmp_path) -> tuple:
+    config = CONFIGS[name]
+    theirs = reference(config)
+    theirs.save_pretrained(tmp_path / "base")
+    return config, theirs, models.load_pretrained(tmp_path / "base").base
+
+
+def handed_over(adapted: "peft.PeftModel", config: models.Config, tmp_path) -> models.LoadedAdapter:
+    """Random parameters there, and the same here."""
+    with torch.no_grad():
+        for p in adapted.parameters():
+            if p.requires_grad:
+                p.copy_(torch.randn_like(p) * 0.3)
+    adapted.save_pretrained(tmp_path / "adapter")
+    return models.load_adapter(tmp_path / "adapter", config)
+
+
+@pairs
+def test_an_adapter_of_peft_gives_its_logits(name, kind, tmp_path):
+    config, theirs, base = both(name, tmp_path)
+    adapted = peft.get_peft_model(theirs, theirs_of(kind, config)).eval()
+    adapter, parameters = handed_over(adapted, config, tmp_path)
+    assert adapter == adapters(config)[kind]
+    for side in ("right", "left"):
+        tokens, mask = texts(side)
+        ours = models.logits(config, {"base": base, "peft": parameters}, jnp.asarray(tokens), jnp.asarray(mask), adapter)
+        check_same(ours, reference_logits(adapted, tokens, mask), mask)
+
+
+@pairs
+def test_peft_loads_what_we_save(name, kind, tmp_path):
+    config, theirs, base = both(name, tmp_path)
+    adapter, (tokens, mask) = adapters(config)[kind], texts()
+    parameters = random_peft(adapter, config)
+    models.save_adapter(tmp_path / "adapter", config, adapter, parameters, base_name=str(tmp_path / "base"))
+    adapted = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter").eval()
+    ours = models.logits(config, {"base": base, "peft": parameters}, jnp.asarray(tokens), jnp.asarray(mask), adapter)
+    check_same(ours, reference_logits(adapted, tokens, mask), mask)
+    plain = reference_logits(reference(config), tokens, mask)
+    with pytest.raises(AssertionError):
+        check_same(ours, plain, mask)  # the adapter matters
+
+
+@pytest.mark.parametrize("name", ["opt", "llama, grouped, linear"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_the_parameters(name, kind, tmp_path):
+    config, theirs, base = both(name, tmp_path)
+    adapted, (tokens, mask) = peft.get_peft_model(theirs, theirs_of(kind, config)).eval(), texts()
+    adapter, parameters = handed_over(adapted, config, tmp_path)
+    labels = torch.tensor(np.where(mask, tokens, -100))
+    labels[:, 0] = -100  # we never learn the first token; they do, after a prompt
+    loss = adapted(input_ids=torch.tensor(tokens), attention_mask=torch.tensor(mask), labels=labels).loss
+    loss.backward()
+
+    def ours(part):
+        params = {"base": base, "peft": part}
+        return models.mean_loss(config, params, jnp.asarray(tokens), jnp.asarray(mask), jnp.asarray(mask), adapter)
+
+    value, gradient = jax.value_and_grad(ours)(parameters)
+    assert float(value) == pytest.approx(loss.item(), rel=1e-5)
+    expected = {n: p.grad for n, p in adapted.named_parameters() if p.grad is not None}
+    if kind.startswith("lora"):
+        found = 0
+        for module, pair in gradient.items():
+            for which, array in pair.items():
+                for layer in range(config.num_hidden_layers):
+                    name = f"{models.module_name(config, module, layer)}.{which}.default.weight"
+                    match = [g for n, g in expected.items() if n.endswith(name)]
+                    assert len(match) == 1
+                    close(array[layer], match[0])
+                    found += 1
+        assert found == len(expected)
+        return None
+    (embeddings,) = expected.values()
+    if kind == "prompt":
+        return close(gradient["prompt_embeddings"], embeddings)
+    stacked = jnp.stack([gradient["key"], gradient["value"]], axis=1)  # (L, 2, P, K, H)
+    return close(jnp.moveaxis(stacked, 2, 0).reshape(adapter.virtual_tokens, -1), embeddings)
+
+
+def close(ours, theirs) -> None:
+    theirs = theirs.numpy()
+    size = np.abs(theirs).max()
+    assert size > 0
+    np.testing.assert_allclose(np.asarray(ours), theirs, atol=1e-4 * size, rtol=0)

@@ -1,0 +1,221 @@
+"""Adapters as folders in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from theory_lab import _checks
+from theory_lab._typing import Block
+from theory_lab.models import tensorfile
+from theory_lab.models.adapter import Adapter
+from theory_lab.models.checkpoint import check_float, parameter_type, read_finite, refuse_pickle
+from theory_lab.models.config import Config
+from theory_lab.models.layout import layer_shapes, module_name
+from theory_lab.models.lora import LoRA, lora
+from theory_lab.models.prefix import Prefix, prefix
+from theory_lab.models.prompt import Prompt, prompt
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+VIRTUAL = "prompt_embeddings"  # the one tensor of a prefix or a prompt
+PREFIX_OF_NAMES = "base_model.model."
+KINDS = {"LORA": LoRA, "PREFIX_TUNING": Prefix, "PROMPT_TUNING": Prompt}
+_PLAIN = {  # settings of LoRA that change what it computes, and the values with which they do not
+    "bias": ("none",), "use_dora": (False,), "fan_in_fan_out": (False,), "lora_bias": (False,), "use_qalora": (False,),
+    "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "modules_to_save": (None, []), "exclude_modules": (None, []),
+    "layers_to_transform": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
+    "trainable_token_indices": (None, []), "alora_invocation_tokens": (None, []), "megatron_config": (None,),
+}  # fmt: skip
+
+
+class LoadedAdapter(NamedTuple):
+    """An adapter and its parameters, ``params["peft"]``."""
+
+    adapter: Adapter
+    peft: Block
+
+
+def save_adapter(path: Any, config: Config, adapter: Adapter, peft: Block, *, base_name: str | None = None) -> None:
+    """Write an adapter so that `peft.PeftModel.from_pretrained(model, path)` reads it.
+
+    Args:
+        path: the folder; made if it is not there.
+        config: the model it belongs to.
+        adapter, peft: the adapter and its parameters.
+        base_name: what the base is called, a name or a folder, for `base_model_name_or_path`.
+
+    Raises:
+        ValueError: parameters that are not the adapter's on this model, a path that is a file.
+    """
+    _checks.instance("adapter", adapter, (LoRA, Prefix, Prompt), "a LoRA, Prefix or Prompt")
+    given, wanted = _shapes_of(peft), _shapes_of(adapter.shapes(config))
+    if given != wanted:
+        raise _checks.refuse("peft", f"of shapes {wanted}", given)
+    where = tensorfile.new_folder(path)
+    found = _tensors_of(config, adapter, peft)
+    tensorfile.write(where / WEIGHTS, {name: (np.dtype(a.dtype), a.shape) for name, a in found.items()}, found.__getitem__)
+    common = {"task_type": "CAUSAL_LM", "base_model_name_or_path": base_name, "inference_mode": True}
+    tensorfile.write_json(where / CONFIG, {**common, **_described(config, adapter)})
+
+
+def load_adapter(path: Any, config: Config, *, dtype: Any = None) -> LoadedAdapter:
+    """The adapter in a folder that peft (or `save_adapter`) wrote.
+
+    Args:
+        path: the folder.
+        config: the model it belongs to.
+        dtype: of the parameters; None keeps float32 and bfloat16 as stored and makes float32 of all else.
+
+    Raises:
+        ValueError: a folder or file that is not there; weights in a pickle file; a method or setting that is not built here;
+            a tensor that is cut off, missing, left over, of another shape, not of floating-point numbers, or not finite.
+
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> from theory_lab.models import OPTConfig
+        >>> config, adapter = OPTConfig(num_hidden_layers=2), lora(rank=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_adapter(folder, config, adapter, adapter.init(jax.random.key(0), config))
+        ...     load_adapter(folder, config).adapter == adapter
+        True
+    """
+    where = tensorfile.folder(path)
+    stored = tensorfile.read_json(where / CONFIG)
+    kind = _checks.choice(f"peft_type in {CONFIG}", stored.get("peft_type"), KINDS)
+    if not (where / WEIGHTS).exists():
+        refuse_pickle(where, WEIGHTS, ("adapter_model.bin", "adapter_model.pt"))
+    found = tensorfile.read_header(where / WEIGHTS)
+    adapter = _lora_of(config, stored) if kind == "LORA" else _virtual_of(kind, config, stored)
+    wanted = {name: shape for name, shape in _names(config, adapter).items()}
+    for name, shape in wanted.items():
+        if name not in found:
+            raise _checks.refuse(f"tensor {name!r}", f"in {str(where / WEIGHTS)!r}", "no such tensor")
+        check_float(name, found[name], shape)
+    for name in sorted(found.keys() - wanted.keys()):
+        raise _checks.refuse(f"tensor {name!r} in {str(where / WEIGHTS)!r}", f"one of this {kind} adapter", "one more")
+    given = None if dtype is None else np.dtype(dtype)
+    numbers = {name: read_finite(name, tensor, given or parameter_type(tensor.dtype)) for name, tensor in found.items()}
+    return LoadedAdapter(adapter, _parameters(config, adapter, numbers))
+
+
+def _names(config: Config, adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    """The tensors of an adapter's file and their shapes."""
+    if not isinstance(adapter, LoRA):
+        width = config.embedding_size if isinstance(adapter, Prompt) else 2 * config.num_hidden_layers * _token_dim(config)
+        return {VIRTUAL: (adapter.virtual_tokens, width)}
+    return {
+        _tensor_name(config, module, layer, which): shape[1:]
+        for module, pair in adapter.shapes(config).items()
+        for which, shape in pair.items()
+        for layer in range(config.num_hidden_layers)
+    }
+
+
+def _tensors_of(config: Config, adapter: Adapter, peft: Block) -> dict[str, np.ndarray]:
+    if isinstance(adapter, Prompt):
+        return {VIRTUAL: np.asarray(peft[VIRTUAL])}
+    if isinstance(adapter, Prefix):
+        pairs = jnp.stack([peft["key"], peft["value"]], axis=1)  # (L, 2, P, K, H)
+        return {VIRTUAL: np.asarray(jnp.moveaxis(pairs, 2, 0).reshape(adapter.virtual_tokens, -1))}  # (P, L 2 K H)
+    return {
+        _tensor_name(config, module, layer, which): np.asarray(array[layer])
+        for module, pair in peft.items()
+        for which, array in pair.items()
+        for layer in range(config.num_hidden_layers)
+    }
+
+
+def _parameters(config: Config, adapter: Adapter, numbers: Mapping[str, np.ndarray]) -> Block:
+    """The reverse of `_tensors_of`."""
+    if isinstance(adapter, Prompt):
+        return {VIRTUAL: jnp.asarray(numbers[VIRTUAL])}
+    layers = range(config.num_hidden_layers)
+    if isinstance(adapter, Prefix):
+        shape = (adapter.virtual_tokens, len(layers), 2, config.num_key_value_heads, config.head_dim)
+        pairs = np.moveaxis(numbers[VIRTUAL].reshape(shape), 0, 2)  # (L, 2, P, K, H)
+        return {"key": jnp.asarray(pairs[:, 0]), "value": jnp.asarray(pairs[:, 1])}
+    stack = lambda module, which: np.stack([numbers[_tensor_name(config, module, i, which)] for i in layers])
+    return {m: {w: jnp.asarray(stack(m, w)) for w in pair} for m, pair in adapter.shapes(config).items()}
+
+
+def _described(config: Config, adapter: Adapter) -> dict[str, Any]:
+    """`adapter_config.json`."""
+    if isinstance(adapter, LoRA):
+        fixed = {"lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False, "init_lora_weights": True}
+        own = {
+            "r": adapter.rank,
+            "lora_alpha": adapter.alpha,
+            "use_rslora": adapter.rslora,
+            "target_modules": list(adapter.targets),
+        }
+        return {"peft_type": "LORA", **fixed, **own}
+    virtual = {
+        "num_layers": config.num_hidden_layers,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": adapter.virtual_tokens,
+    }
+    if isinstance(adapter, Prompt):
+        own = {
+            "token_dim": config.embedding_size,
+            "num_attention_heads": config.num_attention_heads,
+            "prompt_tuning_init": "RANDOM",
+        }
+        return {"peft_type": "PROMPT_TUNING", **virtual, **own}
+    heads = {"token_dim": _token_dim(config), "num_attention_heads": config.num_key_value_heads}
+    return {
+        "peft_type": "PREFIX_TUNING",
+        **virtual,
+        **heads,
+        "encoder_hidden_size": _token_dim(config),
+        "prefix_projection": False,
+    }
+
+
+def _lora_of(config: Config, stored: Mapping[str, Any]) -> LoRA:
+    for name, plain in _PLAIN.items():
+        if name in stored and stored[name] not in plain:
+            raise _checks.refuse(f"{name} in {CONFIG}", f"{plain[0]!r}, the one that is built here", stored[name])
+    told = stored.get("target_modules")
+    linear = [name for name, arrays in layer_shapes(config).items() if len(arrays["weight"]) == 2]
+    targets = []
+    for name in linear:
+        named = [_targeted(told, module_name(config, name, layer)) for layer in range(config.num_hidden_layers)]
+        if any(named) and not all(named):
+            raise _checks.refuse(f"target_modules in {CONFIG}", "the same modules in all layers", told)
+        targets += [name] if all(named) else []
+    if not targets:
+        raise _checks.refuse(f"target_modules in {CONFIG}", f"among those of the model's layers, {linear}", told)
+    return lora(stored.get("r", 8), stored.get("lora_alpha", 8), targets, rslora=stored.get("use_rslora", False))
+
+
+def _targeted(told: Any, name: str) -> bool:
+    """Whether peft means this module: a pattern for the full name, or a list of names or ends of names."""
+    if told == "all-linear":
+        return True
+    if isinstance(told, str):
+        return re.fullmatch(told, name) is not None
+    return isinstance(told, (list, tuple)) and any(name == end or name.endswith(f".{end}") for end in told)
+
+
+def _virtual_of(kind: str, config: Config, stored: Mapping[str, Any]) -> Prefix | Prompt:
+    if stored.get("num_transformer_submodules") not in (None, 1):
+        raise _checks.refuse(f"num_transformer_submodules in {CONFIG}", "1", stored["num_transformer_submodules"])
+    count = _checks.count(f"num_virtual_tokens in {CONFIG}", stored.get("num_virtual_tokens"))
+    return prefix(count) if kind == "PREFIX_TUNING" else prompt(count)
+
+
+def _tensor_name(config: Config, module: str, layer: int, which: str) -> str:
+    return f"{PREFIX_OF_NAMES}{module_name(config, module, layer)}.{which}.weight"
+
+
+def _token_dim(config: Config) -> int:
+    return config.num_key_value_heads * config.head_dim
+
+
+def _shapes_of(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {name: _shapes_of(tree[name]) for name in sorted(tree)}
+    return tree if isinstance(tree, tuple) else jnp.shape(tree)
