@@ -1,10 +1,23 @@
 """Measurements: traces and functions in, a number with an interval out."""
 
-from theory_lab.measure import constants, curvature, family, lanczos, oracles, particles, rate, smoothness, stability, tail
+from theory_lab.measure import (
+    accuracy,
+    constants,
+    curvature,
+    family,
+    lanczos,
+    oracles,
+    particles,
+    rate,
+    smoothness,
+    stability,
+    tail,
+)
 from theory_lab.measure.base import Measurement, exact, mean
 
 __all__ = [
     "Measurement",
+    "accuracy",
     "constants",
     "curvature",
     "exact",
