@@ -1,0 +1,1 @@
+"""Fine-tuning language models: tasks with their examples, their encoding into tokens, their scoring."""
