@@ -1,16 +1,32 @@
 """The doors of fine-tuning: examples, samples, encoding, text, the generated language."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from tests.doors.refusals import A_KEY, cases, check_refusal
-from theory_lab.finetune import tasks
+from tests.doors.refusals import A_KEY, KEY, NAN, cases, check_refusal
+from theory_lab.finetune import baselines, language, tasks, text
+from theory_lab.finetune.encoding import encode
+from theory_lab.finetune.scoring import answers
 from theory_lab.finetune.tasks import Pools, example
+from theory_lab.finetune.tokens import RULE, codec, word_tokenizer
 
 ONE = example("a", "is it ?", ["yes", "no"], 0)
 POOLS = Pools("made", "the option", (ONE,) * 4, (ONE,) * 2)
 NAMES = "one of 'sst2', 'rte', 'wsc', 'wic', 'copa', 'winogrande'"
 SCORINGS = "one of 'what follows the blank', 'the option and what follows the blank'"
+TOKENIZER = word_tokenizer(["is", "it", "?", "yes", "no"])
+THREE = example("b", "is it ?", ["yes", "no", "it"], 0)
+QUESTIONS = encode([ONE], TOKENIZER)
+EXAMPLES = "a non-empty sequence of Examples"
+WORDS = "single words or punctuation marks in lower case"
+SHAPE = "of shape (batch, tokens, vocabulary), (32, 5, 'V')"
+
+
+class Odd:
+    def encode(self, text):
+        return 3
+
 
 DOORS = {
     "example": [
@@ -58,6 +74,95 @@ DOORS = {
             "size must be one of 'xl', 'l', 'm', 's', 'xs', got 'xxl' (did you mean 'xl'?)",
         ),
         (lambda: tasks.read("winogrande", ".", scored="all"), f"scored must be {SCORINGS}, got 'all'"),
+    ],
+    "word_tokenizer": [
+        (lambda: word_tokenizer(["two words"]), f"words must be {WORDS}, got 'two words'"),
+        (lambda: word_tokenizer(["Yes"]), f"words must be {WORDS}, got 'Yes'"),
+        (lambda: word_tokenizer(["\n"]), f"words must be {WORDS}, got '\\n'"),
+        (lambda: word_tokenizer([3]), f"words must be {WORDS}, got 3"),
+        (lambda: word_tokenizer(["a", "b", "a"]), "words must be distinct, got ['a']"),
+    ],
+    "codec": [
+        (lambda: codec(3), f"tokenizer must be {RULE}, got 3"),
+        (lambda: codec(TOKENIZER, start=2), "start must be a sequence of token ids, got 2"),
+        (lambda: codec(TOKENIZER, start="2"), "start must be a sequence of token ids, got '2'"),
+        (lambda: codec(TOKENIZER, start=[-1]), "start[0] must be a whole number of at least 0, got -1"),
+        (lambda: codec(TOKENIZER, pad=1.0), "pad must be a whole number of at least 0, got 1.0"),
+    ],
+    "encode": [
+        (lambda: encode([], TOKENIZER), f"examples must be {EXAMPLES}, got []"),
+        (lambda: encode(["a"], TOKENIZER), f"examples must be {EXAMPLES}, got ['a']"),
+        (lambda: encode([ONE, THREE], TOKENIZER), "examples must be of one number of options, got 'numbers [2, 3]'"),
+        (lambda: encode([ONE], TOKENIZER, side="middle"), "side must be one of 'left', 'right', got 'middle'"),
+        (lambda: encode([ONE], TOKENIZER, multiple=0), "multiple must be a whole number of at least 1, got 0"),
+        (lambda: encode([ONE], TOKENIZER, length=1), "length must be a whole number of at least 2, got 1"),
+        (lambda: encode([ONE], TOKENIZER, length=2), "length must be at least 3 for example 'a', got 2"),
+        (
+            lambda: encode([example("e", "is it ?", ["yes", " "], 0)], TOKENIZER),
+            "options[1] of example 'e' must be a text that adds a token to one or more of its prompt, got ' '",
+        ),
+        (
+            lambda: encode([example("e", " ", ["yes", "no"], 0)], TOKENIZER, start=[]),
+            "options[0] of example 'e' must be a text that adds a token to one or more of its prompt, got 'yes'",
+        ),
+    ],
+    "answers": [
+        (lambda: answers(3, QUESTIONS), "logits_of must be a function of tokens and present, got 3"),
+        (lambda: answers(len, [ONE]), f"questions must be Questions, as encode makes, got [{ONE!r}]"),
+        (lambda: answers(len, QUESTIONS, batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
+        (lambda: answers(lambda t, p: jnp.zeros((32, 9)), QUESTIONS), f"the logits must be {SHAPE}, got 'shape (32, 9)'"),
+        (
+            lambda: answers(lambda t, p: jnp.zeros((32, 4, 9)), QUESTIONS),
+            f"the logits must be {SHAPE}, got 'shape (32, 4, 9)'",
+        ),
+    ],
+    "baselines": [
+        (lambda: baselines.majority([], [ONE]), f"train must be {EXAMPLES}, got []"),
+        (lambda: baselines.majority([ONE], 3), f"test must be {EXAMPLES}, got 3"),
+        (lambda: baselines.bag_of_words([ONE], []), f"test must be {EXAMPLES}, got []"),
+        (
+            lambda: baselines.bag_of_words([ONE], [THREE]),
+            "train and test must be of one number of options, got 'numbers [2, 3]'",
+        ),
+        (lambda: baselines.bag_of_words([ONE], [ONE], l2=0), "l2 must be positive and finite, got 0"),
+        (lambda: baselines.bag_of_words([ONE], [ONE], l2=NAN), "l2 must be positive and finite, got nan"),
+    ],
+    "text": [
+        (lambda: text.documents("/nowhere"), "paths must be text files or folders, got '/nowhere'"),
+        (lambda: text.documents([3]), "paths must be text files or folders, got 3"),
+        (lambda: text.documents(3), "paths must be text files or folders, got 3"),
+        (
+            lambda: text.documents("tests/doors"),
+            "paths must be files, or folders with files named .txt, .txt.gz, .txt.xz, got 'tests/doors'",
+        ),
+        (lambda: text.documents("tests", separator=""), "separator must be a non-empty text, got ''"),
+        (lambda: text.pack(["is"], TOKENIZER, 0), "length must be a whole number of at least 1, got 0"),
+        (
+            lambda: text.pack(["is it"], TOKENIZER, 4),
+            "texts must be documents of at least 4 tokens together, got '3 tokens'",
+        ),
+        (lambda: text.pack([], TOKENIZER, 4), "texts must be documents of at least 4 tokens together, got '0 tokens'"),
+        (lambda: text.pack(["is"], TOKENIZER, 4, end=-1), "end must be a whole number of at least 0, got -1"),
+        (lambda: text.pack(["is"], 3, 4), f"tokenizer must be {RULE}, got 3"),
+    ],
+    "corpus": [
+        (lambda: language.corpus(3, 1), f"key must be {A_KEY}, got 3"),
+        (lambda: language.corpus(KEY, 0), "number must be a whole number of at least 1, got 0"),
+        (lambda: language.corpus(KEY, 1, split="test"), "split must be one of 'train', 'validation', got 'test'"),
+        (lambda: language.world(3), f"key must be {A_KEY}, got 3"),
+    ],
+    "task": [
+        (
+            lambda: language.task("sentiments", KEY),
+            f"name must be one of {', '.join(map(repr, language.TASKS))}, got 'sentiments' (did you mean 'sentiment'?)",
+        ),
+        (lambda: language.task("blank", 3), f"key must be {A_KEY}, got 3"),
+        (lambda: language.task("blank", KEY, train=0), "train must be a whole number of at least 1, got 0"),
+        (lambda: language.task("blank", KEY, dev=0), "dev must be a whole number of at least 1, got 0"),
+        (lambda: language.task("blank", KEY, test=1.5), "test must be a whole number of at least 1, got 1.5"),
+        (lambda: language.task("old_knowledge", KEY, corpus_key=3), f"corpus_key must be {A_KEY}, got 3"),
+        (lambda: language.task("new_knowledge", KEY, train=385), "train must be at most 384 for 'new_knowledge', got 385"),
+        (lambda: language.task("old_knowledge", KEY, test=129), "test must be at most 128 for 'old_knowledge', got 129"),
     ],
 }
 

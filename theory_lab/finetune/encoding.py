@@ -87,8 +87,8 @@ def encode(
         NumPy arrays in a pytree, which `jax.device_put` or the first use moves to a device.
 
     Raises:
-        ValueError: no examples, numbers of options that differ, an option that adds no token, a length that leaves no room
-            for one token of the prompt beside the longest option.
+        ValueError: no examples, numbers of options that differ, an option that adds no token to its prompt, a length that
+            leaves no room for one token of the prompt beside the longest option.
 
     Example:
         >>> from theory_lab.finetune.tasks import example
@@ -156,7 +156,8 @@ def _parts(one: Example, k: int, coder: Codec) -> tuple[list[int], list[int]]:
     while shared < min(len(prompt), len(whole)) and prompt[shared] == whole[shared]:
         shared += 1
     if shared == len(whole) or shared + len(coder.start) == 0:
-        raise _checks.refuse(f"options[{k}] of example {one.id!r}", "a text that adds a token to its prompt", one.options[k])
+        rule = "a text that adds a token to one or more of its prompt"
+        raise _checks.refuse(f"options[{k}] of example {one.id!r}", rule, one.options[k])
     return whole[:shared], whole[shared:]
 
 

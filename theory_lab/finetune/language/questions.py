@@ -14,11 +14,21 @@ from theory_lab.finetune.language.senses import sentence
 from theory_lab.finetune.tasks.base import Example, Task, example
 
 Drawn = tuple[str | tuple[str, str], tuple[str, str]]  # prompt(s), options; the option numbered by the label is right
-YES_NO = (" yes", " no")
+SIZES = {"train": 1000, "dev": 100, "test": 1000}
+ALL_FACTS = {"train": 384, "dev": 128, "test": 128}
+YES_NO = ("yes", "no")
 THE_OPTION, AFTER_BLANK = "the option, given the prompt", "what follows the blank"
 
 
-def task(name: str, key: Key, *, train: int = 1000, dev: int = 100, test: int = 1000, corpus_key: Key | None = None) -> Task:
+def task(
+    name: str,
+    key: Key,
+    *,
+    train: int | None = None,
+    dev: int | None = None,
+    test: int | None = None,
+    corpus_key: Key | None = None,
+) -> Task:
     """A task of the generated language.
 
     "sentiment", "entailment", "pronoun", "sense", "plausible" and "blank" ask what SST-2, RTE, WSC, WiC, COPA and
@@ -28,12 +38,12 @@ def task(name: str, key: Key, *, train: int = 1000, dev: int = 100, test: int = 
     "new_knowledge" asks for facts about newcomers, of whom the corpus tells none: they are drawn from this key. Training
     tells every fact in three forms, dev asks in a fourth and test in a fifth, which the corpus uses for other persons; so
     the test asks whether facts were learnt, not sentences. "old_knowledge" asks, in the same way, for the facts that the
-    corpus tells. Both have 128 facts: at most 384, 128 and 128 questions.
+    corpus tells. Both have 128 facts: 384, 128 and 128 questions.
 
     Args:
         name: one of `TASKS`.
         key: decides the questions, and new facts.
-        train, dev, test: how many of each are wanted.
+        train, dev, test: how many of each are wanted; None is 1000, 100 and 1000, of knowledge all.
         corpus_key: the key of the corpus, for "old_knowledge"; None is key 0.
 
     Raises:
@@ -45,7 +55,9 @@ def task(name: str, key: Key, *, train: int = 1000, dev: int = 100, test: int = 
         (True, False)
     """
     _checks.choice("name", name, TASKS)
-    sizes = {"train": _checks.count("train", train), "dev": _checks.count("dev", dev), "test": _checks.count("test", test)}
+    standard = ALL_FACTS if name in KNOWLEDGE else SIZES
+    given = {"train": train, "dev": dev, "test": test}
+    sizes = {split: _checks.count(split, standard[split] if size is None else size) for split, size in given.items()}
     draws = Draws(jax.random.fold_in(_checks.key("key", key), 1 + TASKS.index(name)))
     if name in KNOWLEDGE:
         old = world(jax.random.key(0) if corpus_key is None else _checks.key("corpus_key", corpus_key))
@@ -57,6 +69,9 @@ def task(name: str, key: Key, *, train: int = 1000, dev: int = 100, test: int = 
 def _asked(name: str, told: knowledge.Facts, draws: Draws, sizes: dict[str, int]) -> Task:
     forms = {"train": knowledge.TRAIN, "dev": knowledge.DEV, "test": knowledge.TEST}
     splits = {split: knowledge.questions(draws, told, forms[split], split) for split in sizes}
+    for split, size in sizes.items():
+        if size > len(splits[split]):
+            raise _checks.refuse(split, f"at most {len(splits[split])} for {name!r}", size)
     return Task(name, THE_OPTION, **{split: tuple(splits[split][:size]) for split, size in sizes.items()})
 
 
