@@ -92,7 +92,8 @@ def _bag(text: str) -> set[str]:
 
 def _features(examples: Sequence[Example], numbers: dict[str, int], options: int) -> sparse.csr_array:
     """One row per example and option, (n K, (K + 1) V)."""
-    rows, columns = [], []
+    rows: list[int] = []
+    columns: list[int] = []
     for i, one in enumerate(examples):
         for k, (prompt, option) in enumerate(zip(one.prompts, one.options, strict=True)):
             for place, text in ((k, prompt), (options, prompt + option)):
