@@ -28,7 +28,10 @@ def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, A
         arrays = tuple(jax.tree.map(blocks.as_array, one) for one in args)
     except TypeError:
         raise _checks.refuse("args", "a tuple of arrays", args) from None
-    value = _value(fn, point, arrays)
+    try:
+        value = _value(fn, point, arrays)
+    except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
+        raise _checks.refuse("fn", "a function that JAX can trace", fn) from error
     if not isinstance(value, jax.Array) or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)
     if not np.isfinite(value):

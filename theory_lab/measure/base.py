@@ -27,7 +27,9 @@ class Measurement:
         samples: how many independent samples stand behind it (seeds, not steps).
         note: what to know before believing it ("diverged at epoch 12", "fewer than 32 seeds"); a claim repeats it where
             the measurement is not finite.
-        products: Hessian-vector products spent, shared by all numbers that one call measures.
+        products: Hessian-vector products spent, shared by all numbers that one call measures. One of a sum over components
+            costs a product with each of their Hessians, about two of their gradients; what is measured by minibatches
+            counts those.
 
     Raises:
         ValueError: what is no number, or a finite interval whose low end lies above its high end.

@@ -101,6 +101,7 @@ def best_scales(
     _checks.same_labels("weights", _checks.labelled("weights", weights), point)
     w = np.array([_checks.positive(f"weights[{label!r}]", weights[label]) for label in labels])
     _checks.flag("two_sided", two_sided)
+    _checks.count("iterations", iterations)
     _checks.count("rounds", rounds)
     _checks.positive("tolerance", tolerance)
     _checks.between("probability", probability, 0, 1, closed="()")
