@@ -145,6 +145,8 @@ def test_what_is_not_finite_is_undecided():
     assert (found.one_sided, found.two_sided, found.direction) == ("undecided", "undecided", None)
     (only,) = smoothness.frontier(fn, {"x": jnp.zeros(3)}, [{"x": 1.0}], key=KEY)
     assert np.isnan(only.smoothness["x"])
+    two = {"x": jnp.zeros(3), "y": jnp.zeros(1)}
+    assert np.isnan(smoothness.partner(fn, two, given={"x": 1.0}, label="y", key=KEY))
 
 
 @pytest.mark.parametrize(

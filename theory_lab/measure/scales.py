@@ -12,9 +12,9 @@ and every point of the frontier is feasible; the least cost over the cuts and th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,91 +106,99 @@ def best_scales(
     _checks.positive("tolerance", tolerance)
     _checks.between("probability", probability, 0, 1, closed="()")
     one, other = jax.random.split(_checks.key("key", key))
-    search = _Search(fn, point, arrays, labels, w, two_sided, iterations, one)
-    try:
-        low = search.settle(rounds, tolerance)
-    except FloatingPointError as error:
-        return Best(dict.fromkeys(labels, math.nan), unmeasured("cost", 1, str(error)), probability)
+
+    def look(scales: np.ndarray, run: int, block: Label | None = None) -> _Look | None:
+        hessian = curvature(fn, point, block=block, scaling=dict(zip(labels, scales.tolist(), strict=True)), args=arrays)
+        return _look(hessian, two_sided, iterations, jax.random.fold_in(one, run))
+
+    found = _settle(look, labels, w, rounds, tolerance)
+    if found is None:
+        note = "a Hessian-vector product is not finite"
+        return Best(dict.fromkeys(labels, math.nan), unmeasured("cost", 1, note), probability)
+    scales, low, products = found
     (last,) = frontier(
-        fn, point, [search.named(search.best)], key=other, two_sided=two_sided, iterations=iterations,
-        probability=probability, args=arrays,
-    )  # fmt: skip
-    spent = search.products + last.multiple.products
+        fn,
+        point,
+        [dict(zip(labels, scales.tolist(), strict=True))],
+        key=other,
+        two_sided=two_sided,
+        iterations=iterations,
+        probability=probability,
+        args=arrays,
+    )
+    products += last.multiple.products
     cost = float(sum(weights[label] * last.smoothness[label] for label in labels))
     if not math.isfinite(cost):
         note = last.multiple.note or "no positive curvature to dominate"
-        return Best(last.smoothness, replace(unmeasured("cost", 1, note), products=spent), probability)
-    measured = Measurement("cost", cost, min(low, cost), cost, 1, products=spent)
-    return Best(last.smoothness, measured, probability)
+        return Best(last.smoothness, replace(unmeasured("cost", 1, note), products=products), probability)
+    return Best(last.smoothness, Measurement("cost", cost, min(low, cost), cost, 1, products=products), probability)
 
 
-class _Search:
-    """Cuts and the best point so far; constants are arrays in the order of the labels."""
+class _Look(NamedTuple):
+    """What a run from some scales tells: the least multiple of them, as far as it shows, and cuts.
 
-    def __init__(
-        self,
-        fn: Objective,
-        point: dict[Label, Any],
-        args: tuple[Any, ...],
-        labels: tuple[Label, ...],
-        weights: np.ndarray,
-        two_sided: bool,
-        iterations: int,
-        key: Key,
-    ) -> None:
-        self.fn, self.point, self.args, self.labels = fn, point, args, labels
-        self.weights, self.two_sided, self.iterations, self.key = weights, two_sided, iterations, key
-        self.shares: list[np.ndarray] = []
-        self.demands: list[float] = []
-        self.products, self.best, self.cost = 0, np.ones(len(labels)), math.inf
+    A cut is a row of shares, |v_b|^2 by block, with the curvature that they have to carry; the largest share is 1.
+    """
 
-    def named(self, scales: np.ndarray) -> dict[Label, float]:
-        return dict(zip(self.labels, scales.tolist(), strict=True))
+    multiple: float
+    shares: np.ndarray  # (C, blocks)
+    demands: np.ndarray  # (C,)
+    products: int
 
-    def settle(self, rounds: int, tolerance: float) -> float:
-        """Look until the costs meet; returns the least cost that the cuts admit."""
-        norms = np.array([self._look(np.ones(len(self.labels)), label) for label in self.labels])
-        self._look(np.maximum(norms, 1e-6 * norms.max()) if norms.max() > 0 else np.ones(len(self.labels)))
-        for _ in range(rounds):
-            cheapest = self._cheapest()
-            low = float(self.weights @ cheapest)
-            if self.cost - low <= tolerance * self.cost:
-                break
-            self._look((cheapest + self.best) / 2)
-        return float(self.weights @ self._cheapest())
 
-    def _look(self, scales: np.ndarray, block: Label | None = None) -> float:
-        """The least multiple of the scales as far as a run shows; its Ritz vectors are kept as cuts."""
-        hessian = curvature(self.fn, self.point, block=block, scaling=self.named(scales), args=self.args)
-        matrix = lanczos.tridiagonalise(hessian, self.iterations, jax.random.fold_in(self.key, self.products), keep=True)
-        if matrix is None or matrix.basis is None:
-            raise FloatingPointError("a Hessian-vector product is not finite")
-        self.products += matrix.diagonal.size
-        values, vectors = matrix.ritz()
-        reach = np.abs(values) if self.two_sided else values
-        m = values.size
-        chosen = [i for i in range(m) if (i < CUTS or i >= m - CUTS) and reach[i] > matrix.rounding]
-        combined = jnp.asarray(vectors[:, chosen].T, matrix.basis.dtype)
-        for i, share in zip(chosen, np.asarray(_shares(hessian, combined, matrix.basis), dtype=np.float64), strict=True):
-            row = np.zeros(len(self.labels))
-            row[[self.labels.index(label) for label in hessian.free]] = share
-            self.shares.append(row / row.max())
-            self.demands.append(float(reach[i] - matrix.rounding) / float(row.max()))
-        multiple = float(reach.max())
-        if block is None and multiple > 0 and multiple * float(self.weights @ scales) < self.cost:
-            self.best, self.cost = multiple * scales, multiple * float(self.weights @ scales)
-        return max(multiple, 0.0)
+def _settle(
+    look: Callable[..., _Look | None], labels: tuple[Label, ...], weights: np.ndarray, rounds: int, tolerance: float
+) -> tuple[np.ndarray, float, int] | None:
+    """Look until the costs meet: the best point of the frontier, the least cost that the cuts admit, products spent."""
+    ones, looks = np.ones(len(labels)), []
+    for run, label in enumerate(labels):
+        seen = look(ones, run, label)
+        if seen is None:
+            return None
+        looks.append(seen)
+    norms = np.array([one.multiple for one in looks])
+    query = np.maximum(norms, 1e-6 * norms.max()) if norms.max() > 0 else ones
+    best, cost = ones, math.inf
+    for run in range(rounds + 1):
+        seen = look(query, len(labels) + run)
+        if seen is None:
+            return None
+        looks.append(seen)
+        if 0 < seen.multiple * float(weights @ query) < cost:
+            best, cost = seen.multiple * query, seen.multiple * float(weights @ query)
+        cheapest = _cheapest(looks, weights)
+        low = float(weights @ cheapest)
+        if cost - low <= tolerance * cost:
+            break
+        query = np.maximum((cheapest + best) / 2, 1e-9 * best)
+    return best, low, sum(one.products for one in looks)
 
-    def _cheapest(self) -> np.ndarray:
-        """The constants of least cost that all cuts admit; none is less than a billionth of the best."""
-        least = 1e-9 * self.best
-        if not self.demands:
-            return least
-        unit = max(self.demands)
-        found = optimize.linprog(
-            self.weights, A_ub=-np.stack(self.shares), b_ub=-np.array(self.demands) / unit, bounds=[(0, None)] * len(least)
-        )
-        return np.maximum(found.x * unit, least) if found.success else least
+
+def _look(hessian: Curvature, two_sided: bool, iterations: int, key: Key) -> _Look | None:
+    """A run in scaled coordinates; the Ritz vectors at its ends are cuts."""
+    matrix = lanczos.tridiagonalise(hessian, iterations, key, keep=True)
+    if matrix is None or matrix.basis is None:
+        return None
+    values, vectors = matrix.ritz()
+    reach, m = np.abs(values) if two_sided else values, values.size
+    ends = [i for i in range(m) if i < CUTS or i >= m - CUTS]  # as many at every look, for one compilation
+    shares = np.zeros((len(ends), len(hessian.params)))
+    columns = [i for i, label in enumerate(hessian.params) if label in hessian.free]
+    shares[:, columns] = _shares(hessian, jnp.asarray(vectors[:, ends].T, matrix.basis.dtype), matrix.basis)
+    largest, reach = shares.max(axis=1, keepdims=True), reach[ends]
+    cuts = reach > matrix.rounding
+    demands = (reach - matrix.rounding) / largest[:, 0]
+    return _Look(max(float(reach.max()), 0.0), (shares / largest)[cuts], demands[cuts], m)
+
+
+def _cheapest(looks: Sequence[_Look], weights: np.ndarray) -> np.ndarray:
+    """The constants of least cost that all cuts admit."""
+    shares, demands = (np.concatenate([one[i] for one in looks]) for i in (1, 2))
+    if demands.size == 0:
+        return np.zeros_like(weights)
+    unit = demands.max()
+    found = optimize.linprog(weights, A_ub=-shares, b_ub=-demands / unit, bounds=(0, None))
+    return found.x * unit if found.success else np.zeros_like(weights)
 
 
 @jax.jit
