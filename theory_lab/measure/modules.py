@@ -155,6 +155,8 @@ def heterogeneity(
 
     .. math:: \|H_{mm}\|, \qquad \operatorname{tr} H_{mm}, \qquad r_m = \operatorname{tr} H_{mm} / \|H_{mm}\|
 
+    Every row is compiled by itself, norm and trace, which is most of the time for many small modules.
+
     Args:
         fn: a twice differentiable scalar function, fn(params, *args).
         params: the point; its labels are the rows.

@@ -1,7 +1,7 @@
-r"""One pair out of the frontier: the partner of given constants, and the cheapest of all at given prices.
+r"""The one point of the frontier that is cheapest at given prices.
 
-A step in block b of size eta_b = 1/(w_b L_b) is what most theorems allow, with w_b = 1 for first order and r_b + 2 for two
-points in a block of effective rank r_b. The initial distance then enters their bounds as :math:`\sum_b |z_b - z_b^*|^2 /
+Steps of size eta_b = 1/(w_b L_b) are, up to a constant, what theorems allow, with w_b = 1 for first order and r_b + 2 for
+two points in a block of effective rank r_b. The initial distance then enters their bounds as :math:`\sum_b |z_b - z_b^*|^2 /
 \eta_b = \sum_b w_b |z_b - z_b^*|^2 L_b`, and the curvature spent on a step is :math:`\frac12 \sum_b L_b E|s_b|^2`. Both are
 linear in the L_b. So the best constants at a point are those of
 
@@ -30,7 +30,6 @@ from theory_lab.measure.curvature import Curvature, curvature
 from theory_lab.measure.dominance import Scales, frontier
 
 CUTS = 4  # Ritz vectors taken from each end of a run
-REACH = 36.0  # a factor of e^36: beyond, no finite scale dominates, within rounding
 
 
 @dataclass(frozen=True)
@@ -206,76 +205,3 @@ def _shares(hessian: Curvature, vectors: Array, basis: Array) -> Array:
     """|v_b|^2 for combinations of basis vectors, in the coordinates before scaling, (vectors, blocks)."""
     each = lambda row: jnp.stack(list(blocks.norms_sq(hessian.unscaled(row @ basis)).values()))
     return jax.lax.map(each, vectors)
-
-
-def partner(
-    fn: Objective,
-    params: Params,
-    *,
-    given: Scales,
-    label: Label,
-    key: Key,
-    two_sided: bool = True,
-    iterations: int = 60,
-    probability: float = 0.99,
-    tolerance: float = 1e-3,
-    args: Sequence[Any] = (),
-) -> float:
-    r"""The least L of one block with which the given ones of all others dominate the Hessian at a point, certified.
-
-    The step-size budget of the other blocks, L_b = 1/eta_b, is spent; this is what is left to pay. c decreases in every
-    scale, so bisection on L finds where c({given, L}) passes 1.
-
-    Args:
-        given: {label: L_b} for all blocks but one.
-        label: of that one.
-        tolerance: relative, of the answer.
-        fn, params, key, two_sided, iterations, args: as in `frontier`.
-        probability: that the certificate of the answer holds. The answer is picked among many runs, so that each of them is
-            held to what Bonferroni leaves it.
-
-    Returns:
-        L, or inf where no number does because the given ones alone do not dominate their own blocks; nan where a product is
-        not finite.
-
-    Raises:
-        ValueError: labels that together are not those of the parameters; otherwise as `frontier`.
-
-    Example:
-        >>> fn = lambda z: (z["x"][0] + z["y"][0]) ** 2 / 2
-        >>> point, key = {"x": jax.numpy.zeros(1), "y": jax.numpy.zeros(1)}, jax.random.key(0)
-        >>> round(partner(fn, point, given={"x": 1.5}, label="y", key=key), 2)
-        3.0
-    """
-    _checks.labelled("given", given)
-    _checks.text("label", label)
-    if label in given:
-        raise _checks.refuse("given", f"without the label that is sought, {label!r}", dict(given))
-    _checks.positive("tolerance", tolerance)
-
-    start = math.log(max(float(_checks.positive(f"given[{b!r}]", s)) for b, s in given.items()))
-    runs = 2 * math.ceil(REACH / 4) + 2 + max(math.ceil(math.log2(4 / tolerance)), 0)
-    each = 1 - (1 - _checks.between("probability", probability, 0, 1, closed="()")) / runs
-
-    def multiple(log_scale: float) -> float:
-        scales = {**given, label: math.exp(log_scale)}
-        (point,) = frontier(
-            fn, params, [scales], key=key, two_sided=two_sided, iterations=iterations, probability=each, args=args
-        )
-        return point.multiple.high
-
-    low, high = start - 1, start
-    if math.isnan(multiple(high)):
-        return math.nan
-    while multiple(high) > 1:
-        low, high = high, high + 4
-        if high > start + REACH:
-            return math.inf
-    while multiple(low) <= 1:
-        low, high = low - 4, low
-        if low < start - REACH:
-            return math.exp(high)
-    while high - low > tolerance:
-        middle = (low + high) / 2
-        low, high = (low, middle) if multiple(middle) <= 1 else (middle, high)
-    return math.exp(high)

@@ -16,7 +16,8 @@ from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin
 from theory_lab.measure.growth import Envelope, envelope, growth, isotonic
 from theory_lab.measure.minibatches import sampled_extremes, sampled_trace
 from theory_lab.measure.modules import heterogeneity, modules
-from theory_lab.measure.scales import Best, best_scales, partner
+from theory_lab.measure.partners import partner
+from theory_lab.measure.scales import Best, best_scales
 from theory_lab.measure.traces import effective_rank, trace
 
 __all__ = [
