@@ -13,7 +13,8 @@ from theory_lab.measure.cross import cross_norm
 from theory_lab.measure.curvature import curvature, described
 from theory_lab.measure.density import SpectralDensity, spectral_density
 from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin
-from theory_lab.measure.growth import Envelope, envelope, growth, isotonic
+from theory_lab.measure.envelopes import Envelope, Steps, envelope, inflated, isotonic
+from theory_lab.measure.growth import growth
 from theory_lab.measure.minibatches import sampled_extremes, sampled_trace
 from theory_lab.measure.modules import heterogeneity, modules
 from theory_lab.measure.partners import partner
@@ -26,6 +27,7 @@ __all__ = [
     "FrontierPoint",
     "Margin",
     "SpectralDensity",
+    "Steps",
     "best_scales",
     "cross_norm",
     "effective_rank",
@@ -34,6 +36,7 @@ __all__ = [
     "frontier",
     "growth",
     "heterogeneity",
+    "inflated",
     "isotonic",
     "margin",
     "modules",
