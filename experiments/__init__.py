@@ -49,5 +49,6 @@ ORDER = (
     "adam_asymmetry",
     "generalized_smoothness",
     "update_order",
+    "growth_functions",
     "throughput",
 )

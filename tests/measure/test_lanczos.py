@@ -154,6 +154,15 @@ def test_a_product_that_is_not_finite_is_reported():
     assert lanczos.tridiagonalise(curvature(kink, {"x": jnp.zeros(3)}), 2, jax.random.key(0)) is None
 
 
+def test_a_ritz_vector_without_weight_on_the_start_still_has_a_bound():
+    """Where the Krylov space all but closes, what follows is rounding: weights underflow, and no polynomial would do."""
+    diagonal, off = np.zeros(30), np.full(30, 1e-12)
+    diagonal[-1] = 1.0
+    value, bound = lanczos.top(Tridiagonal(diagonal, off, 1e-14), lanczos.least_overlap(100, 0.99))
+    assert value == 1.0
+    assert 1.0 <= bound < 1.1
+
+
 def test_student_is_behind_the_constant():
     """1.596 = 4/sqrt(2 pi): the density of Student's t at 0, twice, and 1/sinh(m) ~ 2 exp(-m)."""
     assert 2 * 2 * stats.norm.pdf(0) == pytest.approx(1.596, abs=1e-3)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-POWERS = np.linspace(0, 4, 81)  # candidates for p
-RESOLUTION = 1e-5  # of p, after zooming in on the best candidate
+POWERS = np.linspace(0, 4, 41)  # candidates for p
+RESOLUTION = 1e-4  # of p, after zooming in on the best candidate
 
 
 def needed(u: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -181,7 +181,7 @@ def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     if off[-1] == 0:
         return inside, inside
     weight = float(np.sum(vectors[0, values >= values[-1] - matrix.rounding] ** 2))
-    least = min(overlap, max(weight, np.finfo(np.float64).tiny) ** 0.5 / 2)
+    least = min(overlap, max(weight, np.finfo(np.float64).eps ** 2) ** 0.5 / 2)  # less weight is rounding
     excluded = _beyond_orthonormal if matrix.disturbance is None else _beyond_unit
     while not excluded(matrix, inside + step, least):
         step *= 2

@@ -1,0 +1,129 @@
+"""The judge of growth functions on fabricated frames: what it must pass and what it must not."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import _clouds, _rows
+from experiments import growth_functions as experiment
+from experiments._clouds import FAMILIES
+from experiments.growth_functions import ALPHA, CLOUDS, ENVELOPES, REACHES
+from theory_lab.measure import Measurement, exact, rate, smoothness
+
+
+def number(what: str, quantity: str, measured: Measurement | float, **others: object) -> dict[str, object]:
+    measured = measured if isinstance(measured, Measurement) else exact("", measured)
+    return {"what": what, "name": "", "quantity": quantity, **_rows.row(measured), **others}
+
+
+def around(value: float, half: float, samples: int = 64) -> Measurement:
+    return Measurement("", value, value - half, value + half, samples)
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rows = []
+    for name, (*_, power, _) in FAMILIES.items():
+        if power:
+            rows.append(number("family", "p", around(power, 0.005), name=name, predicted=power))
+        else:
+            rows.append(number("family", "rising part", 0.0, name=name))
+        rows += [number("family", "pair", u**power, name=name, u=u) for u in (1.0, 10.0, 100.0)]
+    for name, power in (("steep", 2.0), ("scale", 2 / 3)):
+        rows.append(number("adapter", "p", around(power, 0.005), name=name, predicted=power))
+    rows.append(number("adapter", "pair", 1e4, name="steep", u=10.0))
+    rows += [number("adapter", "L0", 7 * reach**2, name="valley", u=reach) for reach in REACHES]
+    for cloud in CLOUDS:
+        at = {"name": cloud, "pairs": 20}
+        for name, k in zip(ENVELOPES, (9.0, 6.0, 2.6, 1.0), strict=True):
+            rows.append(number("further", f"violations {name}", around(k, 0.03 * k), **at))
+            rows += [number("further", f"needed {name}", around(k, 0.03 * k), **at)] if name != "inflated" else []
+        rows.append(number("further", "promise", rate.proportion(100, 1000), predicted=ALPHA, **at))
+    rows += [number("interval", "covers", rate.proportion(390, 400), name=name) for name in ("power 4", "exponential")]
+    for name, sign, power, gap in (("fresh", -1.0, np.nan, -0.95), ("far", 0.95, 1.2, -0.4)):
+        at = {"name": name}
+        rows.append(number("training", "rank correlation", around(sign, 0.01), **at))
+        rows.append(number("training", "p", around(power, 0.1), **at))
+        rows.append(number("training", "later - random", around(gap, 0.1), **at))
+        rows += [number("training", "pair", 2 - u, u=u, predicted=2.0, **at) for u in (1.0, 0.5, 0.2)]
+    return pd.DataFrame(rows).reindex(columns=experiment.COLUMNS)
+
+
+def unexpected(frame: pd.DataFrame) -> set[str]:
+    return {verdict.claim[:20] for verdict in experiment.judge(frame) if not verdict.as_expected}
+
+
+def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
+    verdicts = experiment.judge(frame)
+    assert [verdict.outcome for verdict in verdicts].count("fails") == 2
+    assert {verdict.outcome for verdict in verdicts} == {"holds", "fails"}
+    assert unexpected(frame) == set()
+    assert len(verdicts) == 12
+
+
+WRONG = [
+    ("family", "p", "power 4", 1.2, {"nine families, p fro"}),
+    ("family", "p", "x + 1/x", 1.4, {"nine families, p fro", "p < 2, p >= 2 or no "}),
+    ("adapter", "p", "steep", 0.9, {"p < 2, p >= 2 or no ", "matrix factorisation"}),
+    ("adapter", "p", "scale", 1.5, {"matrix factorisation"}),
+    ("further", "violations least steps", "curve", 2.0, {"m+1 times the chance"}),
+    ("further", "needed L0 + L1 u^p", "adapter", 0.5, {"m+1 times the chance"}),
+    ("further", "promise", "", 2.0, {"inflated envelopes b"}),
+    ("interval", "covers", "exponential", 0.8, {"intervals of p at le"}),
+    ("training", "rank correlation", "fresh", -1.0, {"from B = 0: rank cor"}),
+    ("training", "p", "far", 2.0, {"from far out: p alon"}),
+    ("training", "later - random", "", 0.01, {"random halves of a r"}),
+]
+
+
+@pytest.mark.parametrize(("what", "quantity", "name", "factor", "caught"), WRONG)
+def test_a_wrong_number_is_caught(
+    frame: pd.DataFrame, what: str, quantity: str, name: str, factor: float, caught: set[str]
+) -> None:
+    chosen = (frame.what == what) & (frame.quantity == quantity) & (frame["name"].str.contains(name, regex=False))
+    wrong = frame.copy()
+    ends = wrong.loc[chosen, ["value", "low", "high"]] * factor
+    wrong.loc[chosen, ["value", "low", "high"]] = np.sort(ends, axis=1)[:, [1, 0, 2]]
+    assert unexpected(wrong) == caught
+
+
+def test_an_envelope_that_needs_more_pairs_than_parameters_is_caught(frame: pd.DataFrame) -> None:
+    wrong = frame.copy()
+    for quantity in ("violations", "needed"):
+        wrong.loc[(wrong.quantity == f"{quantity} L0 + L1 u^p") & (wrong["name"] == "curve"), ["value", "low", "high"]] *= (
+            1.5
+        )
+    assert unexpected(wrong) == {"L0 + L1 u^p has thre"}
+
+
+def test_bounded_curvature_that_rises_and_a_valley_with_a_floor_are_caught(frame: pd.DataFrame) -> None:
+    wrong = frame.copy()
+    wrong.loc[wrong.quantity == "rising part", "value"] = 0.5
+    wrong.loc[wrong.quantity == "L0", ["value", "low", "high"]] = 7.0
+    assert unexpected(wrong) == {"p < 2, p >= 2 or no ", "without decay there "}
+
+
+def test_the_figure_is_drawn(frame: pd.DataFrame) -> None:
+    assert isinstance(experiment.draw(frame, experiment.judge(frame)), Figure)
+
+
+def test_pools_are_what_products_measure() -> None:
+    problem, key = _clouds.objective("adapter"), jax.random.key(3)
+    u, curvature = map(np.asarray, _clouds.pool(problem, key, 6))
+    rows = smoothness.growth(
+        problem.value, [_clouds.cloud_point(problem, part) for part in jax.random.split(key, 6)], key=key
+    )
+    np.testing.assert_allclose(u, rows.gradient_norm, rtol=1e-10)
+    np.testing.assert_allclose(curvature, rows.block_y, rtol=1e-10)
+
+
+def test_every_family_has_a_curvature_below_its_known_law() -> None:
+    for name, (law, _) in experiment.SHOWN.items():
+        profile, places, _, beyond = FAMILIES[name]
+        u = np.abs(np.asarray(jax.vmap(jax.grad(profile))(places)))
+        bends = np.asarray(jax.vmap(jax.grad(jax.grad(profile)))(places))
+        assert np.all(bends <= law(u) * (1 + 1e-9))
+        far = u >= max(beyond, 1)
+        assert np.any(bends[far] >= 0.98 * law(u[far]))
