@@ -123,7 +123,7 @@ def envelope(
     The interval of p is :math:`\hat p \pm q`, with q the quantile of :math:`|p^* - \hat p|` over envelopes of halves drawn
     without replacement. Were p a smooth function of the pairs, halves would deviate from all of them as these do from the
     truth (the delete-half jackknife). An envelope hangs on its highest few pairs, of which a half has lost one more often
-    than not: then q is larger than it need be. Percentiles of the bootstrap cover too little (about 87% where 95% are asked).
+    than not: then q is larger than it need be. Percentiles of the bootstrap cover too little, about 87% for 95%.
 
     Args:
         gradient_norms: u_i >= 0, (P,) with P >= 8.
