@@ -46,6 +46,7 @@ EDGE = 1.99  # what is called less than 2: powers are not yet attained where p i
 LEVEL = 0.95  # of the intervals of p whose coverage is counted
 POOL = 2**13  # pairs of a cloud
 D = 3  # of the clouds on which intervals are counted
+INTERVALS = {"power 4": tl.power(4.0), "exponential": tl.exponential()}  # and their profiles
 COLUMNS = ["what", "name", "quantity", "pairs", "u", "value", "low", "high", "samples", "note", "predicted"]
 SHOWN = {  # their l, and colours
     "power 4": (lambda u: 3 * u ** (2 / 3), "#0072B2"),
@@ -82,7 +83,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"what": "family"}, {"what": "adapter"}]
     for name in settings.clouds:
         found += [{"what": "further", "name": name, "pairs": m, "count": settings.replications} for m in settings.pairs]
-    found += [{"what": "interval", "name": name, "count": settings.intervals} for name in ("power 4", "exponential")]
+    found += [{"what": "interval", "name": name, "count": settings.intervals} for name in INTERVALS]
     return found + [{"what": "training", "name": name, "count": settings.starts} for name in ("fresh", "far")]
 
 
@@ -143,7 +144,7 @@ def _adapter(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         )
 
 
-def _drawn(name: str, u: np.ndarray, y: np.ndarray) -> Callable[[Any], np.ndarray]:
+def _drawn(name: str, u: np.ndarray, y: np.ndarray) -> smoothness.Steps | smoothness.Envelope:
     """An envelope of the pairs; the inflated one takes its shape from half of them."""
     if name in ENVELOPES[:2]:
         return smoothness.isotonic(u, y, ahead=name == "steps ahead")
@@ -184,7 +185,7 @@ def _needed(name: str, u: np.ndarray, y: np.ndarray) -> float:
 
 def _interval(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """How often the interval of p holds the known p, on clouds whose norms are spread over coordinates."""
-    profile, _, power, _ = FAMILIES[cell["name"]]
+    profile, power = INTERVALS[cell["name"]], FAMILIES[cell["name"]][2]
     u, y = map(np.asarray, _clouds.pool(tl.separable({"y": D}, profile), key, POOL))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     hits = 0
@@ -208,15 +209,16 @@ def _training(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         rows = smoothness.growth(_clouds.adapter, points, key=part, args=(0.0, target))
         found["rank correlation"].append(stats.spearmanr(rows.gradient_norm, rows.block_y)[0])
         fit = partial(smoothness.envelope, rows.gradient_norm, rows.block_y, confidence=0.5, resamples=2)
-        random, later = ([fit(split=s, key=k) for k in jax.random.split(part, n)] for s, n in (("random", 10), ("later", 1)))
-        found["random"].append(np.mean([made.coverage.value for made in random]))
-        found["later"].append(later[0].coverage.value)
+        random = [fit(split="random", key=k).coverage.value for k in jax.random.split(part, 10)]
+        later = fit(split="later")
+        found["random"].append(float(np.mean(random)))
+        found["later"].append(later.coverage.value)
         early = smoothness.envelope(rows.gradient_norm[:30], rows.block_y[:30], confidence=0.5, resamples=2)
         found["excess"].append(np.max(rows.block_y[30:] / early(rows.gradient_norm[30:])))
         if i == 0:
             for u, seen, said in zip(rows.gradient_norm, rows.block_y, early(rows.gradient_norm), strict=True):
                 yield {"quantity": "pair", "u": u, "value": seen, "predicted": said}
-        found["p"].append(later[0].power.value)
+        found["p"].append(later.power.value)
     found["later - random"] = np.subtract(found["later"], found["random"]).tolist()
     for quantity, values in found.items():
         yield _number(quantity, mean(quantity, values))
