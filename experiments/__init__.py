@@ -49,6 +49,8 @@ ORDER = (
     "adam_asymmetry",
     "generalized_smoothness",
     "update_order",
+    "smoothness_estimation",
+    "smoothness_frontier",
     "growth_functions",
     "throughput",
 )

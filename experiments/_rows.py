@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from theory_lab.measure import Measurement, family
+from theory_lab.measure import Measurement, family, rate
 
 ENDS = ("value", "low", "high")
 
@@ -38,3 +38,9 @@ def over(above: pd.DataFrame, below: pd.DataFrame, by: list[str]) -> list[Measur
     pairs = above.merge(below, on=by, suffixes=("", "_below"), validate="one_to_one").to_dict("records")
     belows = ({end: pair[f"{end}_below"] for end in (*ENDS, "samples")} for pair in pairs)
     return [family.ratio("", measurement(pair), measurement(other)) for pair, other in zip(pairs, belows, strict=True)]
+
+
+def pooled(rows: pd.DataFrame, *, confidence: float = 0.99) -> Measurement:
+    """One proportion of all shares in the column value, each of so many samples, with its exact binomial interval."""
+    successes, trials = int((rows.value * rows.samples).round().sum()), int(rows.samples.sum())
+    return rate.proportion(successes, trials, confidence=confidence)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments import _rows
-from theory_lab.measure import Measurement
+from theory_lab.measure import Measurement, rate
 
 
 def some(value: float, half: float, note: str = "") -> Measurement:
@@ -36,3 +36,10 @@ def test_over_pairs_rows_by_what_they_have_in_common():
         (2.0, 11 / 7, 13 / 5),
         (2.0, 5 / 4, 7 / 2),
     ]
+
+
+def test_pooled_shares_are_one_proportion():
+    frame = pd.DataFrame({"value": [0.9, 1 / 3], "samples": [10, 30]})
+    found = _rows.pooled(frame)
+    assert (found.value, found.samples) == (19 / 40, 40)
+    assert found == rate.proportion(19, 40)

@@ -458,13 +458,13 @@ STATEMENTS: tuple[Statement, ...] = (
         "problems.cosine",
         untested="the ground that the experiments stand on; the tests hold it against dense eigenvalues",
     ),
+    # Smoothness, measured.
     Statement(
         "theory_lab, frontier of hybrid smoothness",
         "diag(L_x I, L_y I) dominates H exactly if L_y >= lambda_max(C + B'(L_x I - A)^-1 B); scaled for several blocks",
         "exact",
         "proved",
         ("measure.dominance",),
-        "the tests hold it against dense Schur complements",
     ),
     Statement(
         "theory_lab, two-sided smoothness",
@@ -473,7 +473,35 @@ STATEMENTS: tuple[Statement, ...] = (
         "exact",
         "derived",
         ("measure.dominance",),
-        "a remark on assumptions: problems declare two-sided constants, and smoothness.margin tells the sides apart",
+    ),
+    Statement(
+        "theory_lab, ends of a spectrum",
+        "k products from a random start: Ritz values inside, outer ends that hold with a stated probability for all k at "
+        "once, and nothing sharper follows",
+        "upper bound",
+        "proved",
+        ("measure.lanczos",),
+    ),
+    Statement(
+        "theory_lab, error of Lanczos",
+        "how close k products from a random start bring both Ritz values to the ends of any spectrum, in units of its width",
+        "upper bound",
+        "proved",
+        ("measure.lanczos.relative_error",),
+    ),
+    Statement(
+        "theory_lab, trace by probes",
+        "Hutchinson's estimate of tr A by m random signs has variance 2(|A|_F^2 - sum a_ii^2)/m",
+        "exact",
+        "derived",
+        ("measure.smoothness.trace",),
+    ),
+    Statement(
+        "theory_lab, spectral density by quadrature",
+        "k Lanczos steps from random starts: unbiased for the moments of a spectrum up to 2k - 1, no further",
+        "exact",
+        "proved",
+        ("measure.density",),
     ),
     # Others.
     Statement(
@@ -504,6 +532,13 @@ STATEMENTS: tuple[Statement, ...] = (
         "upper bound",
         "recalled",
         ("theory.level_sets.li_grad_level_bound",),
+    ),
+    Statement(
+        "Meyer, Musco, Musco, Woodruff 2021",
+        "Hutch++: m products give the trace of a semidefinite matrix to a relative error of order 1/m, probes to m^-1/2",
+        "exponents only",
+        "recalled",
+        ("measure.smoothness.trace",),
     ),
     Statement(
         "Mishchenko et al. 2020",
