@@ -1,5 +1,6 @@
 """The cells of `smoothness_estimation` on traces, spectral moments and margins, as rows."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,11 +60,15 @@ def moments(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
         hessian.fn, hessian.params, key=key, iterations=2, starts=cell["starts"], args=hessian.args
     )
     assert density is not None  # quadratics are finite
-    found = [density.average(lambda nodes, p=p: nodes**p, confidence=0.999) for p in (1, 2, 3, 4)]
+    found = [density.average(partial(_power, p), confidence=0.999) for p in (1, 2, 3, 4)]
     return [
         {"what": "moment", "case": str(p + 1), "products": 2, **_rows.row(m), "predicted": MOMENTS[p]}
         for p, m in enumerate(found)
     ]
+
+
+def _power(p: int, nodes: np.ndarray) -> np.ndarray:
+    return nodes**p
 
 
 def margin(cell: dict[str, Any], key: jax.Array, dimension: int = 200) -> list[dict[str, Any]]:

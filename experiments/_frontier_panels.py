@@ -9,7 +9,7 @@ from theory_lab.report.figures import Look
 
 SHADE, FALSE = "#0072B2", "#D55E00"  # certified; what seems certified and is not
 POINT = Look("#0072B2", "o", "-", "32 products")
-FEW = Look("#56B4E9", "s", "-", "8 products, to the outer end")
+FEW = Look("#56B4E9", "s", "-", "8 products, with interval")
 UPPER = Look("#D55E00", "^", "-", "32 products, upper side")
 
 
@@ -41,9 +41,10 @@ def convex(axes: Axes, frame: pd.DataFrame) -> None:
 
 def indefinite(axes: Axes, frame: pd.DataFrame) -> None:
     """Where the upper side alone and both sides differ."""
-    case, reach = frame[frame.case == "indefinite"], 4.2
+    case, reach = frame[frame.case == "indefinite 0"], 4.2
     curves = {what: _closed(case[case.what == what], reach) for what in ("upper", "lower")}
-    grid = np.linspace(0.0, reach, 600)
+    grid = np.unique(np.concatenate([curve[0] for curve in curves.values()]))
+    grid = grid[grid <= reach]
     high = {what: np.interp(grid, *curve, left=np.inf) for what, curve in curves.items()}
     both = np.maximum(high["upper"], high["lower"])
     axes.fill_between(grid, np.minimum(both, reach), reach, color=SHADE, alpha=0.16, linewidth=0)

@@ -19,25 +19,37 @@ def quadratic(z: dict[str, Any], matrix: Any) -> Any:
 
 
 def hessian_of(case: str) -> np.ndarray:
-    """The three Hessians, the same in every run; the largest eigenvalues of their diagonal blocks are 1."""
-    m, d = SIZES["x"], sum(SIZES.values())
-    if case == "convex":
+    """The Hessian of a case, the same in every run: "convex", or "indefinite" or "Gram" and the number of a random draw.
+
+    The largest eigenvalues of the diagonal blocks are 1.
+    """
+    name, *draw = case.split()
+    if name == "convex":
         return tl.block_quadratic(SIZES, coupling=COUPLING, rotated=True).dense_hessian()
-    rng = np.random.default_rng(0)
-    if case == "indefinite":  # far below zero in x, less so in y
-        turns = [np.linalg.qr(rng.standard_normal((size, size)))[0] for size in SIZES.values()]
-        ends = [np.linspace(-1.6, 1, SIZES["x"]), np.linspace(-0.4, 1, SIZES["y"])]
-        matrix = np.zeros((d, d))
-        blocks = [(turn * values) @ turn.T for turn, values in zip(turns, ends, strict=True)]
-        matrix[:m, :m], matrix[m:, m:] = blocks
-        cross = rng.standard_normal((m, d - m))
-        matrix[:m, m:] = 0.7 * cross / np.linalg.norm(cross, 2)
-        matrix[m:, :m] = matrix[:m, m:].T
-        return (matrix + matrix.T) / 2
+    rng = np.random.default_rng(int(draw[0]))
+    return _indefinite(rng) if name == "indefinite" else _gram(rng)
+
+
+def _indefinite(rng: np.random.Generator) -> np.ndarray:
+    """Far below zero in x, less so in y, and coupled."""
+    turns = [np.linalg.qr(rng.standard_normal((size, size)))[0] for size in SIZES.values()]
+    ends = [np.linspace(-1.6, 1, SIZES["x"]), np.linspace(-0.4, 1, SIZES["y"])]
+    a, c = ((turn * values) @ turn.T for turn, values in zip(turns, ends, strict=True))
+    b = rng.standard_normal((SIZES["x"], SIZES["y"]))
+    b *= 0.7 / np.linalg.norm(b, 2)
+    matrix = np.block([[a, b], [b.T, c]])
+    return (matrix + matrix.T) / 2
+
+
+def _gram(rng: np.random.Generator) -> np.ndarray:
+    """Semidefinite, with a spectrum that decays."""
+    m, d = SIZES["x"], sum(SIZES.values())
     root = rng.standard_normal((d, d)) * np.arange(1, d + 1) ** -0.7
     matrix = root @ root.T
-    scale = np.repeat([np.linalg.norm(matrix[:m, :m], 2), np.linalg.norm(matrix[m:, m:], 2)], [m, d - m]) ** -0.5
-    return scale[:, None] * matrix * scale
+    norms = np.linalg.norm(matrix[:m, :m], 2), np.linalg.norm(matrix[m:, m:], 2)
+    scale = np.repeat(norms, [m, d - m]) ** -0.5
+    matrix = scale[:, None] * matrix * scale
+    return (matrix + matrix.T) / 2
 
 
 def schur(matrix: np.ndarray, smooth_x: float) -> float:

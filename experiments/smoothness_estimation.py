@@ -117,8 +117,8 @@ def _ends(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
         rows.append({"what": "outer", **at, "products": k, "probability": LEVELS[-1], **spread(errors), "predicted": law})
     within = (inner <= laws + slack[:, None]).all(axis=1)
     rows.append({"what": "within the law", **at, "probability": LEVELS[0], **share(within)})
-    for p, covered in zip(LEVELS, (beyond >= 0).all(axis=2).T, strict=True):
-        rows.append({"what": "covered", **at, "probability": p, **share(covered)})
+    for i, p in enumerate(LEVELS):
+        rows.append({"what": "covered", **at, "probability": p, **share(beyond[:, i].min(axis=1) >= 0)})
     nearest = exact("", max(o.share for of in found for at in of for o in at))
     return [*rows, {"what": "near", **at, **_rows.row(nearest)}]
 

@@ -20,14 +20,14 @@ def frame() -> pd.DataFrame:
     """The hyperbola (L_x - 1)(L_y - 1) = 0.64, measured to 1%, for all three Hessians."""
     xs, rows = np.geomspace(1.2, 8, 7), []
     pairs = [{"x": x, "y": 1 + 0.64 / (x - 1)} for x in xs]
-    for case in ("convex", "indefinite", "Gram"):
+    for case in ("convex", "indefinite 0", "Gram 0"):
         for pair in pairs:
             at = {"case": case, **pair}
             rows += [{"what": what, **at, **point(1.0)} for what in ("upper", "lower")]
             for sided in (1, 2):
                 of = {**at, "sided": sided, "products": PRODUCTS}
                 rows.append({"what": "point", **of, **point(1.0, 0.01), "predicted": 1.0})
-                norm = 1.5 if case == "indefinite" and sided == 1 else 0.999
+                norm = 1.5 if case == "indefinite 0" and sided == 1 else 0.999
                 rows += [{"what": "2-sided norm", **of, **point(norm)}, {"what": "1-sided norm", **of, **point(0.999)}]
             rows += [{"what": "outside", **at, **point(0.998)}, {"what": "inside", **at, **point(1.02)}]
             if case == "convex":
@@ -86,7 +86,7 @@ def test_one_multiple_off_the_frontier_is_caught(frame: pd.DataFrame, sided: int
 
 
 @pytest.mark.parametrize(
-    "case, factor, caught", [("Gram", 1.1, "convex, Gram: norm i"), ("indefinite", 0.5, "indefinite: the same")]
+    "case, factor, caught", [("Gram 0", 1.1, "convex, Gram: norm i"), ("indefinite 0", 0.5, "indefinite: the same")]
 )
 def test_norms_on_the_other_side_are_told_apart(frame: pd.DataFrame, case: str, factor: float, caught: str) -> None:
     here = (frame.what == "2-sided norm") & (frame.sided == 1) & (frame.case == case)
