@@ -35,7 +35,8 @@ def trace(
 
     with Q an orthonormal basis of A times r gaussian vectors, so that the large eigenvalues enter exactly, and v a
     Rademacher vector. Given Q the probes are independent and unbiased, whence Student's interval. r = 0 is Hutchinson's
-    estimator.
+    estimator, of variance 2(|A|_F^2 - sum a_ii^2)/m after m probes. Where few eigenvalues dominate what is sampled, a probe
+    is skewed like a square, and the interval of a dozen of them holds less often than it says.
 
     Args:
         fn, params, key, block, scaling, args: as in `smoothness.extreme_eigenvalues`.
@@ -57,7 +58,7 @@ def trace(
 
     Reference:
         Hutchinson: A stochastic estimator of the trace of the influence matrix, 1989.
-        Meyer, Musco, Musco, Woodruff: Hutch++: optimal stochastic trace estimation, 2021.
+        Meyer, Musco, Musco, Woodruff: Hutch++: optimal stochastic trace estimation, 2021 (recalled, not re-read).
     """
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     _checks.key("key", key)

@@ -487,14 +487,14 @@ STATEMENTS: tuple[Statement, ...] = (
         "how close k products from a random start bring both Ritz values to the ends of any spectrum, in units of its width",
         "upper bound",
         "proved",
-        ("measure.lanczos.relative_error",),
+        ("measure.overlap.relative_error",),
     ),
     Statement(
         "theory_lab, trace by probes",
         "Hutchinson's estimate of tr A by m random signs has variance 2(|A|_F^2 - sum a_ii^2)/m",
         "exact",
         "derived",
-        ("measure.smoothness.trace",),
+        ("measure.traces.trace",),
     ),
     Statement(
         "theory_lab, spectral density by quadrature",
@@ -538,7 +538,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "Hutch++: m products give the trace of a semidefinite matrix to a relative error of order 1/m, probes to m^-1/2",
         "exponents only",
         "recalled",
-        ("measure.smoothness.trace",),
+        ("measure.traces.trace",),
     ),
     Statement(
         "Mishchenko et al. 2020",
