@@ -32,6 +32,7 @@ from theory_lab.report import figures
 
 D = 200  # dimension where it does not vary
 PRODUCTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+LENGTH = 36  # runs until the ends are known are multiples of it
 OUTER = (4, 8, 16)  # products after which outer ends are found
 KINDS = ("isolated", "uniform", "log-uniform", "geometric")
 COLUMNS = ["what", "case", "precision", "coupling", "size", "products", "probability", "value", "low", "high", "samples"]
@@ -67,7 +68,7 @@ class Settings:
     counted: int
 
 
-QUICK = Settings((0.0, 0.9), 80, 1600, (12, 96), 300, (6, 24), 40, (100, 1000), (4, 64), 60)
+QUICK = Settings((0.0, 0.9), 80, 1600, (12, 96), 300, (6, 24), 30, (100, 1000), (4, 64), 50)
 FULL = Settings((0.0, 0.5, 0.9), 400, 8000, (12, 24, 48, 96), 2000, (6, 12, 24), 200, (100, 1000, 10**4), (4, 16, 64), 400)
 
 
@@ -164,7 +165,8 @@ def _counted(
 ) -> list[dict[str, Any]]:
     """The number that suffices for nine starts of ten, and the law's."""
     instance, law = _spectra.pairs(values), _spectra.promised(values.size, error, LEVELS[0])
-    runs = _runs(instance, law + 1, key, cell["starts"])
+    length = LENGTH * (law // LENGTH + 1)  # few lengths, few compilations
+    runs = _runs(instance, length, key, cell["starts"])
     counts = np.array([_spectra.needed(instance, run, np.array(tolerances)) for run in runs])
     at = {"size": cell["size"], "probability": LEVELS[0], "predicted": law}
     found = rate.quantile(counts, LEVELS[0])
