@@ -154,7 +154,7 @@ def test_a_hundred_points_take_less_than_a_second():
         (lambda: envelope([1.0] * 8, [1.0] * 9), "curvatures must be as many"),
         (lambda: envelope(U, U, split="early"), "split must be one of"),
         (lambda: envelope(U, U, confidence=1.0), "confidence must be in"),
-        (lambda: envelope(U, U, resamples=1), "resamples must be a whole number of at least 2"),
+        (lambda: envelope(U, U, resamples=-1), "resamples must be a whole number of at least 0"),
         (lambda: isotonic([], []), "gradient_norms must be a non-empty"),
         (lambda: inflated(None, U, U), "shape must be an Envelope"),
         (lambda: inflated(envelope(U, U), [0.0], [1.0]), "shape must be positive at every gradient norm"),
@@ -164,3 +164,10 @@ def test_a_hundred_points_take_less_than_a_second():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_without_resamples_the_power_is_the_same_and_nothing_is_said_of_its_error():
+    u = np.geomspace(0.1, 100, 40)
+    with_interval, without = (envelope(u, 2 + 3 * u**1.5, resamples=count).power for count in (20, 0))
+    assert without.value == with_interval.value
+    assert (without.low, without.high) == (-np.inf, np.inf)

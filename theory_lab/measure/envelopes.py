@@ -132,7 +132,8 @@ def envelope(
             points come in the order of a run, neighbours are alike and lie on both sides. "later" fits to the first half,
             in the order given, and counts on the second.
         confidence: of both intervals.
-        resamples: halves for the interval of p, at least; more are drawn where the confidence asks for them.
+        resamples: halves for the interval of p, at least; more are drawn where the confidence asks for them. 0 takes no
+            interval: its ends are then infinite.
         key: of the halves; None is key 0.
 
     Returns:
@@ -155,7 +156,7 @@ def envelope(
     u, y = _pairs(gradient_norms, curvatures, least=8)
     _checks.choice("split", split, ("random", "later"))
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("resamples", resamples, least=2)
+    _checks.count("resamples", resamples, least=0)
     rng = generator(key)
     half = u.size // 2
     order = rng.permutation(u.size) if split == "random" else np.arange(u.size)
@@ -166,6 +167,8 @@ def envelope(
     offset, factor, power = _tightest.fit(u, y)
     if factor == 0:
         return Envelope(offset, 0.0, unmeasured("p", u.size, "the curvature does not rise with the gradient"), coverage)
+    if resamples == 0:
+        return Envelope(offset, factor, Measurement("p", power, -np.inf, np.inf, u.size, "no interval was taken"), coverage)
     drawn = max(resamples, int(np.ceil(confidence / (1 - confidence))))
     halves = (rng.permutation(u.size)[:half] for _ in range(drawn))
     away = np.sort([abs(_tightest.fit(u[chosen], y[chosen])[2] - power) for chosen in halves])

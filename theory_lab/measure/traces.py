@@ -46,7 +46,7 @@ def trace(
         confidence: coverage of the interval.
 
     Returns:
-        The measurement; samples counts the probes, ``products`` what was spent.
+        The measurement; samples counts the probes, of which a note asks for 32, ``products`` what was spent.
 
     Raises:
         ValueError: as `smoothness.extreme_eigenvalues`; products that leave fewer than two probes.
@@ -80,7 +80,7 @@ def trace(
         return unmeasured(name, estimate.samples, "a Hessian-vector product is not finite")
     rounding = hessian.precision * float(np.abs(resolved).sum() + np.abs(sampled).max())
     low, high = estimate.low - rounding, estimate.high + rounding
-    return Measurement(name, estimate.value, low, high, estimate.samples, products=products)
+    return Measurement(name, estimate.value, low, high, estimate.samples, estimate.note, products)
 
 
 def effective_rank(
