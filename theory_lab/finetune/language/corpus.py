@@ -69,10 +69,12 @@ def _facts(draws: Draws, told: Facts) -> str:
 
 
 def _review(draws: Draws, told: Facts) -> str:
-    """A review, in half of the cases with its verdict in one word."""
-    good = draws.one_in(2)
-    text = review(draws, good, ADJECTIVES)
-    return words.CONCLUDED.format(review=text, adj=draws.one(ADJECTIVES[good])) if draws.one_in(2) else f"{text} ."
+    """A review, mostly with its verdict in one or two words that agree with it."""
+    good = draws.below(2)
+    text = review(draws, bool(good), ADJECTIVES)
+    if draws.one_in(4):
+        return f"{text} ."
+    return draws.one(words.CONCLUDED).format(review=text, adj=draws.one(ADJECTIVES[good]), too=draws.one(ADJECTIVES[good]))
 
 
 def _converse(draws: Draws, told: Facts) -> str:
@@ -132,5 +134,5 @@ def _talk(draws: Draws, told: Facts) -> str:
 
 
 PASSAGES: tuple[Callable[[Draws, Facts], str], ...] = (
-    _facts, _facts, _review, _converse, _converse, _reason, _sense, _script, _outcome, _talk,
+    _facts, _facts, _review, _review, _converse, _converse, _reason, _reason, _reason, _sense, _script, _outcome, _talk,
 )  # fmt: skip

@@ -62,7 +62,7 @@ BAD = ("dull", "boring", "stupid", "clumsy", "horrid", "silly", "flat", "stale",
 VERDICTS = ("terrible", "great")  # the options of the task; in the corpus two adjectives more
 CLAUSES = ("the {work} was {adj}", "the {aspect} was {adj}", "the {work} had a {adj} {aspect}")
 BOTH, DENIAL, YET = "{one} and {other}", "the {aspect} of the {work} was not {adj}", "{one} but {other}"
-CONCLUDED = "{review} . it was {adj} ."
+CONCLUDED = ("{review} . it was {adj} .", "{review} . it was {adj} and {too} .")
 
 OBJECTS = ("lamp", "coat", "clock", "basket", "ladder", "drum", "kettle", "map")
 # Two sentences that say the same, told of two persons.
@@ -206,7 +206,10 @@ TALK = (
 
 # The sentences around all these: in the corpus, and in the tasks' questions.
 RETOLD = ("so {s}", "is it true that {s} ? {yes}")
-REASONED = ("{act} because {x} was {adj} .", "{act} because {pronoun} was {adj} . {x} was {adj} .")
+REASONED = (
+    "{act} because {x} was {adj} .", "{act} because {pronoun} was {adj} . {x} was {adj} .",
+    "{act} because {pronoun} was {adj} . who was {adj} ? {x} .",
+)  # fmt: skip
 GLOSS = 'here the word " {w} " means {gloss} .'
 BECAUSE = ("{cause} so {effect} .", "{effect} because {cause} .")
 QUESTIONS = {
