@@ -1,11 +1,12 @@
 """Examples as token arrays: what is scored, where padding goes, what truncation takes; tokenizers of several kinds."""
 
+import string
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from theory_lab.finetune.encoding import batches, encode
@@ -123,14 +124,24 @@ def test_a_token_that_spans_prompt_and_option_is_scored():
     assert Merging().decode(questions.options.tokens[0, 1][questions.options.scored[0, 1]]) == "cxyz"
 
 
-def test_a_tokenizer_of_the_library_tokenizers():
+@pytest.fixture
+def theirs():
+    """Our tokenizer, read by the library ``tokenizers``."""
     tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'lm'")
-    theirs = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({word: i for i, word in enumerate(TOKENIZER.words)}, unk_token="<unk>")
-    )
-    theirs.normalizer = tokenizers.normalizers.Lowercase()
-    theirs.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    theirs.post_processor = tokenizers.processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 2)])
+    return tokenizers.Tokenizer.from_str(TOKENIZER.to_json())
+
+
+@given(text=st.text(string.printable))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_tokenizer_file_gives_the_same_ids(theirs, text):
+    for one in (text, f"It was GREAT.{text}\nso {text} rain?"):
+        if not any(special in one for special in TOKENIZER.words[:4]):
+            assert theirs.encode(one).ids == TOKENIZER.encode(one)
+
+
+def test_a_tokenizer_of_the_library_tokenizers(theirs):
+    processors = pytest.importorskip("tokenizers.processors", reason="needs the extra 'lm'")
+    theirs.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 2)])
     assert theirs.encode("it was").ids[0] == 2  # by itself it would open twice
     ours = encode([REVIEW, LONG], TOKENIZER)
     same = encode([REVIEW, LONG], theirs, start=[2], pad=1)

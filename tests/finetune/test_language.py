@@ -59,7 +59,7 @@ def test_texts_come_back_from_their_tokens(name):
 
 def test_the_same_key_gives_the_same_texts_everywhere():
     """Hashes of the first texts, which another platform or another version of NumPy or JAX must reproduce."""
-    assert digest(CORPUS[:200]) == "8b446a14130fca34"
+    assert digest(CORPUS[:200]) == "d1ead19e31aef417"
     asked = [text for task in TASKS.values() for one in task.test[:50] for text in (*texts(one), str(one.label))]
     assert digest(asked) == "981280f439dc746c"
 

@@ -1,5 +1,6 @@
 """Tokenizers: what one must offer, and a word-level one that needs nothing."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,27 @@ class WordTokenizer:
         """The words with single spaces between them, none around line breaks; special tokens but <unk> are dropped."""
         kept = (self.words[i] for i in ids if i == self.unknown or i >= len(SPECIAL))
         return " ".join(kept).replace(" \n", "\n").replace("\n ", "\n")
+
+    def to_json(self) -> str:
+        """The same tokenizer as the text of a tokenizer.json, the format of the library ``tokenizers``.
+
+        It gives the ids of `encode` for printable text and, like it, no opening tokens; its ``decode`` writes spaces around
+        line breaks.
+        """
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        split = {"type": "Split", "pattern": {"Regex": WORD.pattern}, "behavior": "Removed", "invert": True}
+        parts = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": i, "content": word, **flags} for i, word in enumerate(SPECIAL)],
+            "normalizer": {"type": "Lowercase"},
+            "pre_tokenizer": split,
+            "post_processor": None,
+            "decoder": None,
+            "model": {"type": "WordLevel", "vocab": dict(self._ids), "unk_token": SPECIAL[self.unknown]},
+        }
+        return json.dumps(parts, ensure_ascii=False, indent=1) + "\n"
 
     def __len__(self) -> int:
         return len(self.words)

@@ -134,5 +134,6 @@ def _talk(draws: Draws, told: Facts) -> str:
 
 
 PASSAGES: tuple[Callable[[Draws, Facts], str], ...] = (
-    _facts, _facts, _review, _review, _converse, _converse, _reason, _reason, _reason, _sense, _script, _outcome, _talk,
+    _facts, _facts, _review, _review, _converse, _converse, _reason, _reason, _reason, _sense, _script, _outcome, _outcome,
+    _talk,
 )  # fmt: skip
