@@ -28,14 +28,17 @@ MAY_IMPORT = {  # room -> what it may import of the package, itself aside; a dot
     "finetune": GROUND | {"orderings", "oracles.base", "oracles.directions", "problems.base", "models"},
     "measure": GROUND | {"problems.base", "oracles.base", "run.trace"},
     "claims": GROUND | {"theory", "measure"},
-    "advise": GROUND | {"theory", "measure"},
-    "report": GROUND | {"claims.base"},
+    "advise": GROUND | {"theory", "measure", "problems", "oracles", "optimizer"},
+    "report": GROUND | {"claims.base", "advise.base"},
+    "__main__": GROUND | {"advise", "problems", "orderings", "report"},  # a command line stands above every room
 }
-ONLY = {"matplotlib": {"report"}, "sklearn": {"problems"}, "pandas": {"run", "measure", "report", "finetune"}}
+ONLY = {"matplotlib": {"report"}, "sklearn": {"problems"}, "pandas": {"run", "measure", "report", "finetune", "advise"}}
 NEVER_IN_THEORY = {"jax", "jaxlib", "optax", "pandas", "matplotlib", "sklearn"}
 
 
 def room(module: str) -> str:
+    if module.endswith(".__main__"):
+        return "__main__"
     return module.split(".")[1] if "." in module else ""
 
 

@@ -4,6 +4,7 @@ problem -> oracle -> optimizer -> run -> measure -> claim -> report; constants -
 """
 
 from theory_lab import claims, constants, measure, orderings, problems, theory
+from theory_lab.advise import Advice, advise
 from theory_lab.claims import Claim, Verdict, claim
 from theory_lab.constants import Constants
 from theory_lab.measure import Measurement
@@ -29,6 +30,7 @@ from theory_lab.run import Trace, run, step_size_grid, sweep
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Claim",
     "Constants",
     "FirstOrder",
@@ -40,6 +42,7 @@ __all__ = [
     "Trace",
     "TwoPoint",
     "Verdict",
+    "advise",
     "block_quadratic",
     "chain",
     "claim",

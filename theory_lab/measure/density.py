@@ -15,11 +15,11 @@ import numpy as np
 from scipy import linalg
 
 from theory_lab import _checks
-from theory_lab._typing import Key, Label, Params, Scalar
+from theory_lab._typing import Array, Key, Label, Params, Scalar
 from theory_lab.measure import lanczos
 from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, mean
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure.curvature import Curvature, curvature
 
 
 @dataclass(frozen=True)
@@ -99,3 +99,33 @@ def spectral_density(
         weights.append(vectors[0] ** 2)
         spent += matrix.diagonal.size
     return SpectralDensity(tuple(nodes), tuple(weights), spent)
+
+
+def weighted_density(
+    hessian: Curvature, vector: Array, *, iterations: int = 20
+) -> tuple[np.ndarray, np.ndarray, int] | None:
+    r"""Where in a spectrum a vector lies: the Gauss quadrature of :math:`\sum_i \langle v, u_i\rangle^2 \delta_{\lambda_i}`.
+
+    Args:
+        hessian: from `curvature`.
+        vector: v, (d,) in the order of the sorted labels.
+        iterations: k, nodes and products at most.
+
+    Returns:
+        Nodes, weights that sum to |v|^2, and the products spent; nothing but no nodes for v = 0; None where a product is not
+        finite.
+
+    Example:
+        >>> at = curvature(lambda z: jax.numpy.sum(jax.numpy.arange(1.0, 4.0) * z["x"] ** 2) / 2, {"x": jax.numpy.zeros(3)})
+        >>> nodes, weights, _ = weighted_density(at, jax.numpy.array([1.0, 0.0, 2.0]))
+        >>> nodes.round(5).tolist(), weights.round(5).tolist()
+        ([1.0, 3.0], [1.0, 4.0])
+    """
+    size = float(jax.numpy.linalg.norm(vector))
+    if size == 0:
+        return np.zeros(0), np.zeros(0), 0
+    matrix = lanczos.tridiagonalise(hessian, iterations, jax.numpy.asarray(vector, hessian.dtype), keep=True)
+    if matrix is None or not np.isfinite(size):
+        return None
+    values, vectors = linalg.eigh_tridiagonal(matrix.diagonal, matrix.off[:-1])
+    return values, size**2 * vectors[0] ** 2, matrix.diagonal.size

@@ -88,8 +88,10 @@ def keeps(hessian: Curvature, iterations: int) -> bool:
     return min(iterations, hessian.dimension) * hessian.dimension <= KEPT
 
 
-def tridiagonalise(hessian: Curvature, iterations: int, key: Key, *, keep: bool | None = None) -> Tridiagonal | None:
-    """At most that many products from a start uniform on the sphere; None where a product is not finite.
+def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: bool | None = None) -> Tridiagonal | None:
+    """At most that many products from a start, a key for one uniform on the sphere; None where a product is not finite.
+
+    A vector (d,) other than zero may stand for the key, if all vectors are kept: the Krylov space is then that vector's.
 
     Rounding is measured on the run itself. Row j of the coefficients holds A q_j on q_0 ... q_j, with exact products
     (0, ..., 0, beta_j, alpha_j). The norm of the difference tells how far the products are from symmetric; m machine
@@ -98,13 +100,13 @@ def tridiagonalise(hessian: Curvature, iterations: int, key: Key, *, keep: bool 
     Args:
         hessian: the operator.
         iterations: products.
-        key: the random start.
+        start: a key, or a vector.
         keep: all vectors, for full reorthogonalisation; False for the recurrence of three. None keeps what is small.
     """
     k = min(iterations, hessian.dimension)
     if not (keeps(hessian, k) if keep is None else keep):
-        return from_recurrence(hessian, recurrence.recur(hessian, k, key))
-    *numbers, basis = _krylov(hessian, k, key)
+        return from_recurrence(hessian, recurrence.recur(hessian, k, start))
+    *numbers, basis = _krylov(hessian, k, start)
     steps, coefficients, norms = map(np.asarray, numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
@@ -226,7 +228,7 @@ def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
 
 
 @jax.jit(static_argnums=1)
-def _krylov(hessian: Curvature, k: int, key: Key) -> tuple[Array, Array, Array, Array]:
+def _krylov(hessian: Curvature, k: int, start: Array) -> tuple[Array, Array, Array, Array]:
     """At most k steps with full reorthogonalisation, done twice each; memory of k vectors.
 
     Returns:
@@ -234,7 +236,8 @@ def _krylov(hessian: Curvature, k: int, key: Key) -> tuple[Array, Array, Array, 
         (k,); the vectors q_j, (k, d).
     """
     d, dtype = hessian.dimension, hessian.dtype
-    start = jax.random.normal(key, (d,), dtype)
+    if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
+        start = jax.random.normal(start, (d,), dtype)
     basis = jnp.zeros((k, d), dtype).at[0].set(start / jnp.linalg.norm(start))
 
     def step(carry: Any) -> Any:

@@ -92,6 +92,45 @@ def one_sided_law(hessian: Any, evaluation_error: float, *, directions: int = 1,
     return RadiusLaw(float(np.trace(covariance)), 2 * _weight(law, d) * sigma**2 / directions, 1)
 
 
+def law_of_traces(
+    trace: float,
+    trace_of_square: float,
+    dimension: int,
+    evaluation_error: float,
+    *,
+    directions: int = 1,
+    law: str = "gaussian",
+) -> RadiusLaw:
+    """`one_sided_law` from t = tr H and s = tr H^2, which Hessian-vector products estimate without the matrix.
+
+        A = [(t^2 + 2 s) d + 4 t^2 + 8 s] / (4q) gaussian, times d/((d+2)(d+4)) on the sphere
+
+    Setting: as there. Guarantee: exact for the gaussian law and the sphere; for signs A is that of the gaussian law, and
+    an upper bound if H has no negative entry on its diagonal.
+
+    Args:
+        trace, trace_of_square: t and s.
+        dimension: d.
+        evaluation_error: sigma_f, root mean square error of one evaluation, in units of f.
+        directions: q.
+        law: "gaussian", "rademacher" or "sphere".
+
+    Raises:
+        ValueError: numbers that are not finite, a negative s or error, no direction, an unknown law.
+
+    Example:
+        >>> law_of_traces(5.0, 13.0, 2, 1e-8).optimal_radius == one_sided_law([[2.0, 0.0], [0.0, 3.0]], 1e-8).optimal_radius
+        True
+    """
+    t, s = _checks.real("trace", trace), _checks.nonnegative("trace_of_square", trace_of_square)
+    sigma = _checks.nonnegative("evaluation_error", evaluation_error)
+    d, q = _checks.count("dimension", dimension), _checks.count("directions", directions)
+    _checks.choice("law", law, LAWS)
+    scale = d / ((d + 2) * (d + 4)) if law == "sphere" else 1.0
+    truncation = scale * ((t**2 + 2 * s) * d + 4 * t**2 + 8 * s) / (4 * q)
+    return RadiusLaw(truncation, 2 * _weight(law, d) * sigma**2 / q, 1)
+
+
 def two_sided_law(
     third_derivatives: Any, evaluation_error: float, *, directions: int = 1, law: str = "gaussian"
 ) -> RadiusLaw:

@@ -1,0 +1,221 @@
+"""Advice against exact theory on quadratics whose every number is known, and its behaviour on everything else."""
+
+import math
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import theory_lab as tl
+from theory_lab.advise import Advice, advise
+from theory_lab.measure import constants
+from theory_lab.theory import catalogue, quadratic, stability_region
+
+KEY = jax.random.key(0)
+SIZES = {"x": 6, "y": 4}
+
+
+def steps_run(problem, advice, seeds=64, epochs=None):
+    """Steps until the mean of ||grad f||^2 over seeds is at most the accuracy squared, interpolated between epochs."""
+    epochs = epochs or int(3 * advice.steps / problem.n) + 3
+    trace = tl.sweep(
+        problem,
+        advice.oracle(),
+        tl.hybrid_sgd,
+        step_sizes={b: jnp.array([eta]) for b, eta in advice.step_sizes.items()},
+        ordering=getattr(tl, advice.ordering),
+        epochs=epochs,
+        keys=jax.random.split(jax.random.key(1), seeds),
+        params=problem.init(KEY),
+    )
+    norms = sum(np.asarray(v) for v in trace.gradient_norm_sq.values()).mean(axis=(0, 1))
+    hit = int(np.argmax(norms <= advice.accuracy**2))
+    assert norms[hit] <= advice.accuracy**2, "never reached"
+    return hit * problem.n
+
+
+def test_limits_of_uncoupled_quadratics_are_exact():
+    problem = tl.block_quadratic(SIZES, smoothness={"x": 1.0, "y": 4.0}, spectrum=("power", 1.0))
+    advice = advise(problem, key=KEY)
+    expected = quadratic.step_size_limit(np.linalg.eigvalsh(problem.dense_hessian()[:6, :6]))
+    assert advice.limits["x"].value == pytest.approx(expected, rel=0.02)  # the resolution of the search
+    assert advice.limits["y"].value == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "sphere", "rademacher"])
+def test_limits_of_coupled_quadratics_are_exact(law):
+    problem = tl.block_quadratic(SIZES, coupling=0.7, spectrum=("power", 0.5), rotated=True)
+    advice = advise(problem, key=KEY, law=law)
+    eta = advice.step_sizes
+    for label, given in (("x", (None, eta["y"])), ("y", (eta["x"], None))):
+        expected = stability_region.step_size_boundary(problem.dense_hessian(), 6, given, law=law)
+        assert advice.limits[label].value == pytest.approx(expected, rel=0.03), label
+    assert quadratic.is_stable(problem.dense_hessian(), 6, (eta["x"] / 0.91, eta["y"] / 0.91), law=law)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"smoothness": {"x": 1.0, "y": 4.0}, "spectrum": ("power", 0.5)},
+        {"dispersion": 0.5},
+        {"coupling": 0.6, "rotated": True, "dispersion": 0.05},
+        {"components": "convex", "heterogeneity": 0.8, "coupling": 0.3, "dispersion": 0.05},
+    ],
+)
+def test_predicted_steps_are_those_of_runs(options):
+    """Within a factor of 1.5 and an epoch, the design aim."""
+    problem = tl.block_quadratic(SIZES, n=4, **options)
+    advice = advise(problem, key=KEY)
+    measured = steps_run(problem, advice)
+    assert advice.steps / 1.5 - problem.n <= measured <= 1.5 * advice.steps + problem.n
+
+
+def test_predicted_steps_of_what_is_no_quadratic():
+    problem = tl.separable(SIZES, tl.cosh(), n=4, dispersion=0.05)
+    advice = advise(problem, key=KEY)
+    measured = steps_run(problem, advice)
+    assert advice.steps / 1.5 - 4 <= measured <= 1.5 * advice.steps + 4
+
+
+def test_large_problems_are_advised_as_small_ones_are(monkeypatch):
+    """Spectral densities against matrices, on one problem: the limits within a tenth, steps within a quarter."""
+    problem = tl.block_quadratic({"x": 60, "y": 20}, n=4, smoothness={"x": 1.0, "y": 4.0}, dispersion=0.5)
+    dense = advise(problem, key=KEY, accuracy=1.0)
+    monkeypatch.setattr(sys.modules["theory_lab.advise.seeing"], "DENSE", 10)
+    large = advise(problem, key=KEY, accuracy=1.0)
+    for label in SIZES:
+        assert large.limits[label].value == pytest.approx(dense.limits[label].value, rel=0.1)
+        assert large.limits[label].low <= large.limits[label].value <= large.limits[label].high
+    assert large.steps == pytest.approx(dense.steps, rel=0.25)
+
+
+def test_a_loss_and_its_data_are_advised_as_the_problem_is():
+    rng = np.random.default_rng(0)
+    rows, targets = jnp.asarray(rng.standard_normal((12, 5))), jnp.asarray(rng.standard_normal(12))
+    loss = lambda z, e: (e[0][:3] @ z["base"] + e[0][3:] @ z["peft"] - e[1]) ** 2 / 2
+    params = {"base": jnp.zeros(3), "peft": jnp.zeros(2)}
+    one = advise(loss, key=KEY, data=(rows, targets), params=params)
+    other = advise(tl.finite_sum(loss, (rows, targets), params), key=KEY)
+    assert one.step_sizes == other.step_sizes
+    assert one.zeroth == ("base",)
+
+
+def test_it_works_along_training():
+    """From a later point fewer steps are left; the curvature of points passed limits the steps as well."""
+    problem = tl.separable(SIZES, tl.cosh(), n=4)
+    start = problem.init(KEY)
+    near = jax.tree.map(lambda a: 0.3 * a, start)
+    fresh, later = (advise(problem, key=KEY, params=p, accuracy=0.05) for p in (start, near))
+    assert later.steps < fresh.steps
+    both = advise(problem, key=KEY, params=near, points=[start], accuracy=0.05)
+    assert both.limits["x"].value < later.limits["x"].value
+
+
+def test_every_reason_rests_on_a_statement_or_a_measurement():
+    names = {statement.name for statement in catalogue.STATEMENTS} | {"measured"}
+    for ordering in ("random_reshuffling", "incremental"):
+        advice = advise(tl.block_quadratic(SIZES, n=4, dispersion=1.0), key=KEY, ordering=ordering)
+        assert {reason.statement for reason in advice.reasons} <= names
+        told = {reason.quantity for reason in advice.reasons}
+        assert {"step size of x", "limit of the step size of y", "steps", "radius", "directions", "ordering"} <= told
+        assert len(advice.frame()) == len(advice.reasons)
+        assert all(reason.quantity in str(advice) for reason in advice.reasons)
+
+
+def test_guarantees_are_those_of_the_theorems():
+    problem = tl.block_quadratic(SIZES, n=4, smoothness={"x": 2.0, "y": 5.0})
+    advice = advise(problem, key=KEY)
+    assert advice.guaranteed["theory_lab, Theorem 5, box"] == pytest.approx({"x": 2 / (2 * 8), "y": 2 / 5})
+    assert advice.guaranteed["theory_lab, Proposition C"] == pytest.approx({"x": 1 / (2 * 15), "y": 1 / 5})
+    assert advice.constants.smoothness == pytest.approx({"x": 2.0, "y": 5.0})
+    assert problem.constants.dominates(advice.constants, rtol=1e-6)
+
+
+def test_measured_constants_agree_with_those_of_measure():
+    problem = tl.block_quadratic(SIZES, n=4, coupling=0.5, dispersion=1.0, components="indefinite", heterogeneity=0.5)
+    advice = advise(problem, key=KEY, accuracy=1e-6)
+    seen = constants.constants_at(problem, [problem.optimum], key=KEY)
+    assert problem.constants.dominates(advice.constants, rtol=1e-6)
+    assert advice.constants.dispersion == pytest.approx(seen.dispersion, rel=1e-4)
+
+
+def test_growing_curvature_lowers_the_share_of_the_limit():
+    """cosh curves more beyond the start, a quadratic does not: there the fastest steps stand."""
+    bent = advise(tl.separable(SIZES, tl.cosh(), n=2), key=KEY, accuracy=0.01)
+    assert bent.step_sizes["x"] < 0.7 * bent.limits["x"].value
+    assert "beyond the start" in str(bent)
+    assert "beyond the start" not in str(advise(tl.block_quadratic(SIZES, n=2), key=KEY))
+
+
+@pytest.mark.parametrize("zeroth", [(), ("x", "y"), ("y",)])
+def test_any_blocks_may_be_zeroth_order(zeroth):
+    advice = advise(tl.block_quadratic(SIZES, n=2), key=KEY, zeroth=zeroth)
+    assert {b for b, o in advice.oracle().members.items() if isinstance(o, tl.TwoPoint)} == set(zeroth)
+    for label, size in SIZES.items():
+        assert advice.limits[label].value == pytest.approx(2 / (size + 2) if label in zeroth else 2, rel=0.02)
+
+
+def test_three_blocks_have_three_step_sizes():
+    problem = tl.block_quadratic({"a": 3, "b": 2, "c": 2}, smoothness={"a": 1.0, "b": 2.0, "c": 5.0}, n=2)
+    advice = advise(problem, key=KEY, zeroth=("a",))
+    assert [advice.limits[b].value for b in "abc"] == pytest.approx([2 / 5, 1, 2 / 5], rel=0.02)
+    assert advice.optimizer().init(problem.init(KEY)) is not None
+
+
+def test_directions_raise_the_limit():
+    one, four = (advise(tl.block_quadratic(SIZES), key=KEY, directions=q) for q in (1, 4))
+    assert one.limits["x"].value == pytest.approx(2 / 8, rel=0.02)
+    assert four.limits["x"].value == pytest.approx(2 / (1 + 7 / 4), rel=0.02)
+    assert four.cost.values == 5
+
+
+def test_a_block_without_curvature_stands_still():
+    loss = lambda z, e: jnp.sum((z["x"] - e) ** 2) + 0 * jnp.sum(z["y"])
+    advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.zeros(2)})
+    assert advice.step_sizes["y"] == 0
+    assert advice.limits["y"].value == math.inf
+    assert advice.steps < math.inf
+    assert "undecided" in str(advice)
+
+
+def test_a_slope_without_end_is_never_flat():
+    loss = lambda z, e: jnp.sum((z["x"] - e) ** 2) + jnp.sum(z["y"])
+    advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.zeros(2)}, accuracy=0.1)
+    assert advice.steps == math.inf
+    assert all(math.isfinite(eta) for eta in advice.step_sizes.values())
+
+
+def test_a_saddle_without_a_minimum_has_no_time():
+    loss = lambda z, e: jnp.sum((z["x"] - e) ** 2) - jnp.sum(z["y"] ** 2)
+    advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.ones(2)})
+    assert math.isnan(advice.steps)
+    assert advice.step_sizes["x"] > 0
+    assert "negative curvature" in str(advice)
+
+
+def test_flat_everywhere_is_undecided():
+    loss = lambda z, e: 0 * jnp.sum(z["x"]) + 0 * jnp.sum(z["y"]) + jnp.sum(e)
+    advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.ones(2)})
+    assert set(advice.step_sizes.values()) == {0.0}
+
+
+def test_a_start_at_the_solution_needs_no_step():
+    problem = tl.block_quadratic(SIZES, n=2)
+    advice = advise(problem, key=KEY, params=problem.optimum)
+    assert advice.steps == 0
+    assert advice.step_sizes["x"] > 0
+
+
+def test_float32_problems_have_float32_radii():
+    wide = tl.block_quadratic(SIZES, n=2)
+    radii = [advise(problem, key=KEY).radius for problem in (wide, wide.astype(jnp.float32))]
+    assert 1e-10 < radii[0] < 1e-6 < radii[1] < 1e-1
+
+
+def test_the_same_key_gives_the_same_advice():
+    problem = tl.block_quadratic(SIZES, n=4, dispersion=0.1)
+    one, other = advise(problem, key=KEY), advise(problem, key=KEY)
+    assert isinstance(one, Advice)
+    assert str(one) == str(other)

@@ -1,0 +1,66 @@
+"""The command line: a problem's name in; text, a figure and JSON out; one line for what is wrong."""
+
+import json
+
+import pytest
+
+from theory_lab.advise.__main__ import main
+
+FILE = """
+import jax.numpy as jnp
+import theory_lab as tl
+problem = tl.block_quadratic({"base": 3, "peft": 2}, n=2)
+made = lambda: problem
+loss = (lambda z, e: jnp.sum((z["x"] - e) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(3)})
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize("name", ["problem", "made", "loss"])
+def test_a_file_is_advised_on(file, name, capsys, tmp_path):
+    figure, told = tmp_path / "out.png", tmp_path / "out.json"
+    assert main([f"{file}:{name}", "--figure", str(figure), "--json", str(told), "--directions", "2"]) == 0
+    assert "step size of" in capsys.readouterr().out
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(told.read_text())["directions"] == 2
+
+
+def test_what_is_not_finite_is_a_word_in_json(tmp_path):
+    path, told = tmp_path / "flat.py", tmp_path / "out.json"
+    path.write_text(
+        "import jax.numpy as jnp\nflat = (lambda z, e: 0 * jnp.sum(z['x']) + e, jnp.ones(2), {'x': jnp.zeros(3)})\n"
+    )
+    assert main([f"{path}:flat", "--json", str(told)]) == 0
+    assert json.loads(told.read_text())["limits"]["x"]["value"] == "inf"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing"], "error: PROBLEM must be FILE.py:NAME or one of quadratic, coupled"),
+        (["missing.py:problem"], "error: PROBLEM must be in a file that exists, got 'missing.py'"),
+        (
+            ["{}:number"],
+            "error: number of {} must be a Problem, a function that returns one, or (loss, data, params), got int",
+        ),
+        (
+            ["{}:absent"],
+            "error: absent of {} must be a Problem, a function that returns one, or (loss, data, params), got NoneType",
+        ),
+        (["{}:problem", "--zeroth", "bas"], "error: zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)"),
+        (["{}:problem", "--accuracy", "-1"], "error: accuracy must be positive and finite, got -1.0"),
+        (["{}:problem", "--figure", "/no/such/folder/a.png"], "error: [Errno 2] No such file or directory"),
+    ],
+)
+def test_errors_are_one_line(file, arguments, message, capsys):
+    assert main([argument.format(file) for argument in arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(message.format(file))
+    assert told.count("\n") == 1

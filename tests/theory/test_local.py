@@ -1,0 +1,207 @@
+"""Local models against the exact recursions of `dynamics`, `quadratic`, `stability_region` and `heterogeneous`."""
+
+import math
+
+import numpy as np
+import pytest
+
+from theory_lab.theory import (
+    dynamics,
+    groups,
+    heterogeneous,
+    local,
+    local_stability,
+    modes,
+    quadratic,
+    reshuffling,
+    stability_region,
+)
+from theory_lab.theory.fastest import SAFE, axis_limit, fastest
+
+
+def coupled(seed, d=8, least=0.05):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((d, d))
+    return rng, a @ a.T / d + least * np.eye(d)
+
+
+def uncoupled(seed, sizes=(5, 3)):
+    rng = np.random.default_rng(seed)
+    parts = [rng.standard_normal((d, d)) for d in sizes]
+    hessian = np.zeros((sum(sizes),) * 2)
+    hessian[: sizes[0], : sizes[0]], hessian[sizes[0] :, sizes[0] :] = (
+        a @ a.T / len(a) + 0.1 * np.eye(len(a)) for a in parts
+    )
+    return rng, hessian
+
+
+def boundary(test, ray):
+    return local_stability.boundary_scale(test, ray, resolution=1e-4)
+
+
+def exact_steps(hessian, size, etas, start, accuracy, covariance=None, law="gaussian"):
+    model = dynamics.shared_quadratic(hessian, size, etas, covariance=covariance, law=law)
+    moments, steps = dynamics.Moments(start, np.outer(start, start)), 0
+    before = norm = math.inf
+    while norm > accuracy**2:
+        before, norm = norm, sum(dynamics.expected_gradient_norms_sq(model, moments.second))
+        moments, steps = dynamics.with_replacement_step(model, moments), steps + 1
+        assert steps < 10**5
+    return steps - 2 + math.log(before / accuracy**2) / math.log(before / norm)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "sphere"])
+def test_uncoupled_limits_are_those_of_the_secular_equation(law):
+    _, hessian = uncoupled(0)
+    model = local.local(hessian, [5, 3], [True, False], law=law)
+    limit = axis_limit(lambda e: model.modes(e).stable, (0.1, 1e-6), 0)
+    assert limit == pytest.approx(quadratic.step_size_limit(np.linalg.eigvalsh(hessian[:5, :5]), law=law), rel=2e-6)
+    other = axis_limit(lambda e: model.modes(e).stable, (1e-6, 0.1), 1)
+    assert other == pytest.approx(2 / np.linalg.eigvalsh(hessian[5:, 5:])[-1], rel=2e-6)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "sphere", "rademacher"])
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_gain_is_that_of_the_exact_operator(seed, law):
+    """The generic operator against the one of `quadratic`, on coupled Hessians; tolerance: that of its power iteration."""
+    rng, hessian = coupled(seed)
+    etas = tuple(rng.uniform(0.02, 0.2, 2))
+    model = local.local(hessian, [5, 3], [True, False], law=law)
+    expected = quadratic.noise_gain(hessian, 5, etas, law=law)
+    assert local_stability.noise_gain(model, etas) == pytest.approx(expected, rel=2e-2 if expected > 1 else 5e-3)
+
+
+@pytest.mark.parametrize("ray", [(0.01, 1.0), (0.2, 1.0), (1.0, 0.2)])
+def test_calibration_puts_the_boundary_where_the_exact_one_is(ray):
+    """On its own rays up to the resolution of the search, between them within a factor of 1.15."""
+    _, hessian = coupled(1)
+    model = local.local(hessian, [5, 3], [True, False])
+    limits = [axis_limit(lambda e: model.modes(e).stable, (1e-6, 1e-6), i) for i in (0, 1)]
+    scaled = local_stability.calibrated(model, limits)
+    exact = stability_region.boundary_on_ray(hessian, 5, ray)
+    scale = boundary(lambda e: scaled.modes(e).stable, exact)
+    assert 1 / 1.15 < scale < 1.15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_of_uncoupled_blocks_are_exact(seed):
+    rng, hessian = uncoupled(seed)
+    size, start = 5, rng.standard_normal(8)
+    etas, tilt = (0.04, 0.3), rng.standard_normal((6, 8))
+    tilts = 0.02 * (tilt - tilt.mean(axis=0))
+    gradient = hessian @ start
+    model = local.local(hessian, [5, 3], [True, False], gradient=gradient, tilts=tilts)
+    accuracy = 0.2 * np.linalg.norm(gradient)
+    expected = exact_steps(hessian, size, etas, start, accuracy, covariance=tilts.T @ tilts / 6)
+    assert modes.steps_to(model.modes(etas), accuracy) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_of_coupled_blocks_are_close(seed):
+    """What the entries off the diagonal do is neglected; advice may be off by a factor of 1.5, this by half of that."""
+    rng, hessian = coupled(seed)
+    start = rng.standard_normal(8)
+    limits = stability_region.boundary_on_ray(hessian, 5, (0.1, 1.0))
+    etas = (0.4 * limits[0], 0.4 * limits[1])
+    gradient = hessian @ start
+    model = local.local(hessian, [5, 3], [True, False], gradient=gradient)
+    accuracy = 0.1 * np.linalg.norm(gradient)
+    expected = exact_steps(hessian, 5, etas, start, accuracy)
+    assert modes.steps_to(model.modes(etas), accuracy) == pytest.approx(expected, rel=0.25)
+
+
+def test_floor_is_the_stationary_law():
+    """First order: `gradient_floor` in every ordering with a variance. Uncoupled zeroth order: `stationary_moment`."""
+    rng, hessian = uncoupled(3)
+    tilts = rng.standard_normal((8, 8))
+    tilts -= tilts.mean(axis=0)
+    values, vectors = np.linalg.eigh(hessian)
+    spread = np.mean((tilts @ vectors) ** 2, axis=0)
+    for ordering in ("with_replacement", "random_reshuffling", "shuffle_once"):
+        model = local.local(hessian, [5, 3], [False, False], tilts=tilts, n=8, ordering=ordering)
+        expected = reshuffling.gradient_floor(0.1, values, 8, spread, ordering)
+        assert model.modes((0.1, 0.1)).floor == pytest.approx(expected, rel=1e-9)
+    mixed = local.local(hessian, [5, 3], [True, False], tilts=tilts)
+    exact = dynamics.shared_quadratic(hessian, 5, (0.03, 0.1), covariance=tilts.T @ tilts / 8)
+    expected = sum(dynamics.expected_gradient_norms_sq(exact, dynamics.stationary_moment(exact)))
+    assert mixed.modes((0.03, 0.1)).floor == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("zeroth", [False, True])
+@pytest.mark.parametrize("ordering", ["with_replacement", "random_reshuffling"])
+def test_limits_with_component_hessians_are_those_of_the_epoch_map(zeroth, ordering):
+    """Against the exact average over all orders of four components; one order may be off by half of the factor of 1.5."""
+    rng = np.random.default_rng(5)
+    parts = rng.standard_normal((4, 2, 2))
+    hessians = np.stack([a @ a.T + 0.1 * np.eye(2) for a in parts])
+    expected = heterogeneous.step_size_limit(hessians, ordering, zeroth_dimension=2 if zeroth else 0)
+    mean = hessians.mean(axis=0)
+    model = local.local(mean, [2], [zeroth], deviations=hessians - mean, n=4, ordering=ordering)
+    found = boundary(lambda e: local_stability.stable(model, e), [expected])
+    assert found == pytest.approx(1, rel=2e-3 if ordering == "with_replacement" else 0.25)
+
+
+def test_groups_are_the_dense_model_where_both_apply():
+    rng, hessian = uncoupled(7)
+    gradient, tilts = rng.standard_normal(8), rng.standard_normal((6, 8))
+    tilts -= tilts.mean(axis=0)
+    dense = local.local(hessian, [5, 3], [True, False], gradient=gradient, tilts=tilts, n=6, ordering="random_reshuffling")
+    values = np.concatenate([np.linalg.eigvalsh(hessian[:5, :5]), np.linalg.eigvalsh(hessian[5:, 5:])])
+    grouped = groups.grouped_blocks(
+        values,
+        1.0,
+        [0] * 5 + [1] * 3,
+        [True, False],
+        [5, 3],
+        gradient_sq=dense.gradient**2,
+        noise=np.diag(dense.covariance),
+        n=6,
+        ordering="random_reshuffling",
+    )
+    for etas in ((0.02, 0.1), (0.05, 0.3)):
+        one, other = dense.modes(etas), grouped.modes(etas)
+        assert one.floor == pytest.approx(other.floor, rel=1e-9)
+        accuracy = 1.5 * one.floor**0.5
+        assert modes.steps_to(one, accuracy) == pytest.approx(modes.steps_to(other, accuracy), rel=1e-6)
+
+
+def test_a_gradient_in_flat_directions_stays():
+    model = local.local(np.diag([1.0, 0.0]), [2], [False], gradient=[1.0, 0.5])
+    flat = model.modes([0.5])
+    assert flat.floor == pytest.approx(0.25)
+    assert modes.steps_to(flat, 0.4) == math.inf
+    assert modes.steps_to(flat, 0.6) < math.inf
+
+
+def test_negative_curvature_is_never_stable():
+    model = local.local(np.diag([1.0, -0.1]), [2], [False], gradient=[1.0, 0.0])
+    assert not model.modes([0.1]).stable
+    assert local_stability.noise_gain(model, [0.1]) == math.inf
+
+
+def test_fastest_finds_the_best_pair_of_a_grid():
+    """Against a fine grid on a noisy coupled quadratic, inside the safe share of the stable region."""
+    rng, hessian = coupled(2)
+    tilts = 0.1 * rng.standard_normal((6, 8))
+    model = local.local(hessian, [5, 3], [True, False], gradient=rng.standard_normal(8), tilts=tilts - tilts.mean(axis=0))
+    steps = lambda e: modes.steps_to(model.modes(e), 0.3)
+    stable = lambda e: model.modes(e).stable
+    limits = [axis_limit(stable, (1e-6, 1e-6), i) for i in (0, 1)]
+    found = fastest(steps, stable, limits)
+    assert stable([eta / SAFE for eta in found.step_sizes])
+    grid = [(limits[0] * 2.0**-i, limits[1] * 2.0**-j) for i in np.arange(0, 7, 0.25) for j in np.arange(0, 7, 0.25)]
+    best = min(steps(e) for e in grid if stable([eta / SAFE for eta in e]))
+    assert found.steps <= 1.03 * best
+
+
+def test_nothing_reaches_what_lies_below_every_floor():
+    model = local.local(np.eye(2), [2], [True], gradient=[1.0, 0.0], rounding=[1e-3])
+    assert fastest(lambda e: modes.steps_to(model.modes(e), 1e-30), lambda e: model.modes(e).stable, [0.5]).steps == math.inf
+
+
+def test_minibatches_divide_the_noise():
+    rng, hessian = uncoupled(4)
+    tilts = rng.standard_normal((6, 8))
+    one = local.local(hessian, [5, 3], [True, False], tilts=tilts)
+    half = local.local(hessian, [5, 3], [True, False], tilts=tilts, share=0.5)
+    assert half.modes((0.01, 0.1)).floor == pytest.approx(one.modes((0.01, 0.1)).floor / 2)

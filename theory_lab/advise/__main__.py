@@ -1,0 +1,128 @@
+"""Advice on the command line: python -m theory_lab.advise FILE.py:NAME, or the name of a built-in problem.
+
+NAME is a Problem, a function without arguments that returns one, or a tuple (loss, data, params) as `finite_sum` takes it.
+Numbers are float32 unless JAX_ENABLE_X64=1 is set.
+"""
+
+import argparse
+import json
+import math
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from theory_lab.advise.advising import advise
+from theory_lab.advise.base import Advice
+from theory_lab.problems import block_quadratic, cosine, finite_sum, geman_mcclure, logistic, matrix_factorisation
+from theory_lab.problems.base import Problem
+from theory_lab.problems.data import breast_cancer, standardise
+from theory_lab.report.advice import draw
+from theory_lab.report.figures import png
+
+SIZES = {"x": 40, "y": 10}
+
+
+def real_data() -> Problem:
+    """Logistic regression on scikit-learn's breast cancer data, half of the columns in either block."""
+    features, targets = breast_cancer()
+    columns = {"x": list(range(0, features.shape[1], 2)), "y": list(range(1, features.shape[1], 2))}
+    return logistic(standardise(features), targets, columns=columns, l2=1e-2)
+
+
+BUILT_IN: dict[str, Callable[[], Problem]] = {
+    "quadratic": lambda: block_quadratic(SIZES, n=20, smoothness={"x": 1.0, "y": 4.0}, dispersion=1.0),
+    "coupled": lambda: block_quadratic(SIZES, n=20, spectrum=("power", 1.0), coupling=0.7, rotated=True, dispersion=0.1),
+    "cosine": lambda: cosine(SIZES, n=20),
+    "robust": lambda: geman_mcclure(SIZES, n=200),
+    "factorisation": lambda: matrix_factorisation(8, 6, 2, n=20, dispersion=0.1),
+    "breast_cancer": real_data,
+}
+
+
+def named(name: str) -> Problem:
+    """The problem of a command line.
+
+    Raises:
+        ValueError: a name that is neither built in nor FILE.py:NAME, no such file, or something there that is no problem.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
+    path, _, inside = name.rpartition(":")
+    if not path.endswith(".py") or not inside:
+        raise ValueError(f"PROBLEM must be FILE.py:NAME or one of {', '.join(BUILT_IN)}, got {name!r}")
+    if not Path(path).is_file():
+        raise ValueError(f"PROBLEM must be in a file that exists, got {path!r}")
+    found = runpy.run_path(path).get(inside)
+    if isinstance(found, tuple) and len(found) == 3:
+        return finite_sum(*found)
+    if callable(found) and not isinstance(found, Problem):
+        found = found()
+    if not isinstance(found, Problem):
+        rule = "a Problem, a function that returns one, or (loss, data, params)"
+        raise ValueError(f"{inside} of {path} must be {rule}, got {type(found).__name__}")
+    return found
+
+
+def as_json(advice: Advice) -> str:
+    """The advice as JSON: what is not finite is a word."""
+    number = lambda v: v if not isinstance(v, float) or math.isfinite(v) else str(v)
+    told = {
+        "step_sizes": {label: number(v) for label, v in advice.step_sizes.items()},
+        "limits": {
+            label: {k: number(getattr(m, k)) for k in ("value", "low", "high")} for label, m in advice.limits.items()
+        },
+        **{k: number(getattr(advice, k)) for k in ("steps", "accuracy", "radius", "directions", "law", "sided")},
+        **{k: getattr(advice, k) for k in ("ordering", "batch_size", "zeroth", "spent")},
+        "cost": advice.cost._asdict(),
+        "guaranteed": {name: dict(values) for name, values in advice.guaranteed.items()},
+        "reasons": [{k: number(v) for k, v in vars(reason).items()} for reason in advice.reasons],
+    }
+    return json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        "python -m theory_lab.advise", description="Step sizes for a problem, each with its reason."
+    )
+    made.add_argument("problem", metavar="PROBLEM", help=f"FILE.py:NAME, or one of {', '.join(BUILT_IN)}")
+    made.add_argument("--accuracy", type=float, help="target for (E||grad f||^2)^1/2; by default a tenth of the start's")
+    made.add_argument("--zeroth", help="labels of the zeroth-order blocks, with commas between; 'none' is none")
+    made.add_argument("--directions", type=int, default=1)
+    made.add_argument("--law", default="gaussian")
+    made.add_argument("--sided", type=int, default=1)
+    made.add_argument("--ordering", default="random_reshuffling")
+    made.add_argument("--batch-size", type=int, default=1)
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--figure", type=Path, help="write a PNG here")
+    made.add_argument("--json", type=Path, help="write the advice as JSON here")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the advice; 2 and one line of what is wrong where there is none."""
+    given = parser().parse_args(arguments)
+    options: dict[str, Any] = {
+        k: getattr(given, k) for k in ("accuracy", "directions", "law", "sided", "ordering", "batch_size")
+    }
+    if given.zeroth is not None:
+        options["zeroth"] = () if given.zeroth == "none" else tuple(given.zeroth.split(","))
+    try:
+        advice = advise(named(given.problem), key=jax.random.key(given.seed), **options)
+        if given.figure is not None:
+            given.figure.write_bytes(png(draw(advice)))
+        if given.json is not None:
+            given.json.write_text(as_json(advice))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    print(advice)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""`advise`: from measured curvature and noise to step sizes, each with its reason."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from theory_lab import _checks, blocks
+from theory_lab._typing import Key, Label, Params
+from theory_lab.advise.base import Advice, Sided
+from theory_lab.advise.choosing import choose
+from theory_lab.advise.looking import Settings
+from theory_lab.advise.seeing import see
+from theory_lab.advise.telling import tell
+from theory_lab.oracles.directions import LAWS, Law
+from theory_lab.problems.base import Problem
+from theory_lab.problems.custom import finite_sum
+from theory_lab.theory.reshuffling import ORDERINGS
+
+USUAL = ("x", "base")  # labels of the zeroth-order block where none is named
+
+
+def advise(
+    problem: Problem | Callable[[Params, Any], jax.Array],
+    *,
+    key: Key,
+    accuracy: float | None = None,
+    params: Params | None = None,
+    data: Any = None,
+    zeroth: Sequence[Label] | None = None,
+    directions: int = 1,
+    law: Law = "gaussian",
+    sided: Sided = 1,
+    ordering: str = "random_reshuffling",
+    batch_size: int = 1,
+    points: Sequence[Params] = (),
+    products: int = 2000,
+    probability: float = 0.99,
+) -> Advice:
+    r"""Step sizes, radius and the rest of a run's settings, from what the problem shows, each with its reason.
+
+    Curvature, noise and the spread of the components' curvature are measured where training stands, at a look-ahead point
+    that Newton's method finds, and at any further points. On the quadratic model that they make, the second moments of
+    hybrid SGD obey a linear recursion; its stable region gives the limits, and the step sizes that reach the accuracy in the
+    fewest steps within 0.9 of that region are advised.
+
+    Up to 200 dimensions the Hessian is written out, with its coupling; beyond, spectral densities stand for it.
+
+    Args:
+        problem: a Problem, or loss(params, example) -> scalar with ``data`` and ``params``.
+        key: random starts, samples, and the start of a fresh problem.
+        accuracy: target for (E||grad f||^2)^1/2; None is a tenth of the gradient's norm where training stands.
+        params: where training stands; None is the problem's own start.
+        data: a pytree of arrays with leading axis n, for a loss.
+        zeroth: labels of the blocks that two points estimate; None is "x" or "base"; () is none.
+        directions, law, sided: of the two-point estimates.
+        ordering: "random_reshuffling", "shuffle_once", "incremental" or "with_replacement".
+        batch_size: components per step.
+        points: further parameters, a trajectory say, where curvature limits the step sizes too.
+        products: Hessian-vector products that the look-ahead may spend.
+        probability: that the outer ends of measured spectra hold.
+
+    Returns:
+        The advice. What cannot be predicted is nan, with the reason.
+
+    Raises:
+        ValueError: what is no problem and no loss with data, parameters or labels that do not fit, a value or gradient that
+            is not finite where training stands, settings that the oracle refuses.
+
+    Example:
+        >>> from theory_lab.problems import block_quadratic
+        >>> problem = block_quadratic({"x": 8, "y": 2}, smoothness={"x": 1.0, "y": 4.0})
+        >>> advice = advise(problem, key=jax.random.key(0))
+        >>> round(advice.limits["x"].value, 3), round(advice.limits["y"].value, 3)  # 2/(L_x (d+2)), 2/L_y
+        (0.2, 0.5)
+
+    Reference:
+        theory_lab, Theorem 5.
+    """
+    _checks.key("key", key)
+    problem = _problem(problem, data, params)
+    start = _start(problem, params, key)
+    settings = _settings(problem, start, zeroth, directions, law, ordering, batch_size)
+    if isinstance(sided, bool) or sided not in (1, 2):
+        raise _checks.refuse("sided", "1 or 2", sided)
+    _checks.between("probability", probability, 0, 1, closed="()")
+    _checks.count("products", products)
+    if accuracy is not None:
+        _checks.positive("accuracy", accuracy)
+    like = jax.eval_shape(problem.init, jax.random.key(0))
+    if not isinstance(points, Sequence) or isinstance(points, str):
+        raise _checks.refuse("points", "a sequence of parameters", points)
+    for i, point in enumerate(points):
+        blocks.check_params(point, like, f"points[{i}]")
+    sight = see(problem, start, settings, accuracy, points, key=key, products=products, probability=probability, sided=sided)
+    choice = choose(sight)
+    return tell(problem, sight, choice, jax.random.fold_in(key, 2000))
+
+
+def _problem(given: Any, data: Any, params: Any) -> Problem:
+    """A problem as it is, or the problem that a loss and its data make."""
+    if isinstance(given, Problem):
+        if data is not None:
+            raise _checks.refuse("data", "None where problem is a Problem, which has its own", type(data).__name__)
+        return given
+    if not callable(given):
+        raise _checks.refuse("problem", "a Problem, or a loss(params, example) -> scalar", given)
+    for name, value in (("data", data), ("params", params)):
+        if value is None:
+            raise _checks.refuse(name, "given where problem is a loss", value)
+    return finite_sum(given, data, params)
+
+
+def _start(problem: Problem, params: Any, key: Key) -> dict[Label, Any]:
+    """Where training stands, as arrays."""
+    own = problem.init(key)
+    if params is None:
+        return dict(own)
+    blocks.check_params(params, own)
+    return blocks.as_params("params", params)
+
+
+def _settings(
+    problem: Problem, params: Params, zeroth: Any, directions: Any, law: Any, ordering: Any, batch_size: Any
+) -> Settings:
+    labels = blocks.labels(params)
+    if zeroth is None:
+        chosen = tuple(label for label in USUAL if label in labels)[:1]
+        if not chosen:
+            raise _checks.refuse("zeroth", f"some of the labels {labels}, or () for none", zeroth)
+    else:
+        if isinstance(zeroth, str):
+            zeroth = (zeroth,)
+        try:
+            chosen = tuple(zeroth)
+        except TypeError:
+            raise _checks.refuse("zeroth", f"some of the labels {labels}, or () for none", zeroth) from None
+        for label in chosen:
+            _checks.choice("zeroth", label, labels)
+    return Settings(
+        labels=labels,
+        sizes=tuple(blocks.size(params[label]) for label in labels),
+        zeroth=chosen,
+        directions=_checks.count("directions", directions),
+        law=_checks.choice("law", law, LAWS),
+        ordering=_checks.choice("ordering", ordering, ORDERINGS),
+        batch_size=_checks.count("batch_size", batch_size),
+        components=problem.n,
+    )

@@ -1,0 +1,188 @@
+"""Choosing: the fastest step sizes inside the stable region of every local model, and the limits of each."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from theory_lab._typing import Label
+from theory_lab.advise.looking import DENSE, View
+from theory_lab.advise.seeing import Sight
+from theory_lab.advise.spectra import SpectralView
+from theory_lab.measure.base import Measurement
+from theory_lab.theory.fastest import SAFE, axis_limit, fastest
+from theory_lab.theory.groups import GroupedBlocks
+from theory_lab.theory.local import Local
+from theory_lab.theory.local_stability import boundary_scale, calibrated, stable
+from theory_lab.theory.modes import steps_to
+from theory_lab.theory.moments import variance_factor
+
+EXACT = 64  # dimensions up to which the whole matrix of second moments is carried where components differ
+TINY = 1e-9  # of the scale of a step size: as good as standing still
+FALLBACK = 0.25  # of the limits where no time can be predicted
+CURVE = np.geomspace(1 / 64, 2, 29)  # multiples of an advised step size at which steps are predicted for the figure
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        step_sizes: per block.
+        limits: per block, the others at their advised step sizes.
+        alone: per block, the others standing still.
+        doubled: per zeroth-order block, its limit alone with the directions as asked and with twice as many.
+        steps: predicted; inf if the accuracy is out of reach, nan if unknown.
+        floor: stationary (E||grad f||^2)^1/2 at the step sizes.
+        method: how the limits were computed, in words.
+        curve: predicted steps against each block's step size.
+    """
+
+    step_sizes: dict[Label, float]
+    limits: dict[Label, Measurement]
+    alone: dict[Label, float]
+    doubled: dict[Label, tuple[float, float]]
+    steps: float
+    floor: float
+    method: str
+    curve: pd.DataFrame
+
+
+def choose(sight: Sight) -> Choice:
+    """The advised step sizes and what is predicted of them."""
+    labels = sight.settings.labels
+    scales = {label: 2 / sight.top(label) if sight.top(label) > 0 else math.inf for label in labels}
+    moving = [label for label in labels if scales[label] < math.inf]
+    some = min((scales[label] for label in moving), default=1.0)
+    still = [TINY * (scales[label] if label in moving else some) for label in labels]
+
+    def full(etas: Sequence[float]) -> list[float]:
+        given = dict(zip(moving, etas, strict=True))
+        return [given.get(label, rest) for label, rest in zip(labels, still, strict=True)]
+
+    limiting, timing = _calibrated(sight, still, moving)
+    roughly = lambda etas: all(model.modes(full(etas)).stable for model in limiting)
+    exactly = lambda etas: all(_stable(model, full(etas)) for model in limiting)
+
+    def steps(etas: Sequence[float]) -> float:
+        return math.nan if timing is None else steps_to(timing.modes(full(etas)), sight.accuracy)
+
+    at_rest = [still[labels.index(label)] for label in moving]
+    alone = {label: axis_limit(roughly, at_rest, i, resolution=1e-3) for i, label in enumerate(moving)}
+    share = SAFE / sight.beyond
+    best, predicted = [alone[label] * FALLBACK / sight.beyond for label in moving], math.nan
+    if moving and timing is not None:
+        found = fastest(steps, roughly, [alone[label] for label in moving], share=share)
+        predicted = found.steps
+        best = list(found.step_sizes) if found.steps < math.inf else best
+    if moving and not exactly([eta / share for eta in best]):
+        inside = share * boundary_scale(exactly, best)
+        best = [eta * min(inside, 1.0) for eta in best]
+        predicted = steps(best)
+    etas = {label: best[moving.index(label)] if label in moving else 0.0 for label in labels}
+    limits = {label: _endless(label) for label in labels}
+    floor = math.sqrt(timing.modes(full(best)).floor) if moving and timing is not None else math.nan
+    rows = [
+        {"label": label, "step_size": best[i] * times, "steps": steps(tried), "stable": roughly(tried)}
+        for i, label in enumerate(moving)
+        for times in CURVE
+        for tried in [[eta * times if i == j else eta for j, eta in enumerate(best)]]
+    ]
+    curve = pd.DataFrame(rows, columns=["label", "step_size", "steps", "stable"])
+    limits |= {label: _limit(sight, label, _axis(exactly, best, i, alone[label])) for i, label in enumerate(moving)}
+    apart = {label: _axis(exactly, at_rest, i, alone[label]) for i, label in enumerate(moving)}
+    whole = {label: apart.get(label, math.inf) for label in labels}
+    return Choice(etas, limits, whole, _doubled(sight, still, moving), predicted, floor, _method(sight), curve)
+
+
+def _doubled(sight: Sight, still: Sequence[float], moving: Sequence[Label]) -> dict[Label, tuple[float, float]]:
+    """Limits of zeroth-order blocks alone, mode by mode, with the directions as asked and with twice as many."""
+    found = {}
+    for i, label in enumerate(sight.settings.labels):
+        if label in sight.settings.zeroth and label in moving:
+            twice = tuple(replace(model, directions=2 * model.directions) for model in sight.limiting)
+            found[label] = (_by_modes(sight.limiting, still, i), _by_modes(twice, still, i))
+    return found
+
+
+def _by_modes(models: Sequence[Local | GroupedBlocks], etas: Sequence[float], block: int) -> float:
+    return axis_limit(lambda tried: all(model.modes(tried).stable for model in models), etas, block, resolution=1e-2)
+
+
+def _axis(test: Callable[[Sequence[float]], bool], etas: Sequence[float], block: int, near: float) -> float:
+    """The limit of one block with the others as given, looked for from where it is expected."""
+    return axis_limit(test, [near if i == block else eta for i, eta in enumerate(etas)], block, resolution=2e-2)
+
+
+def _whole(model: Local | GroupedBlocks) -> bool:
+    """Whether the whole matrix of second moments is looked at, and not its modes alone; where they say all, they do."""
+    if not isinstance(model, Local):
+        return False
+    return sum(model.sizes) <= (EXACT if model.deviations is not None else DENSE) and not plain(model)
+
+
+def plain(model: Local) -> bool:
+    """Whether blocks are not coupled and components share their Hessian: modes are exact then, unless signs are drawn."""
+    off = model.hessian - np.diag(np.diag(model.hessian))
+    uncoupled = np.abs(off).max(initial=0.0) <= 1e-9 * max(np.abs(model.hessian).max(), 1e-300)
+    return model.deviations is None and bool(uncoupled) and model.law != "rademacher"
+
+
+def _stable(model: Local | GroupedBlocks, etas: Sequence[float]) -> bool:
+    return stable(model, etas) if isinstance(model, Local) and _whole(model) else model.modes(etas).stable
+
+
+def _calibrated(
+    sight: Sight, still: Sequence[float], moving: Sequence[Label]
+) -> tuple[list[Local | GroupedBlocks], Local | GroupedBlocks | None]:
+    """The models with their noise scaled to where the whole matrix loses stability."""
+    found: list[Local | GroupedBlocks] = []
+    excess = None
+    for model in sight.limiting:
+        if isinstance(model, Local) and _whole(model) and len(moving) == len(still):
+            test = lambda etas, model=model: model.modes(etas).stable
+            alone = [axis_limit(test, still, i, resolution=1e-2) for i in range(len(still))]
+            model = calibrated(model, alone)
+            excess = model.excess
+        found.append(model)
+    timing = sight.timing
+    return found, replace(timing, excess=excess) if isinstance(timing, Local) else timing
+
+
+def _method(sight: Sight) -> str:
+    """How the limits were computed, in words."""
+    models = [model for model in sight.limiting if isinstance(model, Local)]
+    if not models:
+        return "spectral densities, cross blocks left out"
+    if all(map(plain, models)):
+        return "exact"
+    if not all(map(_whole, models)):
+        return "second moments mode by mode"
+    apart = any(model.deviations is not None for model in models)
+    return "second moments carried along an order" if apart and sight.settings.ordering != "with_replacement" else "exact"
+
+
+def _limit(sight: Sight, label: Label, value: float) -> Measurement:
+    """A limit with its interval: a point from matrices, a bracket from spectral densities."""
+    name = f"mean-square limit of the step size of {label}"
+    if not isinstance(sight.last, View):
+        return _bracketed(name, value, sight, label)
+    return Measurement(name, value, value, value, 1)
+
+
+def _bracketed(name: str, value: float, sight: Sight, label: Label) -> Measurement:
+    """A limit from spectral densities, between what the certified largest curvature alone guarantees and forbids."""
+    views = [view for view in sight.views if isinstance(view, SpectralView)]
+    settings = sight.settings
+    size = settings.sizes[settings.labels.index(label)]
+    factor = variance_factor(size, directions=settings.directions, law=settings.law) if label in settings.zeroth else 0.0
+    low = 2 / (max(view.blocks[label].top.high for view in views) * (1 + factor))
+    high = 2 / max(view.blocks[label].top.low for view in views)
+    return Measurement(name, value, min(low, value), max(high, value), len(views))
+
+
+def _endless(label: Label) -> Measurement:
+    name = f"mean-square limit of the step size of {label}"
+    return Measurement(name, math.inf, math.inf, math.inf, 1, note="no curvature was measured in this block")

@@ -1,0 +1,251 @@
+"""What advice rests on: the points that are looked at, and the local models that they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory_lab import _checks, blocks
+from theory_lab._typing import Key, Label, Params
+from theory_lab.advise import looking, spectra
+from theory_lab.advise.looking import DENSE, Settings, View
+from theory_lab.advise.radius import kept, radius_law
+from theory_lab.advise.spectra import SpectralView
+from theory_lab.measure import lookahead
+from theory_lab.measure.finite_sums import dense_hessian
+from theory_lab.measure.smoothness import extreme_eigenvalues
+from theory_lab.problems.base import Problem
+from theory_lab.theory.groups import GroupedBlocks
+from theory_lab.theory.local import Local
+from theory_lab.theory.rounding import RadiusLaw
+
+BEYOND, FARTHEST = 20, 4.0  # products per block beyond the start, and the largest growth that is believed
+CLOSER = (1 / 40, 1 / 400, 1 / 4000)  # shares of the accuracy at which to look again where curvature is negative
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen.
+
+    Attributes:
+        settings: the method, apart from its step sizes.
+        start: where training stands.
+        value, gradient_norm: f and ||grad f|| there.
+        accuracy: the target.
+        ahead: the look-ahead.
+        views: of the start, further points, and the look-ahead point last.
+        limiting: the models whose stable regions limit the step sizes.
+        timing: the model from which times are predicted; None where no model with a minimiser was found.
+        averaged: whether that model has the Hessian averaged over the way, and not the one at the look-ahead point.
+        radius: of the two-point estimates; nan without any.
+        radius_law: its error law, per zeroth-order block.
+        sided: 1 or 2.
+        beyond: how many times the largest curvature grows a little beyond the start, away from the look-ahead point; at
+            least 1.
+        spent: what looking has cost.
+    """
+
+    settings: Settings
+    start: Params
+    value: float
+    gradient_norm: float
+    accuracy: float
+    ahead: lookahead.Ahead
+    views: tuple[View | SpectralView, ...]
+    limiting: tuple[Local | GroupedBlocks, ...]
+    timing: Local | GroupedBlocks | None
+    averaged: bool
+    radius: float
+    radius_laws: dict[Label, RadiusLaw]
+    sided: int
+    beyond: float
+    spent: dict[str, int]
+
+    @property
+    def last(self) -> View | SpectralView:
+        """The view of the look-ahead point."""
+        return self.views[-1]
+
+    @property
+    def dense(self) -> bool:
+        return isinstance(self.last, View)
+
+    def top(self, label: Label) -> float:
+        """The largest curvature of a block over all views."""
+        return max(view.top(label) for view in self.views)
+
+
+def see(
+    problem: Problem,
+    start: Params,
+    settings: Settings,
+    accuracy: float | None,
+    points: Sequence[Params],
+    *,
+    key: Key,
+    products: int,
+    probability: float,
+    sided: int,
+) -> Sight:
+    """Look at the start, the further points and the look-ahead point, and make the models.
+
+    Raises:
+        ValueError: a value, gradient or Hessian that is not finite where training stands.
+    """
+    value, gradient = float(problem.value(start)), problem.gradient(start)
+    norm = float(np.sqrt(sum(float(v) for v in blocks.norms_sq(gradient).values())))
+    if not np.isfinite(value):
+        raise _checks.refuse("the value of the problem at params", "finite", value)
+    if not np.isfinite(norm):
+        raise _checks.refuse("the gradient of the problem at params", "finite", norm)
+    target = accuracy or (norm / 10 if norm > 0 else 1e-3)
+    ahead = _ahead(problem, start, target, products, settings)
+    named = [
+        ("the start", start),
+        *((f"point {i + 1}", p) for i, p in enumerate(points)),
+        ("the look-ahead point", ahead.params),
+    ]
+    views = _views(problem, named, settings, gradient, key, probability)
+    if not views:
+        raise _checks.refuse("the Hessian of the problem at params", "finite", np.nan)
+    laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
+    rounding = [
+        laws[label].error(radius) ** 2 / size if label in laws else 0.0
+        for label, size in zip(settings.labels, settings.sizes, strict=True)
+    ]
+    limiting = tuple(view.model() for view in looking.distinct(views))
+    timing, averaged = _timing(problem, views, rounding)
+    spent = _spent(problem, ahead, views)
+    beyond = _beyond(problem, start, ahead.params, views, settings, jax.random.fold_in(key, 1001))
+    spent["products"] += BEYOND * len(settings.labels)
+    return Sight(
+        settings,
+        start,
+        value,
+        norm,
+        target,
+        ahead,
+        tuple(views),
+        limiting,
+        timing,
+        averaged,
+        radius,
+        laws,
+        sided,
+        beyond,
+        spent,
+    )
+
+
+def _views(
+    problem: Problem,
+    named: Sequence[tuple[str, Params]],
+    settings: Settings,
+    gradient: Params,
+    key: Key,
+    probability: float,
+) -> list[View | SpectralView]:
+    """The views of the points at which everything is finite."""
+    views: list[View | SpectralView | None] = []
+    for i, (name, point) in enumerate(named):
+        if sum(settings.sizes) <= DENSE:
+            views.append(looking.view(problem, point, name, settings))
+        else:
+            one = jax.random.fold_in(key, i)
+            views.append(
+                spectra.spectral_view(problem, point, name, settings, gradient=gradient, key=one, probability=probability)
+            )
+    return [view for view in views if view is not None]
+
+
+def _spent(problem: Problem, ahead: lookahead.Ahead, views: Sequence[View | SpectralView]) -> dict[str, int]:
+    """What looking has cost: products with the whole Hessian, gradients of the sum, products with component Hessians."""
+    products, parts = ahead.products, 0
+    for view in views:
+        if isinstance(view, View):
+            d = view.hessian.shape[0]
+            products += d
+            parts += d * min(problem.n, max(2, looking.HELD // d**2))
+        else:
+            products += view.products
+    if isinstance(views[0], View):
+        products += views[0].hessian.shape[0]  # in the middle of the way
+    return {"products": products, "gradients": ahead.gradients + 1 + len(views), "component products": parts}
+
+
+def _beyond(
+    problem: Problem, start: Params, end: Params, views: Sequence[View | SpectralView], settings: Settings, key: Key
+) -> float:
+    """How many times the largest curvature of a block grows a quarter of the way beyond the start; at least 1."""
+    point, most = looking.between(start, end, -0.25), 1.0
+    if not np.isfinite(float(problem.value(point))):
+        return FARTHEST
+    for i, label in enumerate(settings.labels):
+        top = max(view.top(label) for view in views)
+        _, high = extreme_eigenvalues(problem.value, point, block=label, key=jax.random.fold_in(key, i), iterations=BEYOND)
+        if top > 0:
+            most = max(most, high.value / top if np.isfinite(high.value) else FARTHEST)
+    return min(most, FARTHEST) if most > 1.01 else 1.0
+
+
+def _ahead(problem: Problem, start: Params, accuracy: float, products: int, settings: Settings) -> lookahead.Ahead:
+    """A point whose gradient is a quarter of the accuracy, or less where negative curvature is left there."""
+    rounds = max(1, products // 50)
+    found = lookahead.look_ahead(problem.value, start, accuracy=accuracy / 4, iterations=rounds, products=50)
+    for share in CLOSER if sum(settings.sizes) <= DENSE else ():
+        if not found.reached or _definite(problem, found.params):
+            break
+        more = lookahead.look_ahead(problem.value, found.params, accuracy=share * accuracy, iterations=rounds, products=50)
+        products_spent, gradients = found.products + more.products, found.gradients + more.gradients
+        found = replace(more, products=products_spent, gradients=gradients, reached=more.gradient_norm <= accuracy / 4)
+    return found
+
+
+def _definite(problem: Problem, params: Params) -> bool:
+    """Whether no eigenvalue of the Hessian lies below -1e-3 of the largest."""
+    values = np.linalg.eigvalsh(dense_hessian(problem.value, params))
+    return bool(values[0] >= -looking.NEGATIVE * np.abs(values).max())
+
+
+def _timing(
+    problem: Problem, views: Sequence[View | SpectralView], rounding: Sequence[float]
+) -> tuple[Local | GroupedBlocks | None, bool]:
+    """The model of the way to the solution, and whether its Hessian is averaged over that way."""
+    first, last = views[0], views[-1]
+    if isinstance(first, View) and isinstance(last, View):
+        whole = looking.middle(problem, first, last)
+        values = np.linalg.eigvalsh(whole)
+        if values[0] >= -looking.NEGATIVE * np.abs(values).max():
+            return last.model(hessian=whole, gradient=first.gradient, rounding=rounding), True
+        if last.definite:
+            way = looking.flat(first.params) - looking.flat(last.params)
+            return last.model(gradient=last.hessian @ way, rounding=rounding), False
+        return None, False
+    assert isinstance(last, SpectralView)
+    return (last.model(rounding=rounding), False) if last.definite else (None, False)
+
+
+def _radius(
+    problem: Problem, start: Params, last: View | SpectralView, settings: Settings, value: float, sided: int, key: Key
+) -> tuple[dict[Label, RadiusLaw], float]:
+    """The error law of every zeroth-order block, and the one radius for all: the geometric mean of their optima."""
+    level = max(abs(value), abs(last.value))
+    laws, best = {}, []
+    for label in settings.zeroth:
+        laws[label] = radius_law(
+            problem,
+            start,
+            (label,),
+            last.traces(label),
+            level,
+            sided=sided,
+            directions=settings.directions,
+            law=settings.law,
+            key=key,
+        )
+        size = float(np.sqrt(float(blocks.norm_sq(start[label])) / blocks.size(start[label])))
+        precision = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(start[label]))).eps)
+        best.append(kept(laws[label], size, precision, settings.law, blocks.size(start[label])))
+    return laws, float(np.exp(np.mean(np.log(best)))) if best else float("nan")

@@ -1,0 +1,190 @@
+"""Looking at a problem at a point by products alone: spectral densities of its blocks, for parameters of any size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from theory_lab import blocks
+from theory_lab._typing import Key, Label, Params
+from theory_lab.advise.looking import Settings, sample
+from theory_lab.measure import density, finite_sums, lanczos
+from theory_lab.measure.base import Measurement, unmeasured
+from theory_lab.measure.cross import cross_norm
+from theory_lab.measure.curvature import curvature
+from theory_lab.problems.base import Problem
+from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
+
+ITERATIONS, STARTS = 20, 4  # of a spectral density
+SEEN = 4  # components whose gradients are placed in the spectrum
+FEW = 512  # components from which the dispersion is taken
+
+
+@dataclass(frozen=True)
+class BlockSpectrum:
+    """One block: eigenvalues with counts, starting gradient and noise with where they lie."""
+
+    top: Measurement
+    lowest: Measurement
+    density: tuple[np.ndarray, np.ndarray]
+    gradient: tuple[np.ndarray, np.ndarray]
+    noise: tuple[np.ndarray, np.ndarray]
+    dispersion: float
+    kappa: float
+    products: int
+
+
+@dataclass(frozen=True)
+class SpectralView:
+    """What is seen at one point of a large problem."""
+
+    name: str
+    params: Params
+    settings: Settings
+    blocks: dict[Label, BlockSpectrum]
+    cross: Measurement
+    value: float
+
+    @property
+    def definite(self) -> bool:
+        """Whether no block has an eigenvalue below -1e-3 of its largest."""
+        return all(b.lowest.value >= -1e-3 * max(abs(b.top.value), abs(b.lowest.value)) for b in self.blocks.values())
+
+    @property
+    def products(self) -> int:
+        return self.cross.products + sum(b.products for b in self.blocks.values())
+
+    def top(self, label: Label) -> float:
+        return max(self.blocks[label].top.value, 0.0)
+
+    def traces(self, label: Label) -> tuple[float, float]:
+        """tr H_bb and tr H_bb^2."""
+        nodes, counts = self.blocks[label].density
+        return float(nodes @ counts), float(nodes**2 @ counts)
+
+    def model(self, *, rounding: Any = None) -> GroupedBlocks:
+        """The grouped model; cross blocks are left out."""
+        settings = self.settings
+        parts: list[tuple[np.ndarray, ...]] = []
+        for owner, label in enumerate(settings.labels):
+            b = self.blocks[label]
+            for kind, (nodes, weights) in enumerate((b.density, b.gradient, b.noise)):
+                row = np.zeros((5, nodes.size))
+                row[0], row[1] = nodes, owner
+                row[2 + kind] = weights
+                parts.append(tuple(row))
+        curvatures, owners, counts, gradient_sq, noise = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return grouped_blocks(
+            curvatures,
+            counts,
+            owners.astype(int).tolist(),
+            [label in settings.zeroth for label in settings.labels],
+            settings.sizes,
+            gradient_sq=gradient_sq,
+            noise=noise,
+            kappa=[self.blocks[label].kappa for label in settings.labels],
+            share=settings.share,
+            n=settings.groups,
+            ordering=settings.ordering,
+            directions=settings.directions,
+            law=settings.law,
+            rounding=rounding,
+        )
+
+
+def spectral_view(
+    problem: Problem, params: Params, name: str, settings: Settings, *, gradient: Params, key: Key, probability: float
+) -> SpectralView | None:
+    """The view of a point; None where something there is not finite.
+
+    Args:
+        problem, params, name: which point.
+        gradient: of the start, whose place in this point's spectrum is asked for.
+        key: random starts, and the sample of components.
+        probability: that the outer ends of the spectra hold.
+    """
+    labels = blocks.labels(params)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), dtype=np.uint32).ravel())
+    indices = sample(rng, problem.n, FEW)
+    spread = finite_sums.dispersions(problem, params, indices)
+    chosen = sample(rng, problem.n, SEEN)
+    found = {}
+    for i, label in enumerate(labels):
+        one = _block(problem, params, label, gradient, spread[label], chosen, jax.random.fold_in(key, i), probability)
+        if one is None:
+            return None
+        found[label] = one
+    cross = unmeasured("norm of the cross block", 1, "not two blocks")
+    if len(labels) == 2:
+        cross = cross_norm(
+            problem.value, params, (labels[0], labels[1]), key=jax.random.fold_in(key, 99), iterations=ITERATIONS
+        )
+    value = float(problem.value(params))
+    return SpectralView(name, params, settings, found, cross, value) if np.isfinite(value) else None
+
+
+def _block(
+    problem: Problem,
+    params: Params,
+    label: Label,
+    gradient: Params,
+    dispersion: float,
+    chosen: np.ndarray,
+    key: Key,
+    probability: float,
+) -> BlockSpectrum | None:
+    at = curvature(problem.value, params, block=label)
+    starts = jax.random.split(key, STARTS + 2)
+    ends = lanczos.extremes(at, starts[0], 2 * ITERATIONS, probability)
+    if ends is None or not np.isfinite(dispersion):
+        return None
+    lowest, top, _ = ends
+    spent = top.products
+    whole = density.spectral_density(problem.value, params, key=starts[1], block=label, iterations=ITERATIONS, starts=STARTS)
+    towards = density.weighted_density(at, ravel_pytree(gradient[label])[0], iterations=ITERATIONS)
+    if whole is None or towards is None:
+        return None
+    spent += whole.products + towards[2]
+    nodes = np.concatenate(whole.nodes)
+    counts = np.concatenate(whole.weights) * at.dimension / len(whole.nodes)
+    places, kappa, used = _noise(problem, params, label, chosen, starts[2], at)
+    size = float(places[1].sum())
+    placed = (places[0], places[1] * (dispersion / size)) if size > 0 else (np.zeros(0), np.zeros(0))
+    clean = lambda pair: (np.maximum(pair[0], 0), np.maximum(pair[1], 0))
+    return BlockSpectrum(
+        top, lowest, clean((nodes, counts)), clean(towards[:2]), clean(placed), dispersion, kappa, spent + used
+    )
+
+
+def _noise(
+    problem: Problem, params: Params, label: Label, chosen: np.ndarray, key: Key, at: Any
+) -> tuple[tuple[np.ndarray, np.ndarray], float, int]:
+    """Where some components' gradients less the mean lie in a block's spectrum; kappa; the products spent."""
+    if problem.n == 1:
+        return (np.zeros(0), np.zeros(0)), 0.0, 0
+    mean = ravel_pytree(problem.gradient(params)[label])[0]
+    nodes, weights, spent, above, below = [], [], 0, 0.0, 0.0
+    for j, index in enumerate(chosen):
+        own = curvature(problem.component, params, block=label, args=(jnp.asarray(index),))
+        apart = _gradient(own) - mean
+        found = density.weighted_density(at, apart, iterations=ITERATIONS // 2)
+        v = jax.random.normal(jax.random.fold_in(key, j), mean.shape, mean.dtype)
+        curved = at.product(v)
+        above += float(jnp.sum(jnp.square(own.product(v) - curved)))
+        below += float(jnp.vdot(v, curved))
+        spent += 1
+        if found is not None:
+            nodes.append(found[0])
+            weights.append(found[1])
+            spent += found[2]
+    kappa = above / below if below > 0 and np.isfinite(above) else 0.0
+    join = lambda parts: np.concatenate(parts) if parts else np.zeros(0)
+    return (join(nodes), join(weights)), kappa, spent
+
+
+@jax.jit
+def _gradient(at: Any) -> jax.Array:
+    return ravel_pytree(jax.grad(lambda free: at.fn({**at.params, **free}, *at.args))(at.free))[0]

@@ -1,0 +1,192 @@
+"""Telling: every quantity with its reason, the statement behind it and the numbers of this problem."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import jax
+
+from theory_lab._typing import Label
+from theory_lab.advise.base import Advice, Reason, Sided
+from theory_lab.advise.choosing import Choice
+from theory_lab.advise.guaranteeing import guaranteed, measured
+from theory_lab.advise.seeing import Sight
+from theory_lab.oracles import FirstOrder, Hybrid, TwoPoint
+from theory_lab.oracles.base import Cost
+from theory_lab.oracles.directions import Law
+from theory_lab.problems.base import Problem
+from theory_lab.theory import reshuffling
+
+RECURSION = "theory_lab, Theorem 5"
+STABILITY = "theory_lab, Theorem 5, stability"
+LAWS = "theory_lab, exact stationary laws"
+ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
+
+
+def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advice:
+    """The advice with its reasons."""
+    settings, law, sided = sight.settings, cast(Law, sight.settings.law), cast(Sided, sight.sided)
+    constants = measured(problem, sight, key)
+    promises = guaranteed(sight, constants, choice.steps)
+    two = lambda: TwoPoint(sight.radius, settings.directions, law, sided)
+    cost = Hybrid({b: two() if b in settings.zeroth else FirstOrder() for b in settings.labels}).cost(sight.start)
+    reasons = (
+        *_step_sizes(sight, choice),
+        *_limits(sight, choice),
+        _steps(sight, choice),
+        *_radius(sight),
+        *_directions(sight, choice),
+        _ordering(sight, choice),
+        *_guarantees(promises, choice),
+        _cost(sight, cost, choice),
+    )
+    return Advice(
+        step_sizes=choice.step_sizes,
+        limits=choice.limits,
+        steps=choice.steps,
+        accuracy=sight.accuracy,
+        radius=sight.radius,
+        directions=settings.directions,
+        law=law,
+        sided=sided,
+        ordering=settings.ordering,
+        batch_size=settings.batch_size,
+        cost=cost,
+        spent=sight.spent,
+        constants=constants,
+        zeroth=settings.zeroth,
+        guaranteed=promises,
+        reasons=reasons,
+        curve=choice.curve,
+    )
+
+
+def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
+    goal = f"||grad f|| = {sight.accuracy:.3g}"
+    grows = (
+        ""
+        if sight.beyond == 1
+        else f"; curvature grows {sight.beyond:.2g} times beyond the start, which leaves that much room"
+    )
+    for label, eta in choice.step_sizes.items():
+        name, limit = f"step size of {label}", choice.limits[label].value
+        if eta == 0:
+            why = "undecided: no curvature was measured in this block, so nothing limits or times its steps; it stands still"
+            yield Reason(
+                name, 0.0, "measured", why, "curvature in this block, such as regularisation, or a step size of your own"
+            )
+            continue
+        share = f"{eta / limit:.2g} of its limit {limit:.4g}"
+        if math.isfinite(choice.steps):
+            why = f"{share}: second moments reach {goal} in the fewest steps; their floor is {choice.floor:.3g} there{grows}"
+            changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
+        elif math.isinf(choice.steps):
+            why = f"{share}, a safe share: on the local model no step size reaches {goal}{grows}"
+            changes = "an accuracy that rounding and flat directions leave within reach, higher precision"
+        else:
+            why = f"{share}, a safe share: no local model with a minimum was found, so no time is predicted{grows}"
+            changes = "parameters nearer a minimum"
+        yield Reason(name, eta, RECURSION, why, changes)
+
+
+def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
+    points = ", ".join(dict.fromkeys(view.name for view in sight.views))
+    for label, limit in choice.limits.items():
+        name, top = f"limit of the step size of {label}", sight.top(label)
+        if top == 0:
+            yield Reason(name, limit.value, "measured", "no curvature was measured in this block", "curvature in this block")
+            continue
+        seen = f"largest curvature {top:.4g}"
+        if label in sight.settings.zeroth:
+            trace = max(view.traces(label)[0] for view in sight.views)
+            seen += f", trace {trace:.4g} (effective rank {trace / top:.3g})"
+        if limit.low < limit.high:
+            seen += f"; certified between {limit.low:.3g} and {limit.high:.3g} by the largest curvature alone"
+        why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
+        alone = choice.alone[label]
+        why += f"; alone it would be {alone:.4g}" if math.isfinite(alone) and len(choice.limits) > 1 else ""
+        changes = (
+            "more directions"
+            if label in sight.settings.zeroth
+            else "larger minibatches, where components' curvatures differ"
+        )
+        yield Reason(name, limit.value, STABILITY, why, changes)
+
+
+def _steps(sight: Sight, choice: Choice) -> Reason:
+    norm = f"||grad f|| = {sight.ahead.gradient_norm:.3g}"
+    if sight.timing is None:
+        why = f"undecided: at the best point found, {norm}, the Hessian has negative curvature"
+        return Reason("steps", choice.steps, RECURSION, why, "parameters nearer a minimum")
+    way = "the Hessian averaged over the way to" if sight.averaged else "the Hessian at"
+    end = "the look-ahead point" if sight.ahead.reached else "the best point found"
+    why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "
+    why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}"
+    return Reason("steps", choice.steps, RECURSION, why, "a nearer start, another accuracy, less noise (larger minibatches)")
+
+
+def _radius(sight: Sight) -> Iterator[Reason]:
+    if sight.settings.zeroth:
+        worst = max(law.error(sight.radius) for law in sight.radius_laws.values())
+        why = f"smoothing and rounding cost an estimate {worst:.3g} together, against an accuracy of {sight.accuracy:.3g}"
+        changes = "another precision, another level of f" + ("" if sight.sided == 2 else ", two-sided differences")
+        yield Reason("radius", sight.radius, "theory_lab, law of the radius", why, changes)
+
+
+def _directions(sight: Sight, choice: Choice) -> Iterator[Reason]:
+    q = sight.settings.directions
+    for label, (now, doubled) in choice.doubled.items():
+        evaluations = (2 * q + 1) / (q + 1) if sight.sided == 1 else 2.0
+        why = (
+            f"as asked: {2 * q} would raise the limit of {label} alone from {now:.4g} to {doubled:.4g}, {doubled / now:.3g} "
+        )
+        why += f"times, for {evaluations:.3g} times the evaluations"
+        yield Reason("directions", q, STABILITY, why, "evaluations that run side by side: then more directions cost no time")
+
+
+def _ordering(sight: Sight, choice: Choice) -> Reason:
+    settings = sight.settings
+    n, name = settings.groups, settings.ordering
+    if n == 1:
+        return Reason("ordering", name, LAWS, "as asked: there is one component or minibatch, so no ordering matters")
+    first = [b for b in settings.labels if b not in settings.zeroth]
+    x = min(max((choice.step_sizes[b] * sight.top(b) for b in first), default=0.0), 1.999)
+    parts = []
+    if x > 0:
+        ratio = reshuffling.reshuffling_ratio(x, 1.0, n)
+        parts.append(
+            f"reshuffled, the components' noise has {ratio:.3g} times the variance of drawing with replacement in the "
+            f"steepest first-order direction (eta h = {x:.3g}, n = {n})"
+        )
+    for label in settings.zeroth:
+        size = settings.sizes[settings.labels.index(label)]
+        kept = (
+            reshuffling.zeroth_order_ratio_limit(size, directions=settings.directions, law=settings.law) if size > 1 else 0.0
+        )
+        parts.append(f"in {label}, where directions make the noise, no ordering takes away more than {1 - kept:.2g} of it")
+    if name == "incremental":
+        parts.append(
+            "a fixed order shifts the end point by up to the order of eta n h, which no number of epochs takes away"
+        )
+    changes = "eta h above 1, where reshuffling is the noisier order" if x > 0 else ""
+    return Reason("ordering", name, LAWS, "as asked: " + "; ".join(parts), changes)
+
+
+def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice) -> Iterator[Reason]:
+    for name, values in promises.items():
+        told = ", ".join(f"{label}: {value:.4g}" for label, value in values.items())
+        shares = ", ".join(f"{choice.step_sizes[label] / value:.3g}" for label, value in values.items() if value > 0)
+        why = f"safe for every problem with the measured constants; the advised step sizes are {shares} times as large"
+        changes = "constants that hold everywhere, and not only at the points looked at"
+        yield Reason(f"guaranteed by {name.removeprefix('theory_lab, ')}", told, name, why, changes)
+
+
+def _cost(sight: Sight, cost: Cost, choice: Choice) -> Reason:
+    spent = ", ".join(f"{number} {what}" for what, number in sight.spent.items())
+    total = "no total is predicted"
+    if math.isfinite(choice.steps):
+        total = f"{choice.steps * cost.values:.4g} evaluations and {choice.steps * cost.gradients:.4g} gradients in all"
+    value = f"{cost.values} evaluations, {cost.gradients} gradients"
+    return Reason(
+        "cost of a step", value, ESTIMATOR, f"{total}; advising took {spent}", "more directions, two-sided differences"
+    )

@@ -1,0 +1,189 @@
+"""Second moments of hybrid SGD near a minimiser, mode by mode: any blocks, components with Hessians and noise of their own.
+
+Setting: f_i(z) = z'H_i z/2 - b_i'z with mean Hessian H >= 0 and any number of blocks with step sizes P = diag(eta_b I);
+block b is seen exactly or through two points of its own. In the modes of K = P^1/2 H P^1/2 = U diag(k) U', with F_b the
+b-rows of U, R_i = U'P^1/2 H_i P^1/2 U, and X = U'P^-1/2 E[zz'] P^-1/2 U, components drawn with replacement give
+
+    X+ = (I - k) X (I - k) + E[(R_i - k) X (R_i - k)] + sum_b F_b' N_b(F_b E[R_i X R_i] F_b') F_b + noise,
+
+of which the diagonal is kept: s = diag X follows s+ = T s + source with a nonnegative matrix T,
+
+    T_gh = [g = h](1 - k_g)^2 + V_gh + sum_b {a_b |f_g|^2 t_h + b_b (k_h^2 (f_g'f_h)^2 + V_gh|b) - c_b ...},
+    V_gh = E (R_i - k)_gh^2,   t_h = E |F_b R_i e_h|^2,   a, b, c of `moments`.
+
+The mean is kept exactly, and with it what the start's coherence adds to ||grad f||^2. Guarantee: exact for blocks that are
+not coupled by the mean Hessian, if the components share it; otherwise the entries of X off the diagonal are neglected, which
+the exact operators of `quadratic` and `heterogeneous` keep. T is nonnegative, so stable means that (I - T) x = 1 has a
+positive solution. Reshuffling multiplies the components' own noise in every mode by V_RR/V_WR of `reshuffling`; direction
+noise is left as it is.
+
+Reference: theory_lab, Theorem 5.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from theory_lab import _checks
+from theory_lab.theory._matrices import symmetric
+from theory_lab.theory.modes import Modes, ordering_ratios
+from theory_lab.theory.moments import LAWS, covariance_map
+from theory_lab.theory.reshuffling import ORDERINGS
+
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Local:
+    """A quadratic model with component noise; build it with `local`, which validates. Coordinates: each block's eigenbasis.
+
+    Attributes:
+        hessian: (d, d).
+        sizes, zeroth: of the blocks, and whether two points estimate them.
+        gradient: at the start, (d,).
+        covariance: of the components' gradients, (d, d).
+        deviations: components' H_i - H, (m, d, d); None where they share H.
+        share: the factor that minibatches put before the variances.
+        spread: mean square of the entries of the deviations, (d, d), minibatches taken into account.
+        excess: what the noise in `modes` is multiplied with; see `calibrated`.
+        bases: the blocks' eigenvectors.
+        n: components, or minibatches, per epoch.
+        rounding: variance that floating point adds to every coordinate of a two-point estimate, per block.
+    """
+
+    hessian: np.ndarray
+    sizes: tuple[int, ...]
+    zeroth: tuple[bool, ...]
+    gradient: np.ndarray
+    covariance: np.ndarray
+    deviations: np.ndarray | None
+    share: float
+    spread: np.ndarray | None
+    bases: tuple[np.ndarray, ...]
+    n: int
+    ordering: str
+    directions: int
+    law: str
+    rounding: tuple[float, ...]
+    excess: Callable[[Sequence[float]], float] | None = None
+
+    def modes(self, step_sizes: Sequence[float]) -> Modes:
+        """The recursion at these step sizes, one per block, positive."""
+        p = np.repeat(np.asarray(step_sizes, dtype=np.float64), self.sizes)
+        root = np.sqrt(p)
+        k, u = np.linalg.eigh(root[:, None] * self.hessian * root)
+        keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
+        definite = not (k[keep] < -1e-9 * np.abs(k).max()).any()
+        keep &= k > 0
+        k, u = k[keep], u[:, keep]
+        squares, noise = u**2, root[:, None] * self.covariance * root
+        own = np.einsum("ag,ab,bg->g", u, noise, u)
+        wide = None if self.spread is None else p[:, None] * self.spread * p
+        matrix = np.diag((1 - k) ** 2) + (0 if wide is None else squares.T @ wide @ squares)
+        source = own * ordering_ratios(k, self.n, self.ordering)
+        for block, start in enumerate(np.cumsum((0, *self.sizes[:-1]))):
+            if not self.zeroth[block]:
+                continue
+            gain, part = (
+                covariance_map(self.law, self.sizes[block], self.directions),
+                slice(start, start + self.sizes[block]),
+            )
+            rows, inner = u[part], noise[part, part]
+            share = np.sum(rows**2, axis=0)
+            seen = k**2 * share
+            matrix += gain.direct * (rows.T @ rows) ** 2 * k**2
+            if wide is not None:
+                felt = wide[part] @ squares  # (d_b, m)
+                seen = seen + felt.sum(axis=0)
+                matrix += gain.direct * (rows**2).T @ felt
+            matrix += gain.trace * np.outer(share, seen)
+            source += gain.trace * share * np.trace(inner) + gain.direct * np.einsum("ag,ab,bg->g", rows, inner, rows)
+            source += step_sizes[block] * self.rounding[block] * share
+            if gain.diagonal:
+                turned = self.bases[block] @ rows
+                matrix -= gain.diagonal * (turned**2).T @ (turned * k) ** 2
+                source -= gain.diagonal * (turned**2).T @ np.diag(self.bases[block] @ inner @ self.bases[block].T)
+        if self.excess is not None:
+            survival = np.diag((1 - k) ** 2)
+            matrix = survival + self.excess(step_sizes) * (matrix - survival)
+        jacobian = (u / root[:, None]) * k
+        start = u.T @ (root * self.gradient) / k
+        weights = np.sum(jacobian**2, axis=0)
+        rest = float(np.sum((self.gradient - jacobian @ start) ** 2))
+        rest = rest if rest > 1e-20 * float(self.gradient @ self.gradient) else 0.0
+        return Modes(k, np.maximum(matrix, 0), np.maximum(source, 0), start, weights, jacobian, rest, definite)
+
+
+def local(
+    hessian: Any,
+    sizes: Sequence[int],
+    zeroth: Sequence[bool],
+    *,
+    gradient: Any = None,
+    tilts: Any = None,
+    deviations: Any = None,
+    share: float = 1.0,
+    n: int = 1,
+    ordering: str = "with_replacement",
+    directions: int = 1,
+    law: str = "gaussian",
+    rounding: Sequence[float] | None = None,
+) -> Local:
+    """A validated `Local`.
+
+    Args:
+        hessian: mean Hessian, (d, d) symmetric, coordinates block by block.
+        sizes: of the blocks; they add up to d.
+        zeroth: of the blocks: whether two points estimate them.
+        gradient: at the start, (d,); None is zero.
+        tilts: (m, d) deviations of sampled components' gradients from their mean; None is none.
+        deviations: (m, d, d) deviations of sampled components' Hessians from theirs; None is none.
+        share: the factor that minibatches put before both variances, (n - B)/(B (n - 1)) without replacement.
+        n: components, or minibatches, per epoch.
+        ordering: "random_reshuffling", "shuffle_once", "incremental" or "with_replacement".
+        directions, law: of the two-point estimators.
+        rounding: variance of every coordinate of an estimate by floating point and radius, per block; None is zero.
+
+    Raises:
+        ValueError: what is not of these shapes, an unknown law or ordering, negative variances.
+
+    Example:
+        >>> model = local(np.eye(8), [8], [True])  # d = 8: the limit is 2/(d + 2)
+        >>> model.modes([0.199]).stable, model.modes([0.201]).stable
+        (True, False)
+    """
+    matrix = symmetric("hessian", hessian)
+    d = matrix.shape[0]
+    counts = tuple(_checks.count("sizes", size) for size in sizes)
+    if sum(counts) != d or len(tuple(zeroth)) != len(counts):
+        raise _checks.refuse("sizes", f"sizes of blocks that add up to {d}, as many as zeroth", tuple(sizes))
+    _checks.choice("ordering", ordering, ORDERINGS)
+    factor = _checks.nonnegative("share", share)
+    ends = np.cumsum((0, *counts))
+    bases = tuple(np.linalg.eigh(matrix[a:b, a:b])[1] for a, b in itertools.pairwise(ends))
+    turn = np.zeros((d, d))
+    for a, b, basis in zip(ends, ends[1:], bases, strict=False):
+        turn[a:b, a:b] = basis
+    start = np.zeros(d) if gradient is None else _checks.array("gradient", gradient, ndim=1)
+    each = np.zeros((1, d)) if tilts is None else _checks.array("tilts", tilts, ndim=2) @ turn
+    turned = None if deviations is None else np.stack([turn.T @ one @ turn for one in deviations])
+    spread = None if turned is None else np.mean(turned**2, axis=0) * factor
+    return Local(
+        turn.T @ matrix @ turn,
+        counts,
+        tuple(bool(z) for z in zeroth),
+        turn.T @ start,
+        each.T @ each * (factor / len(each)),
+        turned,
+        factor,
+        spread,
+        bases,
+        _checks.count("n", n),
+        ordering,
+        _checks.count("directions", directions),
+        _checks.choice("law", law, LAWS),
+        tuple(_checks.nonnegative("rounding", r) for r in (rounding or (0.0,) * len(counts))),
+    )

@@ -1,0 +1,138 @@
+"""A recursion of second moments in modes: is it stable, where does it end, and when does it reach an accuracy.
+
+Setting: s+ = T s + source with a nonnegative T, s the second moments in the modes of `local` or the groups of `groups`. Such
+a recursion is stable if and only if (I - T) x = 1 has a positive solution: for a spectral radius below 1 it is the sum of
+T^m 1, and a positive x with (I - T) x > 0 bounds the radius. Guarantee of all functions: exact.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from theory_lab import _checks
+from theory_lab.theory.reshuffling import reshuffling_ratio
+
+DOUBLINGS = 44  # steps beyond 2^44 are called never
+
+
+class Modes(NamedTuple):
+    """The recursion s+ = matrix s + source at given step sizes, and how ||grad f||^2 is read off it.
+
+    Attributes:
+        k: eigenvalues of K, (m,).
+        matrix, source: (m, m) and (m,).
+        start: the mean of z - z* in the modes, (m,) or (m, r): r independent parts whose energies add.
+        weights: E||grad f||^2 = weights's, (m,).
+        jacobian: the gradient of a mean of modes, (d, m); None where energies say all.
+        rest: ||grad f||^2 that no mode carries: it stays.
+        definite: whether no mode has negative curvature.
+    """
+
+    k: np.ndarray
+    matrix: np.ndarray
+    source: np.ndarray
+    start: np.ndarray
+    weights: np.ndarray
+    jacobian: np.ndarray | None
+    rest: float
+    definite: bool
+
+    @property
+    def stable(self) -> bool:
+        """Whether second moments stay bounded: 0 <= k < 2 and the noise gain below 1."""
+        return self._solved() is not None
+
+    @property
+    def floor(self) -> float:
+        """The stationary E||grad f||^2; inf where it is not stable."""
+        solved = self._solved()
+        return math.inf if solved is None else float(self.weights @ solved) + self.rest
+
+    def _solved(self) -> np.ndarray | None:
+        """The stationary s, if there is one."""
+        if not self.definite:
+            return None
+        if self.k.size == 0:
+            return np.zeros(0)
+        if self.k.max() >= 2:
+            return None
+        right = np.stack([np.ones_like(self.k), self.source], axis=1)
+        try:
+            found = np.linalg.solve(np.eye(self.k.size) - self.matrix, right)
+        except np.linalg.LinAlgError:
+            return None
+        return found[:, 1] if np.isfinite(found).all() and found[:, 0].min() > 0 else None
+
+    def gradient_norm_sq(self, second: np.ndarray, factors: np.ndarray) -> float:
+        """E||grad f||^2 for second moments s, the mean having shrunk by these factors."""
+        total = float(self.weights @ second) + self.rest
+        if self.jacobian is None:
+            return total
+        mean = factors * self.start
+        return total + max(
+            float(np.sum((self.jacobian @ mean) ** 2) - self.weights @ mean**2), -float(self.weights @ mean**2)
+        )
+
+
+def steps_to(modes: Modes, accuracy: float) -> float:
+    """Steps until (E||grad f||^2)^1/2 is at most an accuracy; inf if that never happens, between whole steps interpolated.
+
+    Whoever starts above it needs one step at least.
+
+    Setting: it falls until it is reached. Cost: some dozens of products of (m, m) matrices.
+
+    Args:
+        modes: from `Local.modes` or `GroupedBlocks.modes`.
+        accuracy: positive.
+
+    Raises:
+        ValueError: an accuracy that is not positive.
+
+    Example:
+        >>> from theory_lab.theory.local import local
+        >>> model = local([[1.0]], [1], [True], gradient=[1.0])
+        >>> round(steps_to(model.modes([1 / 3]), 0.1), 3)  # (1 - eta)^2 + 2 eta^2 = 2/3 per step
+        11.358
+    """
+    target = _checks.positive("accuracy", accuracy) ** 2
+    energy = modes.start**2 if modes.start.ndim == 1 else np.sum(modes.start**2, axis=1)
+    if modes.gradient_norm_sq(energy, np.ones_like(modes.k)) <= target:
+        return 0.0
+    if modes.floor > target:
+        return math.inf
+    m = modes.k.size
+    power = np.zeros((m + 1, m + 1))
+    power[:m, :m], power[:m, m], power[m, m] = modes.matrix, modes.source, 1.0
+    factors = 1 - modes.k
+    shrink = lambda steps: np.abs(factors) ** steps * np.where((factors < 0) & (steps % 2 == 1), -1.0, 1.0)
+
+    def value(point: np.ndarray, steps: int) -> float:
+        return modes.gradient_norm_sq(point[:m], shrink(steps))
+
+    point, powers = np.append(energy, 1.0), [power]
+    while value(powers[-1] @ point, 2 ** (len(powers) - 1)) > target:
+        if len(powers) > DOUBLINGS:
+            return math.inf
+        powers.append(powers[-1] @ powers[-1])
+    done = 0
+    for doubling in reversed(range(len(powers) - 1)):
+        moved = powers[doubling] @ point
+        if value(moved, done + 2**doubling) > target:
+            point, done = moved, done + 2**doubling
+    high, low = value(point, done), value(power @ point, done + 1)
+    return max(1.0, done + math.log(high / target) / math.log(high / max(low, 1e-300))) if low < high else done + 1.0
+
+
+def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
+    """V/V_WR of every mode: what an ordering leaves of the components' own noise; a fixed order counts as shuffled once."""
+    if ordering == "with_replacement":
+        return np.ones_like(k)
+    if n == 1:
+        return np.zeros_like(k)
+    below = np.minimum(k, 1.999)
+    ratios = np.array([reshuffling_ratio(float(x), 1.0, n) for x in below])
+    if ordering == "random_reshuffling":
+        return ratios
+    last = np.abs(1 - below) ** n
+    return ratios * (1 + last) / np.maximum(1 - last, 1e-300)
