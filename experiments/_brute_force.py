@@ -1,0 +1,223 @@
+"""What `step_size_advisor` holds advice against: the best step sizes of a grid, and where step sizes cease to work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import theory_lab as tl
+from experiments import _families
+from experiments._families import Family
+from theory_lab import blocks
+from theory_lab.measure import Measurement, exact, reach, stability
+from theory_lab.measure.base import unmeasured
+from theory_lab.theory import stability_region
+from theory_lab.theory.base import Pair
+
+RADIUS = 1e-5
+OCTAVES = 2.0 ** np.arange(-5, 6)  # the first grid
+QUARTERS = 2.0 ** (np.arange(-5, 6) / 4)  # the second, around the best of the first
+LINE = np.geomspace(0.3, 1.5, 20)  # step sizes around a limit, in units of that of the mean Hessian
+EDGE = 2.0 ** (np.arange(0, 25) / 4)  # step sizes above the best, up to 64 times, among which training breaks
+FAR = 1e6  # from the optimum of a quadratic: noise that does not scale with the distance is nothing there
+LOGGED = 40
+CANDIDATES = 4  # of the grid, among which the best is chosen on as many seeds as it is then held to
+ADVICE, SEARCH, REFINE, VALIDATE, EVALUATE, LIMITS, EDGES = range(7)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best of the grid.
+
+    Attributes:
+        step_sizes: (eta_x, eta_y).
+        steps: on the seeds on which it was chosen.
+        note: whether it lies at an end of the grid, where one further inside would be slower by over 3%.
+    """
+
+    step_sizes: Pair
+    steps: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A family under brute force.
+
+    Attributes:
+        family, problem: what is run.
+        key: of all runs; the search, the comparison and the limits have seeds of their own.
+        search, runs: seeds per grid point of the search, and of everything else.
+        confidence: of every interval.
+    """
+
+    family: Family
+    problem: tl.Problem
+    key: jax.Array
+    search: int
+    runs: int
+    confidence: float
+
+    @cached_property
+    def start(self) -> Any:
+        """Where all runs begin, and where advice is taken."""
+        return jax.jit(self.problem.init)(jax.random.key(0))
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Of (E|grad f|^2)^(1/2)."""
+        gradient = jax.jit(lambda problem, params: problem.gradient(params))(self.problem, self.start)
+        return self.family.accuracy * float(jnp.sqrt(blocks.norm_sq(gradient)))
+
+    @property
+    def zeroth(self) -> int:
+        return blocks.size(self.start["x"])
+
+    @property
+    def per_epoch(self) -> int:
+        return -(-self.problem.n // self.family.batch_size)
+
+    @property
+    def epochs(self) -> int:
+        return -(-self.family.steps // self.per_epoch)
+
+    @cached_property
+    def hessian(self) -> np.ndarray:
+        return _families.hessian(self.problem, self.start)
+
+    def advice(self) -> Any:
+        return tl.advise(
+            self.problem, key=self._key(ADVICE), accuracy=self.accuracy, params=self.start, zeroth=("x",), **self.family.method
+        )
+
+    def best(self) -> Found:
+        """The step sizes of two grids, the second around the best of the first, that reach the accuracy the earliest.
+
+        The first few of the second are run again on other and more seeds, and the best there is chosen: with few seeds the
+        earliest may be one whose rare bad runs were not drawn.
+        """
+        h, d, q = self.hessian, self.zeroth, self.family.directions
+        x, y = np.abs(np.linalg.eigvalsh(h[:d, :d])), np.abs(np.linalg.eigvalsh(h[d:, d:]))
+        centre = (q / (x.sum() + (q + 1) * x.max()), 0.25 / y.max())
+        for stream, factors in ((SEARCH, OCTAVES), (REFINE, QUARTERS)):
+            grid = tl.step_size_grid(x=centre[0] * factors, y=centre[1] * factors)
+            steps = self.crossings(self._sweep(grid, stream, self.search))
+            order = np.argsort(steps, kind="stable")
+            centre = (float(grid["x"][order[0]]), float(grid["y"][order[0]]))
+        table, least = steps.reshape(len(QUARTERS), -1), steps[order[0]]
+        ends = [label for label, inner in (("x", table[1:-1]), ("y", table[:, 1:-1])) if inner.min() > 1.03 * least]
+        first = {label: sizes[order[:CANDIDATES]] for label, sizes in grid.items()}
+        again = self.crossings(self._sweep(first, VALIDATE, self.runs))
+        at = int(np.argmin(again))
+        note = f"at an end of the grid in {', '.join(ends)}" if ends else ""
+        return Found((float(first["x"][at]), float(first["y"][at])), float(again[at]), note)
+
+    def compare(self, best: Pair, advised: Pair, oracle: tl.Oracle) -> dict[str, Measurement]:
+        """Steps of the best and of the advised, each with its own radius, and their ratio, on the same fresh seeds."""
+        pairs = ((best, None), (advised, oracle))  # as many copies as there were candidates: the same program
+        traces = [self._sweep(_grid([pair] * CANDIDATES), EVALUATE, self.runs, by) for pair, by in pairs]
+        at, level, runs = self.at(traces[0]), self.accuracy**2, [self.squares(trace)[0] for trace in traces]
+        return {
+            "best": reach.steps(at, runs[0], level, confidence=self.confidence),
+            "advised": reach.steps(at, runs[1], level, confidence=self.confidence),
+            "ratio": reach.ratio(at, runs[1], runs[0], level, confidence=self.confidence),
+        }
+
+    def limits(self, advised: Pair) -> dict[str, Measurement]:
+        """The mean-square limit of each block's step size, the other's as advised."""
+        method = {"directions": self.family.directions, "law": self.family.law}
+        lines: list[tuple[float | None, float | None]] = [(None, advised[1]), (advised[0], None)]
+        units = [stability_region.step_size_boundary(self.hessian, self.zeroth, line, **method) for line in lines]
+        if self.family.limits == "operator":
+            return {label: exact("limit", unit) for label, unit in zip("xy", units, strict=True)}
+        if not min(units) > 0 or not np.isfinite(units).all():
+            return dict.fromkeys("xy", unmeasured("limit", 0, "at the advised step size of the other block nothing is stable"))
+        return self._limits_by_runs((units[0], units[1]), advised)
+
+    def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
+        """By the growth of E f between two times; for y early ones, because runs beyond its limit explode."""
+        g, far = len(LINE), jax.tree.map(lambda a: FAR * np.ones(a.shape), self.start)
+        steps = max(64, 192 // self.family.directions) * (2 if self.problem.n > 1 else 1)
+        seeds = self.runs * (4 if self.family.directions > 1 else 1)  # many directions have heavier tails
+        epochs = -(-steps // self.per_epoch)
+        trace = self._sweep(
+            _lines(units, LINE, advised), LIMITS, seeds, self.family.oracle(1.0), epochs=epochs, params=far, logged=8
+        )
+        at = self.at(trace).astype(int)
+        limits = {}
+        for i, (label, (first, last)) in enumerate({"x": (2, -1), "y": (1, 3)}.items()):
+            logged = trace.value[i * g : (i + 1) * g]
+            limits[label] = stability.limit(
+                units[i] * LINE, logged[..., first], logged[..., last], steps=int(at[last] - at[first]),
+                confidence=self.confidence,
+            )  # fmt: skip
+        return limits
+
+    def edges(self, best: Pair, advised: Pair) -> dict[str, Measurement]:
+        """The step size of each block from which training from the start ends no lower than it began, in the mean.
+
+        The other's is as advised. Between two neighbours of a grid, above the best of the grid: that is the interval.
+        """
+        trace = self._sweep(_lines(best, EDGE, advised), EDGES, self.runs // 2, logged=4)
+        works = trace.value[..., -2:].mean(axis=(1, 2)) < trace.value[0, 0, 0]
+        return {
+            label: _edge(best[i] * EDGE, works[i * len(EDGE) : (i + 1) * len(EDGE)], self.runs // 2)
+            for i, label in enumerate("xy")
+        }
+
+    def map(self, axes: dict[str, np.ndarray]) -> np.ndarray:
+        """The steps to the accuracy over a product of step sizes, the last label varying fastest."""
+        return self.crossings(self._sweep(tl.step_size_grid(**axes), SEARCH, self.search))
+
+    def at(self, trace: tl.Trace) -> np.ndarray:
+        """Component steps at the logged rows."""
+        return trace.epoch * self.per_epoch
+
+    def squares(self, trace: tl.Trace) -> np.ndarray:
+        """|grad f|^2, (G, S, E); inf where the mean of f lies above its start: a small gradient far out is no success."""
+        mean = trace.value.mean(axis=1)
+        higher = mean > mean[:, :1] * (1 + 1e-9)
+        return np.where(higher[:, None], np.inf, trace.total_gradient_norm_sq)
+
+    def crossings(self, trace: tl.Trace) -> np.ndarray:
+        """The steps to the accuracy, (G,)."""
+        return reach.crossings(self.at(trace), self.squares(trace).mean(axis=1), self.accuracy**2)
+
+    def _sweep(
+        self, grid: dict[str, np.ndarray], stream: int, seeds: int, oracle: tl.Oracle | None = None, *,
+        epochs: int | None = None, params: Any = None, logged: int = LOGGED,
+    ) -> tl.Trace:  # fmt: skip
+        epochs = self.epochs if epochs is None else epochs
+        return tl.sweep(
+            self.problem, self.family.oracle(RADIUS) if oracle is None else oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs,
+            log_epochs=np.unique(np.linspace(0, epochs, logged + 1).astype(int)).tolist(),
+            keys=jax.random.split(self._key(stream), seeds), ordering=tl.orderings.ORDERINGS[self.family.ordering],
+            params=self.start if params is None else params, batch_size=self.family.batch_size,
+        )  # fmt: skip
+
+    def _key(self, stream: int) -> jax.Array:
+        return jax.random.fold_in(self.key, stream)
+
+
+def _grid(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
+    return dict(zip("xy", np.array(pairs).T, strict=True))
+
+
+def _lines(units: Pair, factors: np.ndarray, other: Pair) -> dict[str, np.ndarray]:
+    """Step sizes of x in units of its own with y at ``other``, then the reverse."""
+    along_x, along_y = [(units[0] * f, other[1]) for f in factors], [(other[0], units[1] * f) for f in factors]
+    return _grid([*along_x, *along_y])
+
+
+def _edge(grid: np.ndarray, works: np.ndarray, seeds: int) -> Measurement:
+    """Between the last step size that works and the first that does not."""
+    if works.all() or not works[0]:
+        where = f"up to {grid[-1]:.3g} everything works" if works.all() else f"{grid[0]:.3g} does not work"
+        return unmeasured("edge", seeds, where)
+    first = int(np.argmin(works))
+    low, high = float(grid[first - 1]), float(grid[first])
+    return Measurement("edge", float(np.sqrt(low * high)), low, high, seeds)
