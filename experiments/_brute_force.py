@@ -12,17 +12,19 @@ import numpy as np
 import theory_lab as tl
 from experiments import _families
 from experiments._families import Family
+from experiments._minibatch_operator import linearised
 from theory_lab import blocks
 from theory_lab.measure import Measurement, exact, reach, stability
 from theory_lab.measure.base import unmeasured
+from theory_lab.problems.logistic import Logistic
 from theory_lab.theory import stability_region
 from theory_lab.theory.base import Pair
 
 RADIUS = 1e-5
 OCTAVES = 2.0 ** np.arange(-5, 6)  # the first grid
 QUARTERS = 2.0 ** (np.arange(-5, 6) / 4)  # the second, around the best of the first
-LINE = np.geomspace(0.3, 1.5, 20)  # step sizes around a limit, in units of that of the mean Hessian
-EDGE = 2.0 ** (np.arange(0, 25) / 4)  # step sizes above the best, up to 64 times, among which training breaks
+LINE = np.geomspace(0.3, 1.5, 16)  # step sizes around a limit, in units of that of the mean Hessian
+EDGE = 2.0 ** (np.arange(17) / 3)  # step sizes above the best, up to 40 times, among which training breaks
 FAR = 1e6  # from the optimum of a quadratic: noise that does not scale with the distance is nothing there
 LOGGED = 40
 CANDIDATES = 4  # of the grid, among which the best is chosen on as many seeds as it is then held to
@@ -91,14 +93,19 @@ class Bench:
 
     def advice(self) -> Any:
         return tl.advise(
-            self.problem, key=self._key(ADVICE), accuracy=self.accuracy, params=self.start, zeroth=("x",), **self.family.method
+            self.problem,
+            key=self._key(ADVICE),
+            accuracy=self.accuracy,
+            params=self.start,
+            zeroth=("x",),
+            **self.family.method,
         )
 
     def best(self) -> Found:
         """The step sizes of two grids, the second around the best of the first, that reach the accuracy the earliest.
 
-        The first few of the second are run again on other and more seeds, and the best there is chosen: with few seeds the
-        earliest may be one whose rare bad runs were not drawn.
+        With few seeds the earliest may be one whose rare bad runs were not drawn. So the earliest pairs of several eta_x
+        are run again, on other and more seeds, and the best there is chosen.
         """
         h, d, q = self.hessian, self.zeroth, self.family.directions
         x, y = np.abs(np.linalg.eigvalsh(h[:d, :d])), np.abs(np.linalg.eigvalsh(h[d:, d:]))
@@ -106,11 +113,14 @@ class Bench:
         for stream, factors in ((SEARCH, OCTAVES), (REFINE, QUARTERS)):
             grid = tl.step_size_grid(x=centre[0] * factors, y=centre[1] * factors)
             steps = self.crossings(self._sweep(grid, stream, self.search))
-            order = np.argsort(steps, kind="stable")
-            centre = (float(grid["x"][order[0]]), float(grid["y"][order[0]]))
-        table, least = steps.reshape(len(QUARTERS), -1), steps[order[0]]
-        ends = [label for label, inner in (("x", table[1:-1]), ("y", table[:, 1:-1])) if inner.min() > 1.03 * least]
-        first = {label: sizes[order[:CANDIDATES]] for label, sizes in grid.items()}
+            at = int(np.argmin(steps))
+            centre = (float(grid["x"][at]), float(grid["y"][at]))
+        table = steps.reshape(len(QUARTERS), -1)
+        inner = {"x": table[1:-1], "y": table[:, 1:-1]}
+        ends = [label for label, steps_inside in inner.items() if steps_inside.min() > 1.03 * steps[at]]
+        rows = np.argsort(table.min(axis=1), kind="stable")[:CANDIDATES]
+        chosen = rows * len(QUARTERS) + table[rows].argmin(axis=1)
+        first = {label: sizes[chosen] for label, sizes in grid.items()}
         again = self.crossings(self._sweep(first, VALIDATE, self.runs))
         at = int(np.argmin(again))
         note = f"at an end of the grid in {', '.join(ends)}" if ends else ""
@@ -129,27 +139,42 @@ class Bench:
 
     def limits(self, advised: Pair) -> dict[str, Measurement]:
         """The mean-square limit of each block's step size, the other's as advised."""
-        method = {"directions": self.family.directions, "law": self.family.law}
         lines: list[tuple[float | None, float | None]] = [(None, advised[1]), (advised[0], None)]
-        units = [stability_region.step_size_boundary(self.hessian, self.zeroth, line, **method) for line in lines]
+        points = [self.start] if self.family.limits == "runs" else [self.start, self.problem.optimum]
+        units = [min(self._boundary(point, line) for point in points) for line in lines]
         if self.family.limits == "operator":
             return {label: exact("limit", unit) for label, unit in zip("xy", units, strict=True)}
         if not min(units) > 0 or not np.isfinite(units).all():
-            return dict.fromkeys("xy", unmeasured("limit", 0, "at the advised step size of the other block nothing is stable"))
+            return dict.fromkeys(
+                "xy", unmeasured("limit", 0, "at the advised step size of the other block nothing is stable")
+            )
         return self._limits_by_runs((units[0], units[1]), advised)
+
+    def _boundary(self, point: Any, line: tuple[float | None, float | None]) -> float:
+        """The limit of what is linearised at a point; of minibatches of a logistic regression with their spread."""
+        matrix = _families.hessian(self.problem, point)
+        method = {"directions": self.family.directions, "law": self.family.law}
+        unit = stability_region.step_size_boundary(matrix, self.zeroth, line, **method)
+        if not isinstance(self.problem, Logistic):
+            return unit
+        n, size = self.problem.n, self.family.batch_size
+        share = (n - size) / (size * (n - 1))  # drawn without replacement
+        return linearised(self.problem, point, share=share, directions=self.family.directions).limit(line, unit)
 
     def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
         """By the growth of E f between two times; for y early ones, because runs beyond its limit explode."""
         g, far = len(LINE), jax.tree.map(lambda a: FAR * np.ones(a.shape), self.start)
-        steps = max(64, 192 // self.family.directions) * (2 if self.problem.n > 1 else 1)
-        seeds = self.runs * (4 if self.family.directions > 1 else 1)  # many directions have heavier tails
+        heavy = self.family.directions > 1 or self.problem.n > 1  # tails: more runs of fewer steps
+        steps = max(64, 192 // self.family.directions)
         epochs = -(-steps // self.per_epoch)
         trace = self._sweep(
-            _lines(units, LINE, advised), LIMITS, seeds, self.family.oracle(1.0), epochs=epochs, params=far, logged=8
-        )
+            _lines(units, LINE, advised), LIMITS, self.runs * (4 if heavy else 1), self.family.oracle(1.0), epochs=epochs,
+            params=far, logged=12,
+        )  # fmt: skip
         at = self.at(trace).astype(int)
         limits = {}
-        for i, (label, (first, last)) in enumerate({"x": (2, -1), "y": (1, 3)}.items()):
+        for i, (label, (after, until)) in enumerate({"x": (steps // 4, steps), "y": (16, 48)}.items()):
+            first, last = np.searchsorted(at, (after, until))
             logged = trace.value[i * g : (i + 1) * g]
             limits[label] = stability.limit(
                 units[i] * LINE, logged[..., first], logged[..., last], steps=int(at[last] - at[first]),
@@ -162,10 +187,11 @@ class Bench:
 
         The other's is as advised. Between two neighbours of a grid, above the best of the grid: that is the interval.
         """
-        trace = self._sweep(_lines(best, EDGE, advised), EDGES, self.runs // 2, logged=4)
-        works = trace.value[..., -2:].mean(axis=(1, 2)) < trace.value[0, 0, 0]
+        trace = self._sweep(_lines(best, EDGE, advised), EDGES, self.runs // 4, logged=4)
+        with np.errstate(over="ignore"):
+            works = trace.value[..., -2:].mean(axis=(1, 2)) < trace.value[0, 0, 0]
         return {
-            label: _edge(best[i] * EDGE, works[i * len(EDGE) : (i + 1) * len(EDGE)], self.runs // 2)
+            label: _edge(best[i] * EDGE, works[i * len(EDGE) : (i + 1) * len(EDGE)], self.runs // 4)
             for i, label in enumerate("xy")
         }
 
@@ -179,13 +205,16 @@ class Bench:
 
     def squares(self, trace: tl.Trace) -> np.ndarray:
         """|grad f|^2, (G, S, E); inf where the mean of f lies above its start: a small gradient far out is no success."""
-        mean = trace.value.mean(axis=1)
+        with np.errstate(over="ignore"):  # what leaves the numbers is as good as infinite
+            mean = trace.value.mean(axis=1)
         higher = mean > mean[:, :1] * (1 + 1e-9)
         return np.where(higher[:, None], np.inf, trace.total_gradient_norm_sq)
 
     def crossings(self, trace: tl.Trace) -> np.ndarray:
         """The steps to the accuracy, (G,)."""
-        return reach.crossings(self.at(trace), self.squares(trace).mean(axis=1), self.accuracy**2)
+        with np.errstate(over="ignore"):
+            means = self.squares(trace).mean(axis=1)
+        return reach.crossings(self.at(trace), means, self.accuracy**2)
 
     def _sweep(
         self, grid: dict[str, np.ndarray], stream: int, seeds: int, oracle: tl.Oracle | None = None, *,

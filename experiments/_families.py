@@ -27,8 +27,8 @@ class Family:
         make: the problem.
         steps: component steps, a minibatch counting as one, after which a run is given up.
         accuracy: of (E|grad f|^2)^(1/2), in units of |grad f| at the start.
-        limits: how the limits are measured: by "runs", by the exact "operator" of the Hessian at the start, or not at all
-            ("") because that Hessian is indefinite.
+        limits: how the limits are measured: by "runs", by the exact "operator" on second moments, linearised at the start and
+            at the optimum, or not at all ("") because a Hessian there is indefinite.
         directions, law, sided, ordering, batch_size: of the method.
     """
 
@@ -59,8 +59,8 @@ def _quadratic(*dimensions: int, **options: Any) -> Callable[[], BlockQuadratic]
 def _regression() -> tl.Problem:
     """Normal features; labels from a hidden normal model with noise."""
     rng = np.random.default_rng(0)
-    features = rng.standard_normal((256, 56))
-    scores = features @ rng.standard_normal(56) / np.sqrt(56) + rng.standard_normal(256)
+    features = rng.standard_normal((128, 56))
+    scores = features @ rng.standard_normal(56) / np.sqrt(56) + rng.standard_normal(128)
     return tl.logistic(features, np.sign(scores), columns={"x": slice(0, 50), "y": slice(50, 56)}, l2=1e-2)
 
 
@@ -80,14 +80,14 @@ FAMILIES = {
     "noise, reshuffled": Family(_quadratic(64, 8, n=16, dispersion=1.0), 1600),
     "noise, with replacement": Family(_quadratic(64, 8, n=16, dispersion=1.0), 1600, ordering=WR),
     "convex components": Family(_quadratic(50, 8, n=8, heterogeneity=1.0, coupling=0.5), 1200),
-    "indefinite components": Family(_quadratic(50, 8, n=6, heterogeneity=0.25, components="indefinite"), 900),
+    "indefinite components": Family(_quadratic(50, 8, n=6, heterogeneity=0.15, components="indefinite"), 900),
     "cosh": Family(
         partial(tl.separable, {"x": 50, "y": 8}, {"x": tl.cosh(1, 1), "y": tl.cosh(1, 2)}, coupling=0.5), 500,
         limits="operator",
     ),
     "power": Family(partial(tl.separable, {"x": 50, "y": 8}, tl.power(4)), 300, limits="operator"),
-    "robust": Family(partial(tl.geman_mcclure, {"x": 50, "y": 6}, n=112), 8 * 480, 0.5, limits="", batch_size=14),
-    "logistic": Family(_regression, 4 * 200, 0.5, limits="operator", batch_size=64),
+    "robust": Family(partial(tl.geman_mcclure, {"x": 50, "y": 6}, n=112), 8 * 400, 0.5, limits="", batch_size=14),
+    "logistic": Family(_regression, 4 * 150, 0.5, limits="operator", batch_size=32),
     "factorisation": Family(partial(tl.matrix_factorisation, 8, 8, 2), 400, limits=""),
 }  # fmt: skip
 
