@@ -12,7 +12,7 @@ import numpy as np
 import theory_lab as tl
 from experiments import _families
 from experiments._families import Family
-from experiments._minibatch_operator import linearised
+from experiments._minibatches import minibatches
 from theory_lab import blocks
 from theory_lab.measure import Measurement, exact, reach, stability
 from theory_lab.measure.base import unmeasured
@@ -110,21 +110,27 @@ class Bench:
         h, d, q = self.hessian, self.zeroth, self.family.directions
         x, y = np.abs(np.linalg.eigvalsh(h[:d, :d])), np.abs(np.linalg.eigvalsh(h[d:, d:]))
         centre = (q / (x.sum() + (q + 1) * x.max()), 0.25 / y.max())
+        epochs = self.epochs
         for stream, factors in ((SEARCH, OCTAVES), (REFINE, QUARTERS)):
             grid = tl.step_size_grid(x=centre[0] * factors, y=centre[1] * factors)
-            steps = self.crossings(self._sweep(grid, stream, self.search))
+            steps = self.crossings(self._sweep(grid, stream, self.search, epochs=epochs))
             at = int(np.argmin(steps))
             centre = (float(grid["x"][at]), float(grid["y"][at]))
+            epochs = self._enough(steps[at])
         table = steps.reshape(len(QUARTERS), -1)
         inner = {"x": table[1:-1], "y": table[:, 1:-1]}
         ends = [label for label, steps_inside in inner.items() if steps_inside.min() > 1.03 * steps[at]]
         rows = np.argsort(table.min(axis=1), kind="stable")[:CANDIDATES]
         chosen = rows * len(QUARTERS) + table[rows].argmin(axis=1)
         first = {label: sizes[chosen] for label, sizes in grid.items()}
-        again = self.crossings(self._sweep(first, VALIDATE, self.runs))
+        again = self.crossings(self._sweep(first, VALIDATE, self.runs, epochs=epochs))
         at = int(np.argmin(again))
         note = f"at an end of the grid in {', '.join(ends)}" if ends else ""
         return Found((float(first["x"][at]), float(first["y"][at])), float(again[at]), note)
+
+    def _enough(self, steps: float) -> int:
+        """Epochs for what may be twice as slow as the best so far; enough of them to log."""
+        return self.epochs if steps == np.inf else min(self.epochs, max(LOGGED, int(2 * steps / self.per_epoch)))
 
     def compare(self, best: Pair, advised: Pair, oracle: tl.Oracle) -> dict[str, Measurement]:
         """Steps of the best and of the advised, each with its own radius, and their ratio, on the same fresh seeds."""
@@ -140,7 +146,9 @@ class Bench:
     def limits(self, advised: Pair) -> dict[str, Measurement]:
         """The mean-square limit of each block's step size, the other's as advised."""
         lines: list[tuple[float | None, float | None]] = [(None, advised[1]), (advised[0], None)]
-        points = [self.start] if self.family.limits == "runs" else [self.start, self.problem.optimum]
+        points = [self.start]
+        if self.family.limits == "operator" and not isinstance(self.problem, Logistic):  # it is most curved at its start, 0
+            points.append(self.problem.optimum)
         units = [min(self._boundary(point, line) for point in points) for line in lines]
         if self.family.limits == "operator":
             return {label: exact("limit", unit) for label, unit in zip("xy", units, strict=True)}
@@ -157,9 +165,8 @@ class Bench:
         unit = stability_region.step_size_boundary(matrix, self.zeroth, line, **method)
         if not isinstance(self.problem, Logistic):
             return unit
-        n, size = self.problem.n, self.family.batch_size
-        share = (n - size) / (size * (n - 1))  # drawn without replacement
-        return linearised(self.problem, point, share=share, directions=self.family.directions).limit(line, unit)
+        of_rows = minibatches(self.problem, point, size=self.family.batch_size, ordering=self.family.ordering)
+        return of_rows.limit(line, 2 * unit)  # the order of the minibatches can also help
 
     def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
         """By the growth of E f between two times; for y early ones, because runs beyond its limit explode."""
@@ -221,8 +228,9 @@ class Bench:
         epochs: int | None = None, params: Any = None, logged: int = LOGGED,
     ) -> tl.Trace:  # fmt: skip
         epochs = self.epochs if epochs is None else epochs
+        oracle = self.family.oracle(RADIUS) if oracle is None else oracle
         return tl.sweep(
-            self.problem, self.family.oracle(RADIUS) if oracle is None else oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs,
+            self.problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs,
             log_epochs=np.unique(np.linspace(0, epochs, logged + 1).astype(int)).tolist(),
             keys=jax.random.split(self._key(stream), seeds), ordering=tl.orderings.ORDERINGS[self.family.ordering],
             params=self.start if params is None else params, batch_size=self.family.batch_size,

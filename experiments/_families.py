@@ -14,8 +14,8 @@ from experiments import _logistic
 from theory_lab.problems.quadratic import BlockQuadratic
 
 RR, WR = "random_reshuffling", "with_replacement"
-PLATEAU = (1 + np.arange(128) / 32) ** -1.0  # decays, but spreads over enough dimensions to be sampled
-SLOW = np.geomspace(1.0, 0.03, 24)
+PLATEAU = (1 + np.arange(64) / 32) ** -1.0  # decays, but spreads over enough dimensions to be sampled
+SLOW = np.geomspace(1.0, 0.03, 8)
 RANDOM = "random quadratic "
 
 
@@ -27,8 +27,8 @@ class Family:
         make: the problem.
         steps: component steps, a minibatch counting as one, after which a run is given up.
         accuracy: of (E|grad f|^2)^(1/2), in units of |grad f| at the start.
-        limits: how the limits are measured: by "runs", by the exact "operator" on second moments, linearised at the start and
-            at the optimum, or not at all ("") because a Hessian there is indefinite.
+        limits: how the limits are measured: by "runs", by the exact "operator" on second moments, linearised at the start
+            and at the optimum, or not at all ("") because a Hessian there is indefinite.
         directions, law, sided, ordering, batch_size: of the method.
     """
 
@@ -64,22 +64,23 @@ def _regression() -> tl.Problem:
     return tl.logistic(features, np.sign(scores), columns={"x": slice(0, 50), "y": slice(50, 56)}, l2=1e-2)
 
 
+# Many have the same sizes, so that what is compiled for one serves the others.
 FAMILIES = {
     "uncoupled": Family(_quadratic(64, 8), 1000),
-    "coupled": Family(_quadratic(56, 8, coupling=0.8, spectrum={"x": "flat", "y": ("power", 1.0)}), 1000),
     "unequal blocks": Family(_quadratic(64, 8, smoothness={"x": 0.1, "y": 10.0}), 1000, 0.003),
-    "decaying spectrum": Family(_quadratic(128, 8, spectrum={"x": PLATEAU, "y": "flat"}), 1500),
+    "decaying spectrum": Family(_quadratic(64, 8, spectrum={"x": PLATEAU, "y": "flat"}), 1000),
     "steep spectrum": Family(_quadratic(64, 8, spectrum=("power", 1.0)), 500, limits="operator"),
-    "many directions": Family(_quadratic(64, 8), 160, directions=8),
+    "coupled": Family(_quadratic(64, 8, coupling=0.8, spectrum={"x": "flat", "y": ("power", 1.0)}), 1000),
     "random signs": Family(_quadratic(64, 8, coupling=0.5, rotated=True), 1000, law="rademacher"),
     "sphere, two-sided": Family(_quadratic(64, 8), 1000, law="sphere", sided=2),
+    "many directions": Family(_quadratic(64, 8), 160, directions=8),
     "first order decides": Family(
-        _quadratic(50, 24, spectrum={"x": "flat", "y": SLOW}, smoothness={"x": 0.1, "y": 1.0}), 200, 0.03, directions=8
+        _quadratic(64, 8, spectrum={"x": "flat", "y": SLOW}, smoothness={"x": 0.1, "y": 1.0}), 200, 0.03, directions=8
     ),
-    "large first-order block": Family(_quadratic(50, 256, spectrum={"x": "flat", "y": ("power", 1.0)}), 800),
+    "large first-order block": Family(_quadratic(50, 200, spectrum={"x": "flat", "y": ("power", 1.0)}), 800),
     "noise, reshuffled": Family(_quadratic(64, 8, n=16, dispersion=1.0), 1600),
     "noise, with replacement": Family(_quadratic(64, 8, n=16, dispersion=1.0), 1600, ordering=WR),
-    "convex components": Family(_quadratic(50, 8, n=8, heterogeneity=1.0, coupling=0.5), 1200),
+    "convex components": Family(_quadratic(50, 8, n=6, heterogeneity=1.0, coupling=0.5), 1200),
     "indefinite components": Family(_quadratic(50, 8, n=6, heterogeneity=0.15, components="indefinite"), 900),
     "cosh": Family(
         partial(tl.separable, {"x": 50, "y": 8}, {"x": tl.cosh(1, 1), "y": tl.cosh(1, 2)}, coupling=0.5), 500,
