@@ -52,5 +52,6 @@ ORDER = (
     "smoothness_estimation",
     "smoothness_frontier",
     "growth_functions",
+    "step_size_advisor",
     "throughput",
 )

@@ -27,7 +27,7 @@ LINE = np.geomspace(0.3, 1.5, 16)  # step sizes around a limit, in units of that
 EDGE = 2.0 ** (np.arange(17) / 3)  # step sizes above the best, up to 40 times, among which training breaks
 FAR = 1e6  # from the optimum of a quadratic: noise that does not scale with the distance is nothing there
 LOGGED = 40
-CANDIDATES = 4  # of the grid, among which the best is chosen on as many seeds as it is then held to
+CANDIDATES = 3  # of the grid, among which the best is chosen on as many seeds as it is then held to
 ADVICE, SEARCH, REFINE, VALIDATE, EVALUATE, LIMITS, EDGES = range(7)
 
 
@@ -171,11 +171,11 @@ class Bench:
     def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
         """By the growth of E f between two times; for y early ones, because runs beyond its limit explode."""
         g, far = len(LINE), jax.tree.map(lambda a: FAR * np.ones(a.shape), self.start)
-        heavy = self.family.directions > 1 or self.problem.n > 1  # tails: more runs of fewer steps
+        more = 4 if self.family.directions > 1 else 2 if self.problem.n > 1 else 1  # runs, against heavy tails
         steps = max(64, 192 // self.family.directions)
         epochs = -(-steps // self.per_epoch)
         trace = self._sweep(
-            _lines(units, LINE, advised), LIMITS, self.runs * (4 if heavy else 1), self.family.oracle(1.0), epochs=epochs,
+            _lines(units, LINE, advised), LIMITS, self.runs * more, self.family.oracle(1.0), epochs=epochs,
             params=far, logged=12,
         )  # fmt: skip
         at = self.at(trace).astype(int)

@@ -1,7 +1,7 @@
 """Where hybrid descent on minibatches of a logistic regression, linearised at a point, loses mean-square stability.
 
-With H_B = (1/|B|) sum w_i a_i a_i' + l I the Hessian of a minibatch, one gaussian direction for block x and P = diag(eta_b I),
-the second moments X = E zz' obey, averaged over the directions,
+With H_B = (1/|B|) sum w_i a_i a_i' + l I the Hessian of a minibatch, one gaussian direction for block x and P = diag(eta_b
+I), the second moments X = E zz' obey, averaged over the directions,
 
     X+ = X - P H_B X - X H_B P + P (G + [G_xx + tr(G_xx) I in block x]) P,    G = H_B X H_B.
 

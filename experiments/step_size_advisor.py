@@ -163,7 +163,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 
 def _clean(frame: pd.DataFrame) -> pd.DataFrame:
     """Empty texts as they were before the csv."""
-    return frame.fillna({"label": "", "note": "", "how": ""})
+    texts = {name: frame[name].astype(object).where(frame[name].notna(), "") for name in ("label", "note", "how")}
+    return frame.assign(**texts)
 
 
 def _share(
