@@ -123,7 +123,8 @@ def _crossings(places: np.ndarray, rows: np.ndarray, level: float) -> np.ndarray
     with np.errstate(divide="ignore", invalid="ignore"):
         high, low = np.log(rows[index, before]), np.log(rows[index, i])
         share = (high - np.log(level)) / (high - low)
-    share = np.where(np.isfinite(high) & np.isfinite(low), share, 1.0)  # from infinity, or to zero: not before the later place
+    known = np.isfinite(high) & np.isfinite(low) & np.isfinite(share)
+    share = np.where(known, share, 1.0)  # from infinity, or to zero: not before the later place
     between = places[before] + share * (places[i] - places[before])
     return np.where(at_once, places[0], np.where(reached, between, np.inf))
 
