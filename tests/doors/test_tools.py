@@ -84,7 +84,7 @@ DOORS = {
     "reach": [
         (lambda: reach.crossings([0, 0], [[1.0, 1.0]], 1.0), "at must be at least two increasing numbers, got [0.0, 0.0]"),
         (lambda: reach.crossings([0], [[1.0]], 1.0), "at must be at least two increasing numbers, got [0.0]"),
-        (lambda: reach.crossings([0, 1], [[1.0, 1.0]], 0), "level must be a positive"),
+        (lambda: reach.crossings([0, 1], [[1.0, 1.0]], 0), "level must be a positive number, got 0"),
         (lambda: reach.crossings([0, 1], [1.0, 1.0], 1.0), "means must be of shape (rows, 2), nonnegative, got [1.0, 1.0]"),
         (
             lambda: reach.crossings([0, 1], [[1.0, NAN]], 1.0),
@@ -94,12 +94,12 @@ DOORS = {
             lambda: reach.crossings([0, 1], [["a", 1.0]], 1.0),
             "means must be of shape (rows, 2), nonnegative, got [['a', 1.0]]",
         ),
-        (lambda: reach.steps([0, 1], [[-1.0, 1.0]], 1.0), "squares must be of shape (rows, 2), nonnegative"),
+        (lambda: reach.steps([0, 1], [[-1.0, 1.0]], 1.0), "squares must be of shape (rows, 2), nonnegative, got [[-1.0, 1.0]]"),
         (
             lambda: reach.steps([0, 1], [[1.0, 1.0]], 1.0),
             "squares must be of shape (seeds, 2), at least two seeds, got 'shape (1, 2)'",
         ),
-        (lambda: reach.steps([0, 1], np.ones((2, 2)), 1.0, confidence=1), "confidence must be in (0, 1)"),
+        (lambda: reach.steps([0, 1], np.ones((2, 2)), 1.0, confidence=1), "confidence must be in (0, 1), got 1"),
         (
             lambda: reach.ratio([0, 1], np.ones((2, 2)), np.ones((3, 2)), 1.0),
             "below must be of the same shape as above, (2, 2), got 'shape (3, 2)'",
