@@ -210,7 +210,9 @@ def _draw_limits(axes: Axes, of: dict[str, pd.DataFrame]) -> None:
         name = f"{label}: {KINDS[str(how)][1]}"
         figures.points(axes, rows.predicted, rows.value, rows.low, rows.high, like=look, label=name, hollow=how == "edge")
     figures.theory_line(axes, ends, ends, label="equal")
-    axes.set(xscale="log", yscale="log", xlabel="predicted limit of the step size", ylabel="measured", title="Limits")
+    axes.set(xscale="log", yscale="log", xlabel="predicted limit of the step size", ylabel="measured")
+    hidden = int((~(np.isfinite(shown.value) & (shown.value > 0))).sum())
+    axes.set_title(f"Limits ({hidden} at zero or not measured: not shown)" if hidden else "Limits")
     top = shown[["predicted", "value"]].max().max()
     axes.set(xlim=ends, ylim=(0.5 * shown[["predicted", "value"]][shown.value > 0].min().min(), 2000 * top))
     figures.legend(axes, loc="upper left", fontsize=7.5, ncols=1)

@@ -84,7 +84,7 @@ DOORS = {
     "reach": [
         (lambda: reach.crossings([0, 0], [[1.0, 1.0]], 1.0), "at must be at least two increasing numbers, got [0.0, 0.0]"),
         (lambda: reach.crossings([0], [[1.0]], 1.0), "at must be at least two increasing numbers, got [0.0]"),
-        (lambda: reach.crossings([0, 1], [[1.0, 1.0]], 0), "level must be a positive number, got 0"),
+        (lambda: reach.crossings([0, 1], [[1.0, 1.0]], 0), "level must be positive and finite, got 0"),
         (lambda: reach.crossings([0, 1], [1.0, 1.0], 1.0), "means must be of shape (rows, 2), nonnegative, got [1.0, 1.0]"),
         (
             lambda: reach.crossings([0, 1], [[1.0, NAN]], 1.0),
