@@ -1,5 +1,8 @@
 """One run against the same mathematics written out step by step."""
 
+import sys
+from types import ModuleType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -262,10 +265,23 @@ def test_progress_changes_nothing_and_is_silent_without_tqdm(capsys, monkeypatch
     captured = capsys.readouterr()
     assert "epoch" in captured.err
     assert captured.out == ""
-    monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     silent = run(progress=True)
     assert capsys.readouterr() == ("", "")
     assert plain.value.tobytes() == shown.value.tobytes() == silent.value.tobytes()
+
+
+def test_without_a_bar_tqdm_is_left_alone(monkeypatch):
+    """In a notebook without ipywidgets the import alone warns."""
+
+    class Watched(ModuleType):
+        def __getattr__(self, name):
+            raise AssertionError(f"{name} was asked for")
+
+    monkeypatch.setitem(sys.modules, "tqdm.auto", Watched("tqdm.auto"))
+    run()
+    with pytest.raises(AssertionError, match="was asked for"):
+        run(progress=True)
 
 
 def test_a_trace_is_a_tidy_frame():

@@ -304,11 +304,12 @@ def _report(epoch: Any) -> None:
 @contextmanager
 def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Any], None] | None]:
     """What the compiled loop reports to: a tqdm bar if one is wanted and tqdm is installed."""
+    if not wanted:  # not even imported then: in a notebook without ipywidgets tqdm.auto warns
+        yield None
+        return
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        wanted = False
-    if not wanted:
         yield None
         return
     with tqdm(total=int(schedule[-1]), unit="epoch", leave=False) as bar:
