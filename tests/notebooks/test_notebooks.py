@@ -82,12 +82,14 @@ def test_runs_and_shows_what_is_kept(path):
 MOVE_ALL = """
 import time
 seconds = []
-for name, value in {"L_x": 2.0, "L_y": 2.0, "coupling": 0.3, "dimension": 4, "eta_x": 0.03, "eta_y": 0.5}.items():
+inside = {"L_x": 2.0, "L_y": 2.0, "coupling": 0.3, "dimension": 4, "eta_x": 0.03, "eta_y": 0.5}
+far_out = {"eta_x": 3.5, "eta_y": 15.0, "L_x": 15.0, "dimension": 16, "coupling": 0.99}
+for name, value in [*inside.items(), *far_out.items()]:
     before, began = picture.value, time.process_time()
     sliders[name].value = value
     seconds.append(time.process_time() - began)
     assert picture.value != before, name
-assert sorted(seconds)[3] < 0.6, seconds
+assert sorted(seconds)[5] < 0.6, seconds
 """
 
 
