@@ -9,6 +9,7 @@ values, H width of a head, F width inside, V vocabulary, E width of an embedding
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from theory_lab.models.rope import Rotation, rotary, rotate
 from theory_lab.models.shift import length, part, slices, take, whole
 
 Entry = tuple[Array, Block, Array, Rotation | None]
-VOCABULARY_PART = 8192  # rows of the head that are used at once
+VOCABULARY_PART = 2048  # rows of the head that are used at once
 
 
 def logits(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
@@ -187,10 +188,11 @@ def attention(
 def linear(x: Array, p: Block) -> Array:
     """x W' + b, and beside it LoRA's scaling * x A' B' where the module has one: (..., in) -> (..., out)."""
     p = jax.tree.map(lambda a: a.astype(x.dtype), p)
-    y = x @ p["weight"].T
+    times = partial(jnp.einsum, "...i,oi->...o")  # without a transpose: the backward pass then needs no copy of W
+    y = times(x, p["weight"])
     if "bias" in p:
         y = y + p["bias"]
-    return y + p["scaling"] * (x @ p["lora_A"].T @ p["lora_B"].T) if "lora_A" in p else y
+    return y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
 
 
 def layer_norm(x: Array, p: Block) -> Array:
