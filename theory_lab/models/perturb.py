@@ -21,7 +21,7 @@ import optax
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Key, Label, Params, Scalar
-from theory_lab.models.shift import add, shift
+from theory_lab.models.shift import add, certain, shift
 from theory_lab.oracles.directions import Law, direction_key, leaf_key
 
 Loss = Callable[[Params, Any], Array]  # (parameters, perhaps shifted; one batch) -> scalar
@@ -136,7 +136,7 @@ def hybrid_step(
 
     def step(params: Params, state: optax.OptState, batch: Any, key: Key, step_size: Scalar) -> Stepped:
         value, block, state = _descended(loss, optimizer, first, params, state, batch)
-        key = _after(key, block)  # so the backward pass and the shifted layers never need memory at the same time
+        key, batch = _after(block, key, batch)  # the backward pass and shifted layers never need memory at the same time
         at = block if order == "adapter_first" else params[first]
         fn = lambda moved: loss({**params, first: at, zeroth: moved}, batch)
         _, slopes = _slopes(fn, params[zeroth], key, how, value if order == "simultaneous" else None)
@@ -205,15 +205,14 @@ def _moved(block: Block, key: Key, slopes: Array, step_size: Scalar, how: Differ
     return jax.tree.unflatten(structure, moved)
 
 
-def _after(key: Key, block: Block) -> Key:
-    """The same key, not to be had before the block is.
-
-    A barrier would say so, but XLA drops barriers before it decides what must be copied. So a zero is added that it cannot
-    foresee: of 32 bits at most 32 are set.
-    """
-    firsts = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(block)]
-    zero = jax.lax.population_count(jax.lax.bitcast_convert_type(jnp.sum(jnp.stack(firsts)), jnp.uint32)) >> 6
-    return jax.random.wrap_key_data(jax.random.key_data(key) + zero, impl=jax.random.key_impl(key))
+def _after(block: Block, key: Key, batch: Any) -> tuple[Key, Any]:
+    """The same key and batch, not to be had before the block is; nothing made of them is then made, and kept, earlier."""
+    first = jnp.stack([leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(block)])
+    there = certain(jax.lax.bitcast_convert_type(jnp.sum(first), jnp.uint32))
+    later = lambda a: jnp.where(there, a, jnp.zeros_like(a))
+    return jax.random.wrap_key_data(later(jax.random.key_data(key)), impl=jax.random.key_impl(key)), jax.tree.map(
+        later, batch
+    )
 
 
 def _compiled(step: Step, donate: bool) -> Step:

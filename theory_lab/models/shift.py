@@ -77,10 +77,15 @@ def slices(layers: Block) -> Block:
 
 
 def whole(block: Block) -> Block:
-    """The block with every shifted array made."""
+    """The block with every shifted array made, in memory of its own."""
 
     def made(leaf: Any) -> Array:
-        return add(leaf.value, leaf.key[None], leaf.scale[None], leaf.law, leaf.offset) if is_shifted(leaf) else leaf
+        if not is_shifted(leaf):
+            return leaf
+        copied = jnp.where(
+            certain(jax.random.key_data(leaf.key).ravel()[0]), leaf.value, 0
+        )  # and not before the key is known
+        return add(copied, leaf.key[None], leaf.scale[None], leaf.law, leaf.offset)
 
     return jax.tree.map(made, block, is_leaf=is_shifted)
 
@@ -142,6 +147,14 @@ def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0
     parts = -(-count // step)
     table = body(jnp.int32(0), table) if parts == 1 else jax.lax.fori_loop(0, parts, body, table)
     return table.reshape(leaf.shape)
+
+
+def certain(bits: Array) -> Array:
+    """True, which XLA cannot foresee: of 32 bits at most 32 are set. What is selected by it is not made before the bits are.
+
+    A barrier would say the same, but XLA drops barriers before it decides what is copied and how long it is kept.
+    """
+    return jax.lax.population_count(bits) <= 32
 
 
 def _rows(leaf: Array) -> int:
