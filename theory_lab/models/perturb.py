@@ -21,7 +21,7 @@ import optax
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Key, Label, Params, Scalar
-from theory_lab.models.shift import add, certain, shift
+from theory_lab.models.shift import add, after, shift
 from theory_lab.oracles.directions import Law, direction_key, leaf_key
 
 Loss = Callable[[Params, Any], Array]  # (parameters, perhaps shifted; one batch) -> scalar
@@ -100,8 +100,8 @@ def zo_step(loss: Loss, how: Differences, *, label: Label = "base", donate: bool
     _check(loss, how)
 
     def step(params: Params, state: optax.OptState, batch: Any, key: Key, step_size: Scalar) -> Stepped:
-        fn = lambda block: loss({**params, label: block}, batch)
-        value, slopes = _slopes(fn, params[label], key, how, None)
+        fn = lambda block, batch: loss({**params, label: block}, batch)
+        value, slopes = _slopes(fn, params[label], batch, key, how, None)
         return Stepped({**params, label: _moved(params[label], key, slopes, step_size, how)}, state, value)
 
     return _compiled(step, donate)
@@ -136,10 +136,11 @@ def hybrid_step(
 
     def step(params: Params, state: optax.OptState, batch: Any, key: Key, step_size: Scalar) -> Stepped:
         value, block, state = _descended(loss, optimizer, first, params, state, batch)
-        key, batch = _after(block, key, batch)  # the backward pass and shifted layers never need memory at the same time
+        moved = sum(leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(block))
+        now, these = after(moved, (key, batch))  # the backward pass and shifted layers never need memory at the same time
         at = block if order == "adapter_first" else params[first]
-        fn = lambda moved: loss({**params, first: at, zeroth: moved}, batch)
-        _, slopes = _slopes(fn, params[zeroth], key, how, value if order == "simultaneous" else None)
+        fn = lambda block, batch: loss({**params, first: at, zeroth: block}, batch)
+        _, slopes = _slopes(fn, params[zeroth], these, now, how, value if order == "simultaneous" else None)
         new = _moved(params[zeroth], key, slopes, step_size, how)
         return Stepped({**params, zeroth: new, first: block}, state, value)
 
@@ -176,43 +177,42 @@ def _descended(
 
 
 def _slopes(
-    fn: Callable[[Block], Array], block: Block, key: Key, how: Differences, value: Array | None
+    fn: Callable[[Block, Any], Array], block: Block, batch: Any, key: Key, how: Differences, value: Array | None
 ) -> tuple[Array, Array]:
-    """The value of fn and its slopes along the directions, (q,); one evaluation after the other, never two at once."""
-    signs = [1.0] if how.sided == 1 else [1.0, -1.0]
+    """The value of fn and its slopes along the directions, (q,).
 
-    def at(point: tuple[Array, Array]) -> Array:
-        index, sign = point
-        return fn(shift(block, direction_key(key, index), sign * how.radius, how.law))
+    One evaluation after the other: each waits for the value before it, so that no two need memory at the same time and
+    nothing that two of them could share is kept for the second.
+    """
+    if how.sided == 1 and value is None:
+        value = fn(block, batch)
+    signs = jnp.array([1.0] if how.sided == 1 else [1.0, -1.0], jnp.float32)
+    index, sign = (a.ravel() for a in jnp.meshgrid(jnp.arange(how.directions), signs, indexing="ij"))
 
-    index, sign = jnp.meshgrid(jnp.arange(how.directions), jnp.array(signs, jnp.float32), indexing="ij")
-    points = (index.ravel(), sign.ravel())
-    one = len(points[0]) == 1
-    seen = at(jax.tree.map(lambda a: a[0], points))[None] if one else jax.lax.map(at, points)
-    seen = seen.reshape(how.directions, len(signs))
+    def at(before: Array, point: tuple[Array, Array]) -> tuple[Array, Array]:
+        now, these = after(before, (key, batch))
+        seen = fn(shift(block, direction_key(now, point[0]), point[1] * how.radius, how.law), these)
+        return seen, seen
+
+    start = jnp.zeros((), jax.eval_shape(fn, block, batch).dtype) if value is None else value
+    if len(index) == 1:
+        seen = at(start, (index[0], sign[0]))[1][None]
+    else:
+        _, seen = jax.lax.scan(at, start, (index, sign))
+    seen = seen.reshape(how.directions, how.sided)
     if how.sided == 1:
-        value = fn(block) if value is None else value
-        return value, (seen[:, 0] - value) / how.radius
+        return start, (seen[:, 0] - start) / how.radius
     return jnp.mean(seen) if value is None else value, (seen[:, 0] - seen[:, 1]) / (2 * how.radius)
 
 
 def _moved(block: Block, key: Key, slopes: Array, step_size: Scalar, how: Differences) -> Block:
     """block - step_size * mean_j slopes[j] v_j, in place."""
     scales = -step_size * slopes / how.directions
-    keys = jax.vmap(lambda j: direction_key(key, j))(jnp.arange(how.directions))
     leaves, structure = jax.tree.flatten(block)
-    moved = [add(leaf, jax.vmap(partial(leaf_key, leaf=i))(keys), scales, how.law) for i, leaf in enumerate(leaves)]
+    each = jax.vmap(lambda j: jax.vmap(partial(leaf_key, direction_key(key, j)))(jnp.arange(len(leaves))))
+    keys = each(jnp.arange(how.directions))  # (q, leaves)
+    moved = [add(leaf, keys[:, i], scales, how.law) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, moved)
-
-
-def _after(block: Block, key: Key, batch: Any) -> tuple[Key, Any]:
-    """The same key and batch, not to be had before the block is; nothing made of them is then made, and kept, earlier."""
-    first = jnp.stack([leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(block)])
-    there = certain(jax.lax.bitcast_convert_type(jnp.sum(first), jnp.uint32))
-    later = lambda a: jnp.where(there, a, jnp.zeros_like(a))
-    return jax.random.wrap_key_data(later(jax.random.key_data(key)), impl=jax.random.key_impl(key)), jax.tree.map(
-        later, batch
-    )
 
 
 def _compiled(step: Step, donate: bool) -> Step:

@@ -55,10 +55,9 @@ def shift(block: Block, key: Key, scale: Array | float, law: Law = "gaussian") -
         True
     """
     leaves, structure = jax.tree.flatten(block)
-    lazy = [
-        Shifted(leaf, directions.leaf_key(key, i), jnp.zeros((), jnp.uint32), jnp.asarray(scale, jnp.float32), law)
-        for i, leaf in enumerate(leaves)
-    ]
+    keys = jax.vmap(directions.leaf_key, (None, 0))(key, jnp.arange(len(leaves)))
+    begin, scale = jnp.zeros((), jnp.uint32), jnp.asarray(scale, jnp.float32)
+    lazy = [Shifted(leaf, keys[i], begin, scale, law) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, lazy)
 
 
@@ -82,9 +81,7 @@ def whole(block: Block) -> Block:
     def made(leaf: Any) -> Array:
         if not is_shifted(leaf):
             return leaf
-        copied = jnp.where(
-            certain(jax.random.key_data(leaf.key).ravel()[0]), leaf.value, 0
-        )  # and not before the key is known
+        copied = after(jax.random.key_data(leaf.key).ravel()[0], leaf.value)  # no copy before the key is known
         return add(copied, leaf.key[None], leaf.scale[None], leaf.law, leaf.offset)
 
     return jax.tree.map(made, block, is_leaf=is_shifted)
@@ -149,12 +146,20 @@ def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0
     return table.reshape(leaf.shape)
 
 
-def certain(bits: Array) -> Array:
-    """True, which XLA cannot foresee: of 32 bits at most 32 are set. What is selected by it is not made before the bits are.
+def after(seen: Array, tree: Any) -> Any:
+    """The same arrays and keys, not to be had before ``seen`` is; what is made of them is then not made, and kept, earlier.
 
-    A barrier would say the same, but XLA drops barriers before it decides what is copied and how long it is kept.
+    A barrier would say the same, but XLA drops barriers before it decides what is copied and how long it is kept. Here it
+    must wait for a truth that it cannot foresee: of 32 bits at most 32 are set.
     """
-    return jax.lax.population_count(bits) <= 32
+    there = jax.lax.population_count(jax.lax.bitcast_convert_type(seen.astype(jnp.float32), jnp.uint32)) <= 32
+
+    def later(a: Any) -> Any:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(later(jax.random.key_data(a)), impl=jax.random.key_impl(a))
+        return jnp.where(there, a, jnp.zeros_like(a))
+
+    return jax.tree.map(later, tree)
 
 
 def _rows(leaf: Array) -> int:

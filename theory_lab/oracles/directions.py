@@ -63,7 +63,7 @@ def direction_key(key: Key, index: int | Array) -> Key:
     return jax.random.fold_in(key, index)
 
 
-def leaf_key(key: Key, leaf: int) -> Key:
+def leaf_key(key: Key, leaf: int | Array) -> Key:
     """The key of a leaf within a direction: by its place in the block, in the order of `jax.tree.leaves`."""
     return jax.random.fold_in(key, leaf)
 
