@@ -6,13 +6,16 @@ from theory_lab.models.checkpoint import Pretrained, load_pretrained, save_pretr
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig, Rope, config_from_json, config_to_json
 from theory_lab.models.layout import base_shapes, init_base, module_name
 from theory_lab.models.lora import LoRA, lora
+from theory_lab.models.perturb import Differences, Stepped, differences, fo_step, hybrid_step, zo_step
 from theory_lab.models.prefix import Prefix, prefix
 from theory_lab.models.prompt import Prompt, prompt
+from theory_lab.models.tokenizer import Tokenizer, load_tokenizer, padded
 from theory_lab.models.transformer import log_probs, logits, mean_loss
 
 __all__ = [
     "Adapter",
     "Config",
+    "Differences",
     "LlamaConfig",
     "LoRA",
     "LoadedAdapter",
@@ -21,19 +24,27 @@ __all__ = [
     "Pretrained",
     "Prompt",
     "Rope",
+    "Stepped",
+    "Tokenizer",
     "base_shapes",
     "config_from_json",
     "config_to_json",
+    "differences",
+    "fo_step",
+    "hybrid_step",
     "init_base",
     "load_adapter",
     "load_pretrained",
+    "load_tokenizer",
     "log_probs",
     "logits",
     "lora",
     "mean_loss",
     "module_name",
+    "padded",
     "prefix",
     "prompt",
     "save_adapter",
     "save_pretrained",
+    "zo_step",
 ]

@@ -193,8 +193,9 @@ def config_to_json(config: Config) -> dict[str, Any]:
 def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
     """From ``rope_parameters`` (transformers 5) or from ``rope_theta`` and ``rope_scaling`` (4)."""
     told = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
-    if told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise _checks.refuse("partial_rotary_factor in config.json", "1", told.get("partial_rotary_factor"))
+    turned = told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0))
+    if turned != 1:
+        raise _checks.refuse("partial_rotary_factor in config.json", "1", turned)
     kind = _checks.choice("rope_type in config.json", told.get("rope_type", told.get("type", "default")), ROPE_KINDS)
     needed = _ROPE_NUMBERS if kind == "llama3" else _ROPE_NUMBERS[:1] if kind != "default" else ()
     for name in needed:

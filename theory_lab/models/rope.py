@@ -11,8 +11,8 @@ Rotation = tuple[Array, Array]  # cosines and sines, (T, H/2) each
 def rotary(config: LlamaConfig, past: int, count: int) -> Rotation:
     """Cosines and sines of the rotation at positions past, ..., past + count - 1, (count, H/2) each.
 
-    Positions are counted from the start of the row, padding included: attention sees their differences alone. (A prefix is
-    not rotated, so with one pad on the right.)
+    Positions are counted from the start of the row, padding included, as transformers does: attention sees their differences
+    alone. Virtual tokens stand before all padding, so with a prefix or a prompt pad on the right.
     """
     rope, size = config.rope, config.head_dim
     theta, longest = rope.theta, max(past + count, config.max_position_embeddings)

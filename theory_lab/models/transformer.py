@@ -190,9 +190,11 @@ def linear(x: Array, p: Block) -> Array:
     p = jax.tree.map(lambda a: a.astype(x.dtype), p)
     times = partial(jnp.einsum, "...i,oi->...o")  # without a transpose: the backward pass then needs no copy of W
     y = times(x, p["weight"])
-    if "bias" in p:
-        y = y + p["bias"]
-    return y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
+    if (
+        "lora_A" in p
+    ):  # apart from what follows, which is then compiled as it is without: with B = 0 the same to the last bit
+        y = jax.lax.optimization_barrier(y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]))
+    return y + p["bias"] if "bias" in p else y
 
 
 def layer_norm(x: Array, p: Block) -> Array:
@@ -246,4 +248,6 @@ def _checked(params: Params, tokens: Array, mask: Array | None, adapter: Adapter
         raise _checks.refuse("adapter", "an Adapter, as lora(...), prefix(...) or prompt(...) makes, or None", adapter)
     if adapter is not None and "peft" not in params:
         raise _checks.refuse("params", "{'base': ..., 'peft': ...} with an adapter", sorted(params))
+    if adapter is None and "peft" in params:
+        raise _checks.refuse("params", "{'base': ...} without an adapter", sorted(params))
     return jnp.ones(tokens.shape, jnp.int32) if mask is None else jnp.asarray(mask, jnp.int32)

@@ -1,0 +1,174 @@
+"""The doors of the language models: configurations, layers, adapters, steps, files, tokens."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.doors.refusals import A_KEY, KEY, LABELS, NAN, cases, check_refusal
+from tests.models.zoo import CONFIGS, random_peft
+from theory_lab import models
+from theory_lab.models import LlamaConfig, OPTConfig, Rope, config_from_json
+from theory_lab.oracles import TwoPoint
+
+OPT = CONFIGS["opt"]
+BASE = models.init_base(KEY, OPT)
+LORA = models.lora()
+PEFT = random_peft(LORA, OPT)
+TOKENS = jnp.ones((2, 3), jnp.int32)
+LOSS = lambda params, batch: jnp.float32(0)
+HOW = models.differences(1e-3)
+logits = partial(models.logits, OPT, {"base": BASE})
+opt, llama = {"model_type": "opt"}, {"model_type": "llama"}
+LINEAR = "'q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'"
+
+DOORS = {
+    "config": [
+        (lambda: OPTConfig(vocab_size=0), "vocab_size must be a whole number of at least 1, got 0"),
+        (lambda: OPTConfig(hidden_size=10), "num_attention_heads must be a divisor of hidden_size 10, got 12"),
+        (lambda: OPTConfig(enable_bias=1), "enable_bias must be True or False, got 1"),
+        (lambda: OPTConfig(pad_token_id=1.5), "pad_token_id must be a whole number of at least -1, got 1.5"),
+        (
+            lambda: LlamaConfig(num_key_value_heads=5),
+            "num_key_value_heads must be a divisor of num_attention_heads 32, got 5",
+        ),
+        (lambda: LlamaConfig(head_dim=7), "head_dim must be even, for rotary positions, got 7"),
+        (lambda: LlamaConfig(rms_norm_eps=0), "rms_norm_eps must be positive and finite, got 0"),
+        (lambda: Rope(theta=NAN), "rope theta must be positive and finite, got nan"),
+        (lambda: Rope(kind="yarn"), "rope kind must be one of 'default', 'linear', 'dynamic', 'llama3', got 'yarn'"),
+    ],
+    "config.json": [
+        (lambda: config_from_json({}), "model_type in config.json must be one of 'opt', 'llama', got None"),
+        (
+            lambda: config_from_json({**opt, "activation_function": "gelu"}),
+            "activation_function in config.json must be 'relu', the one that is built here, got 'gelu'",
+        ),
+        (
+            lambda: config_from_json({**llama, "hidden_act": "gelu"}),
+            "hidden_act in config.json must be 'silu', the one that is built here, got 'gelu'",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {"rope_type": "longrope"}}),
+            "rope_type in config.json must be one of 'default', 'linear', 'dynamic', 'llama3', got 'longrope'",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {"type": "linear"}}),
+            "the rope settings in config.json must be complete for 'linear', with 'factor', got {'type': 'linear'}",
+        ),
+        (
+            lambda: config_from_json({**llama, "partial_rotary_factor": 0.5}),
+            "partial_rotary_factor in config.json must be 1, got 0.5",
+        ),
+    ],
+    "init_base": [
+        (lambda: models.init_base(0, OPT), f"key must be {A_KEY}, got 0"),
+        (lambda: models.init_base(KEY, {}), "config must be an OPTConfig or a LlamaConfig, got {}"),
+    ],
+    "logits": [
+        (lambda: logits(jnp.ones(3, jnp.int32)), "tokens must be whole numbers of shape (B, T), got 'int32 of shape (3,)'"),
+        (lambda: logits(jnp.ones((2, 3))), "tokens must be whole numbers of shape (B, T), got 'float64 of shape (2, 3)'"),
+        (lambda: logits(TOKENS, jnp.ones((3, 2))), "mask must be of the tokens' shape (2, 3), got (3, 2)"),
+        (
+            lambda: logits(TOKENS, adapter="lora"),
+            "adapter must be an Adapter, as lora(...), prefix(...) or prompt(...) makes, or None, got 'lora'",
+        ),
+        (lambda: logits(TOKENS, adapter=LORA), "params must be {'base': ..., 'peft': ...} with an adapter, got ['base']"),
+        (
+            lambda: models.logits(OPT, {"base": BASE, "peft": PEFT}, TOKENS),
+            "params must be {'base': ...} without an adapter, got ['base', 'peft']",
+        ),
+        (
+            lambda: logits(jnp.ones((1, 65), jnp.int32)),
+            "tokens must be at most 64 long with virtual tokens, the positions of the model, got 65",
+        ),
+    ],
+    "adapters": [
+        (lambda: models.lora(0), "rank must be a whole number of at least 1, got 0"),
+        (lambda: models.lora(alpha=-1), "alpha must be positive and finite, got -1"),
+        (lambda: models.lora(targets=()), "targets must be names of modules, none of them twice, got ()"),
+        (lambda: models.lora(targets="q_proj"), "targets must be names of modules, none of them twice, got 'q_proj'"),
+        (lambda: models.lora(targets=["a", "a"]), "targets must be names of modules, none of them twice, got ['a', 'a']"),
+        (lambda: models.lora(rslora=1), "rslora must be True or False, got 1"),
+        (
+            lambda: models.lora(targets=["gate_proj"]).shapes(OPT),
+            f"targets must be one of {LINEAR}, got 'gate_proj' (did you mean 'out_proj'?)",
+        ),
+        (lambda: LORA.init(3, OPT), f"key must be {A_KEY}, got 3"),
+        (
+            lambda: LORA.merge({"base": BASE}),
+            "params must have the labels of a model with an adapter ['base', 'peft'], got ['base']",
+        ),
+        (lambda: LORA.merge(3), f"params must be {LABELS}, got 3"),
+        (lambda: models.prefix(0), "virtual_tokens must be a whole number of at least 1, got 0"),
+        (lambda: models.prompt(2.0), "virtual_tokens must be a whole number of at least 1, got 2.0"),
+        (
+            lambda: models.prompt().init(KEY, OPT, tokens=[1]),
+            "base must be given with tokens, which have their embeddings there, got None",
+        ),
+        (
+            lambda: models.prefix().init(KEY, OPT, BASE, tokens=[97]),
+            "tokens must be a list of whole numbers in 0..96, got [97]",
+        ),
+    ],
+    "steps": [
+        (lambda: models.differences(0), "radius must be positive and finite, got 0"),
+        (lambda: models.differences(1e-3, 0), "directions must be a whole number of at least 1, got 0"),
+        (lambda: models.differences(1e-3, law="sphere"), "law must be one of 'gaussian', 'rademacher', got 'sphere'"),
+        (lambda: models.differences(1e-3, sided=3), "sided must be 1 or 2, got 3"),
+        (lambda: models.zo_step(3, HOW), "loss must be a function of the parameters and one batch, got 3"),
+        (lambda: models.zo_step(LOSS, 1e-3), "how must be as differences(radius, ...) makes, got 0.001"),
+        (
+            lambda: models.hybrid_step(LOSS, HOW, optax.sgd(0.1), order="base_first"),
+            "order must be one of 'simultaneous', 'adapter_first', got 'base_first' (did you mean 'adapter_first'?)",
+        ),
+        (
+            lambda: models.hybrid_step(LOSS, HOW, optax.sgd(0.1), first="base"),
+            "first must be another block than 'base', got 'base'",
+        ),
+        (lambda: models.fo_step(3, optax.sgd(0.1)), "loss must be a function of the parameters and one batch, got 3"),
+        (lambda: TwoPoint(1e-3, stream="row"), "stream must be one of 'bulk', 'rows', got 'row' (did you mean 'rows'?)"),
+    ],
+    "folders": [
+        (lambda: models.load_pretrained("nowhere"), "path must be a folder, got 'nowhere'"),
+        (lambda: models.load_adapter(3, OPT), "path must be a folder, got 3"),
+        (lambda: models.load_tokenizer("nowhere"), "path must be a folder, got 'nowhere'"),
+        (lambda: models.save_pretrained(__file__, OPT, BASE), f"path must be a folder or free for one, got {__file__!r}"),
+        (
+            lambda: models.save_pretrained("unused", OPT, {**BASE, "more": jnp.ones(2)}),
+            "base['more'] must be left out, got (2,)",
+        ),
+        (
+            lambda: models.save_pretrained("unused", OPT, {**BASE, "final_layer_norm": {"weight": jnp.ones(3)}}),
+            "base['final_layer_norm/bias'] must be of shape (32,), got 'nothing'",
+        ),
+        (lambda: models.save_adapter("unused", OPT, 3, PEFT), "adapter must be a LoRA, Prefix or Prompt, got 3"),
+        (
+            lambda: models.save_adapter("unused", OPT, models.prompt(2), {"prompt_embeddings": np.ones((3, 32))}),
+            "peft must be of shapes {'prompt_embeddings': (2, 32)}, got {'prompt_embeddings': (3, 32)}",
+        ),
+    ],
+    "padded": [
+        (lambda: models.padded([], 1), "texts must be at least one text, got []"),
+        (lambda: models.padded([[1]], 1, side="middle"), "side must be one of 'left', 'right', got 'middle'"),
+        (lambda: models.padded([[1, 2]], 1, length=1), "length must be at least 2, that of the longest text, got 1"),
+    ],
+}
+
+
+@pytest.mark.parametrize("call, message", cases(DOORS))
+def test_refusals(call, message):
+    check_refusal(call, message)
+
+
+def test_a_dtype_that_parameters_cannot_have(tmp_path):
+    with pytest.raises(ValueError, match=r"^dtype must be one of 'float32', 'bfloat16', got 'float64'"):
+        models.load_pretrained(tmp_path, dtype=jnp.float64)
+
+
+def test_a_radius_is_checked_before_anything_is_traced():
+    with pytest.raises(ValueError, match=r"^radius must be positive and finite, got 'x'"):
+        models.differences("x")  # type: ignore[arg-type]
+    assert jax.tree.leaves(HOW) == [1e-3, 1, "gaussian", 1]

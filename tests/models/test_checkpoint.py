@@ -1,0 +1,254 @@
+"""Files: what is written is read, and what is wrong is told with the tensor's name and nothing loaded."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.zoo import CONFIGS, adapters, random_peft
+from theory_lab import models
+from theory_lab.models import tensorfile
+
+NAME = "llama, grouped, linear"
+CONFIG = CONFIGS[NAME]
+TENSOR = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    models.save_pretrained(tmp_path, CONFIG, models.init_base(jax.random.key(0), CONFIG))
+    return tmp_path
+
+
+def read(path: Path) -> tuple[dict, bytes]:
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
+
+
+def write(path: Path, header: dict, data: bytes) -> None:
+    raw = json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw + data)
+
+
+def rewrite(path: Path, change) -> None:
+    """The file with its tensors, by name, changed."""
+    header, data = read(path)
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        arrays[name] = np.frombuffer(data[begin:end], tensorfile.DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    change(arrays)
+    tensorfile.write(path, {n: (a.dtype, a.shape) for n, a in arrays.items()}, arrays.__getitem__)
+
+
+def refuses(call, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        call()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_base_survives_its_folder(name, dtype, tmp_path):
+    config = CONFIGS[name]
+    base = models.init_base(jax.random.key(0), config, dtype)
+    models.save_pretrained(tmp_path, config, base, largest=30_000)
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    loaded = models.load_pretrained(tmp_path)
+    assert loaded.config == config
+    jax.tree.map(np.testing.assert_array_equal, loaded.base, base)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded.base)} == {jnp.dtype(dtype)}
+    models.save_pretrained(tmp_path, config, base)  # a single file replaces the shards and their index
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    jax.tree.map(np.testing.assert_array_equal, models.load_pretrained(tmp_path).base, base)
+
+
+@pytest.mark.parametrize("kind", adapters(CONFIG))
+def test_an_adapter_survives_its_folder(kind, tmp_path):
+    adapter = adapters(CONFIG)[kind]
+    peft = random_peft(adapter, CONFIG)
+    models.save_adapter(tmp_path, CONFIG, adapter, peft)
+    loaded = models.load_adapter(tmp_path, CONFIG)
+    assert loaded.adapter == adapter
+    jax.tree.map(np.testing.assert_array_equal, loaded.peft, peft)
+
+
+def test_a_truncated_file_names_the_tensor_that_is_cut_off(saved):
+    path = saved / "model.safetensors"
+    whole = path.read_bytes()
+    header, _ = read(path)
+    last = max(header.items(), key=lambda item: item[1].get("data_offsets", [0, 0])[1])[0]
+    path.write_bytes(whole[:-1])
+    refuses(
+        lambda: models.load_pretrained(saved), f"tensor {last!r} in {str(path)!r} must be complete, up to byte {len(whole)}"
+    )
+    path.write_bytes(whole + b"x")
+    refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be at its end after the last tensor")
+    for count in (0, 7, 8, 100):
+        path.write_bytes(whole[:count])
+        refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a complete safetensors file, got")
+    path.write_bytes((4).to_bytes(8, "little") + b"{{{{" + whole)
+    refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a safetensors file")
+
+
+def test_tensors_that_are_missing_left_over_misshaped_mistyped_or_not_finite(saved):
+    path = saved / "model.safetensors"
+    whole, here = path.read_bytes(), f"tensor {TENSOR!r} in {str(path)!r} must be"
+
+    def bad(change, message: str) -> None:
+        path.write_bytes(whole)
+        rewrite(path, change)
+        refuses(lambda: models.load_pretrained(saved), message)
+
+    bad(lambda a: a.pop(TENSOR), f"tensor {TENSOR!r} must be in the checkpoint, got 'no such tensor'")
+    bad(
+        lambda a: a.update(more=a[TENSOR]),
+        f"tensor 'more' in {str(path)!r} must be one of a llama model".replace(f" in {str(path)!r}", ""),
+    )
+    bad(lambda a: a.update({TENSOR: a[TENSOR].T}), f"{here} of shape (40, 32), got (32, 40)")
+    bad(lambda a: a.update({TENSOR: a[TENSOR].astype(np.int32)}), f"{here} of floating-point numbers")
+    bad(lambda a: a.update({TENSOR: np.where(a[TENSOR] > 0, np.nan, a[TENSOR])}), f"{here} finite")
+
+
+def test_headers_that_contradict_themselves(saved):
+    path = saved / "model.safetensors"
+    header, data = read(path)
+
+    def bad(change: dict, message: str) -> None:
+        write(path, {**header, TENSOR: {**header[TENSOR], **change}}, data)
+        refuses(lambda: models.load_pretrained(saved), f"tensor {TENSOR!r} in {str(path)!r} must be {message}")
+
+    begin, end = header[TENSOR]["data_offsets"]
+    bad({"dtype": "F8"}, "of a known type")
+    bad({"dtype": "BF16"}, f"of {(end - begin) // 2} bytes, as BF16 of shape [40, 32], got '{end - begin} bytes'")
+    bad({"shape": [-40, -32]}, "described by whole numbers")
+    bad({"data_offsets": [begin + 4, end + 4]}, "where the one before it ends, at byte")
+    write(path, {**header, TENSOR: 3}, data)
+    refuses(lambda: models.load_pretrained(saved), f"tensor {TENSOR!r} in {str(path)!r} must be described by dtype")
+
+
+def test_an_index_that_does_not_fit_its_shards(saved):
+    models.save_pretrained(saved, CONFIG, models.init_base(jax.random.key(0), CONFIG), largest=30_000)
+    index = saved / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    file = told["weight_map"][TENSOR]
+
+    def bad(weight_map: object, message: str) -> None:
+        index.write_text(json.dumps({**told, "weight_map": weight_map}))
+        refuses(lambda: models.load_pretrained(saved), message)
+
+    bad({**told["weight_map"], "more": file}, f"tensor 'more' must be in {str(saved / file)!r}, as the index says")
+    bad(
+        {k: v for k, v in told["weight_map"].items() if k != TENSOR},
+        f"tensor {TENSOR!r} in {str(saved / file)!r} must be where",
+    )
+    bad({**told["weight_map"], TENSOR: "../" + file}, f"file {str(index)!r} must be with a weight_map")
+    index.write_text(json.dumps(told))
+    (saved / file).unlink()
+    refuses(lambda: models.load_pretrained(saved), f"file {str(saved / file)!r} must be there, got 'no file'")
+
+
+def test_pickles_are_refused_with_the_way_out(saved):
+    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
+    with pytest.raises(
+        ValueError, match=r"a pickle runs the code that is in it.*safe_serialization=True.*'pytorch_model.bin'"
+    ):
+        models.load_pretrained(saved)
+    (saved / "pytorch_model.bin").unlink()
+    refuses(lambda: models.load_pretrained(saved), f"folder {str(saved)!r} must be with model.safetensors or")
+    adapter = models.lora()
+    models.save_adapter(saved, CONFIG, adapter, random_peft(adapter, CONFIG))
+    (saved / "adapter_model.safetensors").rename(saved / "adapter_model.bin")
+    with pytest.raises(ValueError, match=r"a pickle runs the code that is in it.*'adapter_model.bin'"):
+        models.load_adapter(saved, CONFIG)
+
+
+def test_a_copy_of_tied_embeddings_is_taken_if_it_is_one(tmp_path):
+    config = CONFIGS["opt"]
+    models.save_pretrained(tmp_path, config, models.init_base(jax.random.key(0), config))
+    path, name = tmp_path / "model.safetensors", "model.decoder.embed_tokens.weight"
+    rewrite(path, lambda a: a.update({"lm_head.weight": a[name]}))
+    models.load_pretrained(tmp_path)
+    rewrite(path, lambda a: a.update({"lm_head.weight": a[name] + 1}))
+    refuses(
+        lambda: models.load_pretrained(tmp_path), "tensor 'lm_head.weight' must be equal to the embeddings it is tied to"
+    )
+
+
+def test_tensors_saved_without_the_head_and_in_half_precision(saved):
+    before = models.load_pretrained(saved).base
+    opt = CONFIGS["opt"]
+    models.save_pretrained(saved, opt, models.init_base(jax.random.key(0), opt))
+    expected = models.load_pretrained(saved).base
+
+    def short(arrays: dict) -> None:
+        for name in list(arrays):
+            arrays[name.removeprefix("model.")] = arrays.pop(name).astype(np.float16)
+
+    rewrite(saved / "model.safetensors", short)
+    found = models.load_pretrained(saved).base
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2.0**-11, atol=2.0**-24), found, expected)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    assert jax.tree.structure(before) != jax.tree.structure(found)
+
+
+def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):
+    path = saved / "model.safetensors"
+    whole, names = path.read_bytes(), sorted(p.name for p in saved.iterdir())
+
+    def fail(name: str) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tensorfile.write(path, {"a": (np.dtype("float32"), (2,))}, fail)
+    assert path.read_bytes() == whole
+    assert sorted(p.name for p in saved.iterdir()) == names
+
+
+def test_the_library_of_the_format_agrees(saved):
+    library = pytest.importorskip("safetensors.numpy")
+    found = library.load_file(saved / "model.safetensors")
+    ours = tensorfile.read_header(saved / "model.safetensors")
+    assert found.keys() == ours.keys()
+    for name, numbers in found.items():
+        np.testing.assert_array_equal(ours[name].read(), numbers)
+    library.save_file({"b": np.arange(3), "a": np.ones((2, 2), np.float16)}, saved / "other.safetensors", {"who": "library"})
+    other = tensorfile.read_header(saved / "other.safetensors")
+    np.testing.assert_array_equal(other["b"].read(), np.arange(3))
+    np.testing.assert_array_equal(other["a"].read(), np.ones((2, 2)))
+
+
+def test_adapter_files_that_do_not_fit(tmp_path):
+    adapter = models.lora(rank=2)
+    models.save_adapter(tmp_path, CONFIG, adapter, random_peft(adapter, CONFIG))
+    settings, weights = tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
+    told, name = json.loads(settings.read_text()), "base_model.model.model.layers.2.self_attn.v_proj.lora_B.weight"
+
+    def bad(change: dict, message: str) -> None:
+        settings.write_text(json.dumps({**told, **change}))
+        refuses(lambda: models.load_adapter(tmp_path, CONFIG), message)
+
+    bad({"use_dora": True}, "use_dora in adapter_config.json must be False, the one that is built here, got True")
+    bad({"rank_pattern": {"q_proj": 3}}, "rank_pattern in adapter_config.json must be {}, the one that is built here")
+    bad(
+        {"peft_type": "IA3"},
+        "peft_type in adapter_config.json must be one of 'LORA', 'PREFIX_TUNING', 'PROMPT_TUNING', got 'IA3'",
+    )
+    bad({"target_modules": ["lm_head"]}, "target_modules in adapter_config.json must be among those of the model's layers")
+    bad(
+        {"target_modules": ["layers.0.self_attn.q_proj"]},
+        "target_modules in adapter_config.json must be the same modules in all",
+    )
+    bad({"target_modules": ["q_proj"]}, "tensor 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight' in")
+    bad({"r": 3}, "tensor 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight' in")
+    settings.write_text(json.dumps({**told, "target_modules": r".*\.(q|v)_proj"}))
+    assert models.load_adapter(tmp_path, CONFIG).adapter == adapter
+    rewrite(weights, lambda a: a.pop(name))
+    refuses(
+        lambda: models.load_adapter(tmp_path, CONFIG), f"tensor {name!r} must be in {str(weights)!r}, got 'no such tensor'"
+    )

@@ -1,0 +1,132 @@
+"""What must hold of the transformer whatever its numbers are."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.zoo import CONFIGS, T, adapters, random_peft, texts
+from theory_lab import models
+from theory_lab.models import transformer
+
+configs = pytest.mark.parametrize("name", ["opt", "opt-350m", "llama, grouped, linear"])
+
+
+def base_of(name: str, scale: float = 5.0) -> dict:
+    return jax.tree.map(lambda a: a * scale, models.init_base(jax.random.key(2), CONFIGS[name]))
+
+
+def near(found, expected, kept=slice(None)) -> None:
+    """The same by two ways in float32: equal to 1e-4 of the largest number of the tree, as with transformers."""
+    size = max(np.abs(np.asarray(leaf)[kept]).max() for leaf in jax.tree.leaves(expected))
+    assert size > 0
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(a)[kept], np.asarray(b)[kept], atol=1e-4 * size, rtol=0)
+
+
+@configs
+def test_log_probs_are_those_of_the_logits_in_whatever_parts(name, monkeypatch):
+    config, params, (tokens, mask) = CONFIGS[name], {"base": base_of(name)}, map(jnp.asarray, texts())
+    logits = models.logits(config, params, tokens, mask)
+    expected = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens[:, 1:, None], axis=-1)[..., 0]
+    near(models.log_probs(config, params, tokens, mask), expected)
+    gradient = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
+    monkeypatch.setattr(transformer, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
+    near(models.log_probs(config, params, tokens, mask), expected)
+    again = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
+    near(again, gradient)
+
+
+@configs
+def test_the_loss_is_the_weighted_mean(name):
+    config, params, (tokens, mask) = CONFIGS[name], {"base": base_of(name)}, map(jnp.asarray, texts())
+    weights = jnp.where(jnp.arange(T) % 3 == 0, 0.5, 2.0) * mask
+    each = models.log_probs(config, params, tokens, mask)
+    expected = -(each * weights[:, 1:]).sum() / weights[:, 1:].sum()
+    assert float(models.mean_loss(config, params, tokens, weights, mask)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("name, kind", [
+    ("opt", None), ("opt", "lora"), ("opt", "prefix"), ("opt", "prompt"), ("opt-350m", "prompt"),
+    ("llama, grouped, linear", None), ("llama, grouped, linear", "lora"),
+])  # fmt: skip
+def test_the_side_of_the_padding_does_not_matter(name, kind):
+    config, base = CONFIGS[name], base_of(name)
+    adapter = adapters(config)[kind] if kind else None
+    params = {"base": base, "peft": random_peft(adapter, config)} if kind else {"base": base}
+    (right, right_mask), (left, left_mask) = texts("right"), texts("left")
+    of = lambda tokens, mask: np.asarray(models.logits(config, params, jnp.asarray(tokens), jnp.asarray(mask), adapter))
+    near(of(left, left_mask)[left_mask.astype(bool)], of(right, right_mask)[right_mask.astype(bool)])
+
+
+@configs
+def test_no_token_sees_the_next_one(name):
+    config, params = CONFIGS[name], {"base": base_of(name)}
+    tokens = texts()[0][:1]
+    changed = tokens.copy()
+    changed[0, 7] = (changed[0, 7] + 1) % 97
+    a, b = (models.logits(config, params, jnp.asarray(t))[0] for t in (tokens, changed))
+    np.testing.assert_array_equal(a[:7], b[:7])
+    assert float(jnp.abs(a[7:] - b[7:]).max(axis=1).min()) > 1e-3
+
+
+@configs
+@pytest.mark.parametrize("targets", ["lora", "lora, stabilised, many targets"])
+def test_a_fresh_lora_changes_nothing_and_a_merged_one_is_in_the_base(name, targets):
+    config, base, (tokens, mask) = CONFIGS[name], base_of(name), map(jnp.asarray, texts())
+    adapter = adapters(config)[targets]
+    fresh = adapter.init(jax.random.key(0), config, base)
+    plain = models.logits(config, {"base": base}, tokens, mask)
+    np.testing.assert_array_equal(models.logits(config, {"base": base, "peft": fresh}, tokens, mask, adapter), plain)
+    trained = {"base": base, "peft": random_peft(adapter, config)}
+    adapted = models.logits(config, trained, tokens, mask, adapter)
+    assert float(jnp.abs(adapted - plain).max()) > 0.1
+    near(models.logits(config, {"base": adapter.merge(trained)}, tokens, mask), adapted)
+
+
+def test_lora_starts_as_its_law_says():
+    config = CONFIGS["opt"]
+    adapter = models.lora(rank=64, targets=("fc1", "fc2"))
+    start = adapter.init(jax.random.key(0), config)
+    for pair, inside in ((start["fc1"], 32), (start["fc2"], 48)):
+        assert not pair["lora_B"].any()
+        size = pair["lora_A"].size
+        assert float(jnp.abs(pair["lora_A"]).max()) <= inside**-0.5
+        variance = float(jnp.mean(pair["lora_A"] ** 2))  # of U(-b, b): b^2/3, of its square 4 b^4/45
+        assert variance == pytest.approx(1 / (3 * inside), abs=5 * (4 / 45 / size) ** 0.5 / inside)
+
+
+@configs
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_virtual_tokens_of_real_ones_stand_for_them(name, kind):
+    """Started from real tokens, prefix and prompt give what the model gives after those tokens."""
+    config, base, (tokens, _) = CONFIGS[name], base_of(name), map(jnp.asarray, texts())
+    adapter, first = adapters(config)[kind], [5, 9]
+    count = adapter.virtual_tokens  # 3 or 4, so that the given ones are repeated
+    peft = adapter.init(jax.random.key(0), config, base, tokens=first)
+    real = jnp.broadcast_to(jnp.asarray(np.resize(first, count)), (len(tokens), count))
+    expected = models.logits(config, {"base": base}, jnp.concatenate([real, tokens], axis=1))[:, count:]
+    near(models.logits(config, {"base": base, "peft": peft}, tokens, None, adapter), expected)
+    again = adapter.init(jax.random.key(0), config, base)  # random tokens: some of the vocabulary
+    assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, peft)
+
+
+@configs
+def test_recomputing_layers_changes_no_gradient(name):
+    config, params, (tokens, mask) = CONFIGS[name], {"base": base_of(name)}, map(jnp.asarray, texts())
+    loss = lambda params, remat: models.mean_loss(config, params, tokens, mask, mask, remat=remat)
+    near(*(jax.jit(jax.grad(partial(loss, remat=remat)))(params) for remat in (True, False)))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configurations_survive_their_file(name):
+    config = CONFIGS[name]
+    assert models.config_from_json(models.config_to_json(config)) == config
+
+
+def test_rope_settings_of_transformers_5():
+    stored = models.config_to_json(CONFIGS["llama, grouped, linear"])
+    stored["rope_parameters"] = {**stored.pop("rope_scaling"), "rope_theta": stored.pop("rope_theta")}
+    assert models.config_from_json(stored) == CONFIGS["llama, grouped, linear"]
