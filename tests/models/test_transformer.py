@@ -79,7 +79,10 @@ def test_a_fresh_lora_changes_nothing_and_a_merged_one_is_in_the_base(name, targ
     adapter = adapters(config)[targets]
     fresh = adapter.init(jax.random.key(0), config, base)
     plain = models.logits(config, {"base": base}, tokens, mask)
-    np.testing.assert_array_equal(models.logits(config, {"base": base, "peft": fresh}, tokens, mask, adapter), plain)
+    near(models.logits(config, {"base": base, "peft": fresh}, tokens, mask, adapter), plain)
+    with jax.disable_jit():  # operation by operation, where a compiler does not choose another order of the same sums
+        exact = models.logits(config, {"base": base, "peft": fresh}, tokens, mask, adapter)
+        np.testing.assert_array_equal(exact, models.logits(config, {"base": base}, tokens, mask))
     trained = {"base": base, "peft": random_peft(adapter, config)}
     adapted = models.logits(config, trained, tokens, mask, adapter)
     assert float(jnp.abs(adapted - plain).max()) > 0.1

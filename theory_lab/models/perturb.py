@@ -76,7 +76,8 @@ def zo_step(loss: Loss, how: Differences, *, label: Label = "base", donate: bool
     """A compiled step of one block by values of the loss alone; the other blocks stay.
 
     Args:
-        loss: (params, batch) -> scalar.
+        loss: (params, batch) -> scalar. The arrays of the block come shifted: `mean_loss` and the functions beside it know,
+            a loss of one's own calls `shift.whole` on what it is about to use.
         how: as `differences` makes.
         label: of the block that moves.
         donate: give the parameters' memory to the result, so that the update is in place; the ones given are then gone.
@@ -89,7 +90,8 @@ def zo_step(loss: Loss, how: Differences, *, label: Label = "base", donate: bool
         ValueError: a loss that is no function, differences of another kind.
 
     Example:
-        >>> step = zo_step(lambda params, batch: jnp.sum(jnp.square(params["base"])), differences(1e-3))
+        >>> from theory_lab.models.shift import whole
+        >>> step = zo_step(lambda params, batch: jnp.sum(jnp.square(whole(params["base"]))), differences(1e-3))
         >>> new, _, value = step({"base": jnp.ones(3, jnp.float32)}, (), None, jax.random.key(0), 0.0)
         >>> float(value), new["base"].tolist()
         (3.0, [1.0, 1.0, 1.0])

@@ -190,11 +190,9 @@ def linear(x: Array, p: Block) -> Array:
     p = jax.tree.map(lambda a: a.astype(x.dtype), p)
     times = partial(jnp.einsum, "...i,oi->...o")  # without a transpose: the backward pass then needs no copy of W
     y = times(x, p["weight"])
-    if (
-        "lora_A" in p
-    ):  # apart from what follows, which is then compiled as it is without: with B = 0 the same to the last bit
-        y = jax.lax.optimization_barrier(y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]))
-    return y + p["bias"] if "bias" in p else y
+    if "bias" in p:
+        y = y + p["bias"]
+    return y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
 
 
 def layer_norm(x: Array, p: Block) -> Array:
