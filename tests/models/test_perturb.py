@@ -46,7 +46,7 @@ def close(fused: dict, plain: dict, begin: dict, steps: int) -> None:
 
 @ways
 def test_zeroth_order_steps_are_those_of_oracle_and_optimizer(way):
-    loss, begin, batch = start("opt", None)
+    loss, begin, batch = start("opt" if way == "gaussian" else "llama", None)
     oracle, optimizer = tl.TwoPoint(RADIUS, stream="rows", **WAYS[way]), optax.sgd(STEP)
     fused_step = perturb.zo_step(loss, perturb.differences(RADIUS, **WAYS[way]), donate=False)
     fused, plain, state = begin, begin, optimizer.init(begin)
@@ -65,7 +65,7 @@ def test_zeroth_order_steps_are_those_of_oracle_and_optimizer(way):
     close(fused, plain, begin, 3)
 
 
-@pytest.mark.parametrize("name, kind", [("opt-350m", "lora"), ("llama, grouped, linear", "prefix"), ("opt", "prompt")])
+@pytest.mark.parametrize("name, kind", [("opt-350m", "lora"), ("llama, grouped, linear", "prefix"), ("llama", "prompt")])
 def test_hybrid_steps_are_those_of_oracle_and_optimizer(name, kind):
     loss, begin, batch = start(name, kind)
     oracle = tl.Hybrid({"base": tl.TwoPoint(RADIUS, stream="rows"), "peft": tl.FirstOrder()})
@@ -91,10 +91,9 @@ def test_hybrid_steps_are_those_of_oracle_and_optimizer(name, kind):
         np.testing.assert_allclose(new, old, atol=1e-5 * float(jnp.abs(old).max()))
 
 
-@pytest.mark.parametrize("sided", [1, 2])
-def test_adapter_first_is_a_first_order_step_and_then_a_zeroth_order_step(sided):
-    loss, begin, batch = start("opt", "lora")
-    how, optimizer, key = perturb.differences(RADIUS, sided=sided), optax.sgd(1e-2), jax.random.key(4)
+def test_adapter_first_is_a_first_order_step_and_then_a_zeroth_order_step():
+    loss, begin, batch = start("llama", "lora")
+    how, optimizer, key = perturb.differences(RADIUS), optax.sgd(1e-2), jax.random.key(4)
     state = optimizer.init(begin["peft"])
     both, _, value = perturb.hybrid_step(loss, how, optimizer, order="adapter_first", donate=False)(
         begin, state, batch, key, STEP
