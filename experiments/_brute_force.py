@@ -161,8 +161,8 @@ class Bench:
     def _boundary(self, point: Any, line: tuple[float | None, float | None]) -> float:
         """The limit of what is linearised at a point; of minibatches of a logistic regression with their spread."""
         matrix = _families.hessian(self.problem, point)
-        method = {"directions": self.family.directions, "law": self.family.law}
-        unit = stability_region.step_size_boundary(matrix, self.zeroth, line, **method)
+        directions, law = self.family.directions, self.family.law
+        unit = stability_region.step_size_boundary(matrix, self.zeroth, line, directions=directions, law=law)
         if not isinstance(self.problem, Logistic):
             return unit
         of_rows = minibatches(self.problem, point, size=self.family.batch_size, ordering=self.family.ordering)

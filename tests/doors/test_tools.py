@@ -94,7 +94,10 @@ DOORS = {
             lambda: reach.crossings([0, 1], [["a", 1.0]], 1.0),
             "means must be of shape (rows, 2), nonnegative, got [['a', 1.0]]",
         ),
-        (lambda: reach.steps([0, 1], [[-1.0, 1.0]], 1.0), "squares must be of shape (rows, 2), nonnegative, got [[-1.0, 1.0]]"),
+        (
+            lambda: reach.steps([0, 1], [[-1.0, 1.0]], 1.0),
+            "squares must be of shape (rows, 2), nonnegative, got [[-1.0, 1.0]]",
+        ),
         (
             lambda: reach.steps([0, 1], [[1.0, 1.0]], 1.0),
             "squares must be of shape (seeds, 2), at least two seeds, got 'shape (1, 2)'",
