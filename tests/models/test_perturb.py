@@ -14,6 +14,7 @@ from tests.models.zoo import CONFIGS, adapters, random_peft, texts
 from theory_lab import models
 from theory_lab.models import perturb
 from theory_lab.models.layout import layer_shapes
+from theory_lab.models.shift import shift, whole
 
 RADIUS, STEP, EPS = 1e-2, 1e-4, float(np.finfo(np.float32).eps)
 WAYS = {
@@ -107,6 +108,15 @@ def test_adapter_first_is_a_first_order_step_and_then_a_zeroth_order_step():
     simultaneous, _, _ = perturb.hybrid_step(loss, how, optimizer, donate=False)(begin, state, batch, key, STEP)
     with pytest.raises(AssertionError):
         close(both["base"], simultaneous["base"], begin["base"], 1)
+
+
+@pytest.mark.parametrize("name, kind", [("opt-350m", "lora"), ("llama", "prefix"), ("opt", "prompt")])
+def test_a_model_uses_shifted_arrays_as_the_sums_they_stand_for(name, kind):
+    loss, params, batch = start(name, kind)
+    moved = {block: shift(params[block], jax.random.key(i), 0.05) for i, block in enumerate(("base", "peft"))}
+    found, expected = jax.jit(loss)(moved, batch), loss(whole(moved), batch)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert abs(float(loss(params, batch)) - float(expected)) > 1e-3
 
 
 def test_an_adapter_may_be_the_zeroth_order_block():
