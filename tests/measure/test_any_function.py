@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from theory_lab.measure import smoothness
-from theory_lab.measure.growth import envelope
+from theory_lab.measure.smoothness import envelope
 
 KEY = jax.random.key(0)
 POINT = {"x": jnp.array([0.5, -1.0, 0.0]), "y": jnp.array([2.0, 3.0])}
