@@ -29,6 +29,7 @@ WORK = 10**8  # components times d^3 that one application may cost; more compone
 TOLERANCE, ROUNDS = 1e-4, 200
 LEAST, STEPS, FLOPS = 240, 600, 2 * 10**8  # steps along one order: three epochs, as many as the work allows
 RISE = math.log(1.5)
+MEAN = 1.97  # eigenvalue of K beyond which the mean, which is lost at 2, decides
 SIDE, ASIDE = 0.1, 1e-4  # shares of its limit at which a block stands aside
 
 
@@ -174,6 +175,8 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
 
     Along some rays, on which two blocks have different shares of their limits, `boundary_scale` finds the boundary, and the
     noise is divided by its gain there; between rays the factor is interpolated. More blocks have one ray, at equal shares.
+    Where it is the mean that is lost, k near 2, the noise has no say and stays: its gain, which diverges there, would
+    otherwise take the noise from a block that is far from its limit.
 
     Args:
         model: from `local`.
@@ -200,11 +203,12 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
 
 
 def _mode_gain(model: Local, step_sizes: Sequence[float]) -> float:
-    """The noise gain of the mode-by-mode model."""
+    """The noise gain of the mode-by-mode model; 1 where the mean decides."""
     modes = model.modes(step_sizes)
-    k = np.minimum(modes.k, 1.999)
+    if modes.k.max() > MEAN:
+        return 1.0
     noise = modes.matrix - np.diag((1 - modes.k) ** 2)
-    return float(np.abs(np.linalg.eigvals(noise / (1 - (1 - k) ** 2))).max())
+    return float(np.abs(np.linalg.eigvals(noise / (1 - (1 - modes.k) ** 2))).max())
 
 
 def _mean(logs: np.ndarray) -> float:
