@@ -83,18 +83,6 @@ def test_calibration_puts_the_boundary_where_the_exact_one_is(ray):
     assert 1 / 1.15 < scale < 1.15
 
 
-def test_calibration_leaves_the_noise_of_one_block_where_another_loses_its_mean():
-    """Blocks apart, a little spread: y is lost near k = 2, and the directions' noise in x is what it was."""
-    angles = 2 * np.pi * np.arange(6) / 6
-    turns = np.array([[[np.cos(a), np.sin(a)], [np.sin(a), -np.cos(a)]] for a in angles])
-    deviations = 0.15 * np.stack([np.kron(np.eye(6), turn) for turn in turns])
-    model = local.local(np.eye(12), [8, 4], [True, False], deviations=deviations, n=6, ordering="random_reshuffling")
-    limits = [axis_limit(lambda e: model.modes(e).stable, (1e-6, 1e-6), i) for i in (0, 1)]
-    scaled, etas = local_stability.calibrated(model, limits), (limits[0] / 2, limits[1] / 2)
-    trace = lambda one: np.trace(one.modes(etas).matrix[:8, :8])
-    assert trace(scaled) == pytest.approx(trace(model), rel=0.05)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_steps_of_uncoupled_blocks_are_exact(seed):
     rng, hessian = uncoupled(seed)
