@@ -1,0 +1,146 @@
+"""Pretraining: the loss falls, a killed run ends with the same bytes, the folder is read by others, packaged bases."""
+
+import csv
+import math
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from theory_lab.finetune import bases, kept, language
+from theory_lab.finetune.blocks import blocks_of
+from theory_lab.finetune.pretrain import main, pretrain, schedule
+from theory_lab.finetune.recipe import Settings
+from theory_lab.models import load_pretrained, mean_loss
+
+SMALL = {"width": 16, "layers": 2, "heads": 2, "inner": 24, "context": 32, "batch_size": 8, "documents": 200, "every": 4}
+SETTINGS = Settings(**SMALL, steps=12, learning_rate=1e-2)
+FILES = ["README.md", "config.json", "curve.csv", "model.safetensors", "tokenizer.json"]
+
+
+class Killed(Exception):
+    pass
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def rows_of(folder):
+    with open(folder / "curve.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    pretrain(folder, SETTINGS)
+    return folder
+
+
+def test_the_folder_has_the_model_its_tokenizer_and_a_curve_that_falls(made):
+    assert sorted(contents(made)) == FILES
+    rows = rows_of(made)
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    assert rows[-1]["held_out_loss"] < rows[0]["held_out_loss"] < math.log(len(language.tokenizer()))
+    assert rows[-1]["held_out_perplexity"] == pytest.approx(math.exp(rows[-1]["held_out_loss"]), rel=1e-6)
+    assert (made / "tokenizer.json").read_text() == language.tokenizer().to_json()
+    assert SETTINGS.command() in (made / "README.md").read_text()
+
+
+def test_the_stored_model_has_the_perplexity_of_the_curve(made):
+    config, base = load_pretrained(made)
+    assert base["embed_tokens"]["weight"].dtype == jnp.float32
+    held_out = blocks_of(SETTINGS).held_out.reshape(-1, SETTINGS.context)
+    loss = mean_loss(config, {"base": base}, jnp.asarray(held_out), jnp.ones(held_out.shape))
+    assert float(loss) == pytest.approx(rows_of(made)[-1]["held_out_loss"], rel=1e-3)  # numbers are rounded to float16
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(made, tmp_path):
+    def kill(row, steps):
+        if row["step"] == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(tmp_path, SETTINGS, seconds=0, report=kill)
+    assert sorted(contents(tmp_path)) == [kept.CHECKPOINT]
+    seen = []
+    pretrain(tmp_path, SETTINGS, seconds=0, report=lambda row, steps: seen.append(row["step"]))
+    assert seen == [12]
+    assert contents(tmp_path) == contents(made)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    def kill(row, steps):
+        raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(tmp_path, SETTINGS, seconds=0, report=kill)
+    with pytest.raises(ValueError, match=r"^steps must be 12, as in the checkpoint in this folder, got 16$"):
+        pretrain(tmp_path, Settings(**SMALL, steps=16, learning_rate=1e-2))
+
+
+def test_a_finished_folder_is_not_overwritten(made):
+    with pytest.raises(ValueError, match=r"^out must be a folder without a finished model, got "):
+        pretrain(made, SETTINGS)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_writes_no_model(tmp_path):
+    with pytest.raises(ValueError, match=r"^learning_rate must be small enough for a finite loss .*, got 1e\+30$"):
+        pretrain(tmp_path, Settings(**SMALL, steps=8, learning_rate=1e30, weight_decay=1.0))
+    assert contents(tmp_path) == {}
+
+
+def test_a_llama_in_bfloat16_from_text_files_by_the_command(tmp_path, capsys):
+    pytest.importorskip("tokenizers")
+    (tmp_path / "a.txt").write_text("\n<|endoftext|>\n".join(language.corpus(jax.random.key(3), 100)))
+    (tmp_path / "tokenizer.json").write_text(language.tokenizer().to_json())
+    out = tmp_path / "out"
+    options = {**SMALL, "architecture": "llama", "kv_heads": 1, "steps": 8, "precision": "bfloat16", "stored": "bfloat16",
+               "learning_rate": 1e-2, "text": tmp_path / "a.txt", "tokenizer": tmp_path / "tokenizer.json"}  # fmt: skip
+    main([f"--out={out}", *(f"--{name.replace('_', '-')}={value}" for name, value in options.items())])
+    assert capsys.readouterr().out.startswith("step 4/8  loss ")
+    config, base = load_pretrained(out)
+    assert (config.model_type, config.num_key_value_heads, config.bos_token_id, config.pad_token_id) == ("llama", 1, 2, 1)
+    assert base["layers"]["k_proj"]["weight"].dtype == jnp.bfloat16
+    rows = rows_of(out)
+    assert rows[-1]["held_out_loss"] < rows[0]["held_out_loss"]
+
+
+def test_blocks_open_as_texts_do_and_hold_out_what_is_not_trained_on():
+    blocks = blocks_of(SETTINGS)
+    assert (blocks.train[:, 0] == blocks.end).all()
+    assert (blocks.held_out[..., 0] == blocks.end).all()
+    trained = {row.tobytes() for row in blocks.train}
+    assert not any(row.tobytes() in trained for row in blocks.held_out.reshape(-1, SETTINGS.context))
+    assert not np.array_equal(blocks.train, blocks_of(Settings(**SMALL, seed=1)).train)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100])
+def test_the_rate_warms_up_to_its_peak_and_comes_down(steps):
+    rates = [float(schedule(Settings(**SMALL, steps=steps, learning_rate=0.5))(i)) for i in range(steps + 1)]
+    assert max(rates) == pytest.approx(0.5, rel=1e-6)
+    assert rates[-1] == pytest.approx(0.005, rel=1e-4)
+    assert rates[0] == (0.0 if steps > 1 else pytest.approx(0.5))
+
+
+def test_the_command_refuses_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--out={tmp_path}", "--width=15"])
+    assert "num_attention_heads must be a divisor of hidden_size 15, got 4" in capsys.readouterr().err
+
+
+def test_packaged_bases_are_loaded_by_name_and_others_refused(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(bases, "PACKAGED", tmp_path)
+    with pytest.raises(ValueError, match=r"^name must be a base in the package, which has none, got 'tiny-opt'$"):
+        bases.load("tiny-opt")
+    for name in ("tiny-opt", "tiny-llama"):
+        shutil.copytree(made, tmp_path / name)
+    assert bases.names() == ("tiny-llama", "tiny-opt")
+    with pytest.raises(ValueError, match=r"^name must be one of 'tiny-llama', 'tiny-opt', got 'opt'$"):
+        bases.load("opt")
+    config, base = bases.load("tiny-opt", dtype=jnp.float32)
+    assert config == load_pretrained(made).config
+    assert jax.tree.all(jax.tree.map(np.array_equal, base, load_pretrained(made).base))
