@@ -63,7 +63,8 @@ def pretrain(
     checkpoint = where / kept.CHECKPOINT
     if not checkpoint.exists() and (where / "config.json").exists():
         raise _checks.refuse("out", "a folder without a finished model", str(where))
-    found = kept.record_of(checkpoint) if checkpoint.exists() else {"step": 0, "rows": [], "settings": asdict(settings)}
+    fresh: dict[str, Any] = {"step": 0, "rows": [], "settings": asdict(settings)}
+    found = kept.record_of(checkpoint) if checkpoint.exists() else fresh
     _same_settings(found["settings"], settings)
     blocks = blocks_of(settings)
     config = settings.config(blocks.vocabulary, blocks.end, blocks.pad)
@@ -188,10 +189,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told = HELP[f.name] + " (default: %(default)s)"
         option = f"--{f.name.replace('_', '-')}"
         parser.add_argument(option, type=kind, default=f.default, choices=WORDS.get(f.name), help=told)
+    told = "between checkpoints, at least (default: %(default)s)"
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help=told)
     given = vars(parser.parse_args(arguments))
-    began, out = time.monotonic(), given.pop("out")
+    began, out, seconds = time.monotonic(), given.pop("out"), given.pop("checkpoint_seconds")
+    report = lambda row, steps: _print(row, steps, time.monotonic() - began)
     try:
-        pretrain(out, Settings(**given), report=lambda row, steps: _print(row, steps, time.monotonic() - began))
+        pretrain(out, Settings(**given), seconds=seconds, report=report)
     except ValueError as error:
         parser.error(str(error))
 

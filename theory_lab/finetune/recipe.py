@@ -81,7 +81,7 @@ class Settings:
 
     def config(self, vocabulary: int, end: int, pad: int) -> Config:
         """The model, for a vocabulary and its token between documents, which opens texts too."""
-        ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": pad}
+        ids: dict[str, Any] = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": pad}
         sizes: dict[str, Any] = {
             "vocab_size": vocabulary,
             "hidden_size": self.width,
