@@ -6,7 +6,10 @@ import pytest
 
 from tests.doors.refusals import A_KEY, KEY, NAN, cases, check_refusal
 from theory_lab.finetune import baselines, language, tasks, text
+from theory_lab.finetune.blocks import blocks_of
 from theory_lab.finetune.encoding import encode
+from theory_lab.finetune.pretrain import pretrain
+from theory_lab.finetune.recipe import Settings
 from theory_lab.finetune.scoring import answers
 from theory_lab.finetune.tasks import Pools, example
 from theory_lab.finetune.tokens import RULE, codec, word_tokenizer
@@ -18,6 +21,8 @@ SCORINGS = "one of 'what follows the blank', 'the option and what follows the bl
 TOKENIZER = word_tokenizer(["is", "it", "?", "yes", "no"])
 THREE = example("b", "is it ?", ["yes", "no", "it"], 0)
 QUESTIONS = encode([ONE], TOKENIZER)
+SETTINGS = Settings(steps=1)
+PRECISION = "one of 'float32', 'bfloat16', got 'float16' (did you mean 'bfloat16'?)"
 EXAMPLES = "a non-empty sequence of Examples"
 WORDS = "single words or punctuation marks in lower case"
 SHAPE = "of shape (batch, tokens, vocabulary), (32, 5, 'V')"
@@ -163,6 +168,36 @@ DOORS = {
         (lambda: language.task("old_knowledge", KEY, corpus_key=3), f"corpus_key must be {A_KEY}, got 3"),
         (lambda: language.task("new_knowledge", KEY, train=385), "train must be at most 384 for 'new_knowledge', got 385"),
         (lambda: language.task("old_knowledge", KEY, test=129), "test must be at most 128 for 'old_knowledge', got 129"),
+    ],
+    "pretrain": [
+        (
+            lambda: Settings(architecture="gpt"),
+            "architecture must be one of 'opt', 'llama', got 'gpt' (did you mean 'opt'?)",
+        ),
+        (lambda: Settings(precision="float16"), f"precision must be {PRECISION}"),
+        (lambda: Settings(stored="int8"), "stored must be one of 'float16', 'bfloat16', 'float32', got 'int8'"),
+        (lambda: Settings(heads=5), "num_attention_heads must be a divisor of hidden_size 96, got 5"),
+        (lambda: Settings(kv_heads=2), "kv_heads must be 0 for an opt, which has as many as heads, got 2"),
+        (
+            lambda: Settings(architecture="llama", kv_heads=3),
+            "num_key_value_heads must be a divisor of num_attention_heads 4, got 3",
+        ),
+        (lambda: Settings(context=1), "context must be a whole number of at least 2, got 1"),
+        (lambda: Settings(steps=0), "steps must be a whole number of at least 1, got 0"),
+        (lambda: Settings(batch_size=1.0), "batch_size must be a whole number of at least 1, got 1.0"),
+        (lambda: Settings(seed=-1), "seed must be a whole number of at least 0, got -1"),
+        (lambda: Settings(learning_rate=0), "learning_rate must be positive and finite, got 0"),
+        (lambda: Settings(weight_decay=-1.0), "weight_decay must be nonnegative and finite, got -1.0"),
+        (lambda: Settings(text="a.txt"), "text and tokenizer must be given together, or neither, got ('a.txt', None)"),
+        (
+            lambda: blocks_of(Settings(text="a.txt", tokenizer="none.json")),
+            "tokenizer must be a tokenizer.json, got 'none.json'",
+        ),
+        (
+            lambda: blocks_of(Settings(documents=3)),
+            "the training text must be at least a batch of 32 blocks, got '1 blocks'",
+        ),
+        (lambda: pretrain("pyproject.toml", SETTINGS), "path must be a folder or free for one, got 'pyproject.toml'"),
     ],
 }
 

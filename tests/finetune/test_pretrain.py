@@ -144,3 +144,14 @@ def test_packaged_bases_are_loaded_by_name_and_others_refused(made, tmp_path, mo
     config, base = bases.load("tiny-opt", dtype=jnp.float32)
     assert config == load_pretrained(made).config
     assert jax.tree.all(jax.tree.map(np.array_equal, base, load_pretrained(made).base))
+
+
+def test_a_tokenizer_is_read_whole_and_has_the_end_that_is_asked_for(tmp_path):
+    pytest.importorskip("tokenizers")
+    file, broken = tmp_path / "tokenizer.json", tmp_path / "broken.json"
+    file.write_text(language.tokenizer().to_json())
+    broken.write_text(file.read_text()[:-9])
+    with pytest.raises(ValueError, match=r"^end must be a token of '.*tokenizer.json', got '<end>'$"):
+        blocks_of(Settings(text="a.txt", tokenizer=str(file), end="<end>"))
+    with pytest.raises(ValueError, match=r"^tokenizer must be a tokenizer.json, got '.*broken.json \(.+\)'$"):
+        blocks_of(Settings(text="a.txt", tokenizer=str(broken)))
