@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _print(row: Row, steps: int, elapsed: float) -> None:
     told = f"step {row['step']:.0f}/{steps}  loss {row['train_loss']:.4f}  perplexity {row['held_out_perplexity']:.4f}"
-    print(f"{told}  {elapsed:.0f} s", flush=True)
+    print(f"{told}  {elapsed:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
