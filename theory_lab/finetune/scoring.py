@@ -10,7 +10,7 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array
-from theory_lab.finetune.encoding import Questions, batches
+from theory_lab.finetune.encoding import Questions, Sequences, batches
 
 Logits = Callable[[Array, Array], Array]  # (tokens (B, T), present (B, T)) -> logits (B, T, V)
 
@@ -94,17 +94,24 @@ def answers(logits_of: Logits, questions: Questions, *, batch_size: int = 32) ->
     """
     if not callable(logits_of):
         raise _checks.refuse("logits_of", "a function of tokens and present", logits_of)
-    _checks.instance("questions", questions, Questions, "Questions, as encode makes")
-    _checks.count("batch_size", batch_size)
-    n, options, width = np.shape(questions.options.tokens)
-    flat = jax.tree.map(lambda a: np.asarray(a).reshape(n * options, width), questions.options)
-    scores = []
-    for batch, counted in batches(flat, batch_size):
+
+    def scores_of(batch: Sequences) -> Array:
         logits = logits_of(jnp.asarray(batch.tokens), jnp.asarray(batch.present))
         if jnp.ndim(logits) != 3 or logits.shape[:2] != batch.tokens.shape:
             rule = f"of shape (batch, tokens, vocabulary), {(*batch.tokens.shape, 'V')}"
             raise _checks.refuse("the logits", rule, f"shape {jnp.shape(logits)}")
-        scores.append(np.asarray(_scores(logits, batch.tokens, batch.scored))[:counted])
+        return _scores(logits, batch.tokens, batch.scored)
+
+    return judged(scores_of, questions, batch_size=batch_size)
+
+
+def judged(scores_of: Callable[[Sequences], Array], questions: Questions, *, batch_size: int = 32) -> Answers:
+    """The same, from a function that scores a batch of sequences itself, (B, T) -> (B,), without logits for it to hold."""
+    _checks.instance("questions", questions, Questions, "Questions, as encode makes")
+    _checks.count("batch_size", batch_size)
+    n, options, width = np.shape(questions.options.tokens)
+    flat = jax.tree.map(lambda a: np.asarray(a).reshape(n * options, width), questions.options)
+    scores = [np.asarray(scores_of(batch))[:counted] for batch, counted in batches(flat, batch_size)]
     return _answers(np.concatenate(scores).reshape(n, options), np.asarray(questions.labels))
 
 

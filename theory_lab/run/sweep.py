@@ -15,6 +15,7 @@ from theory_lab.oracles.base import Oracle, admitted
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
+from theory_lab.run.progress import bar
 from theory_lab.run.trace import Costs, Trace
 
 
@@ -303,19 +304,14 @@ def _report(epoch: Any) -> None:
 
 @contextmanager
 def _progress(wanted: bool, schedule: np.ndarray) -> Iterator[Callable[[Any], None] | None]:
-    """What the compiled loop reports to: a tqdm bar if one is wanted and tqdm is installed."""
-    if not wanted:  # not even imported then: in a notebook without ipywidgets tqdm.auto warns
-        yield None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        yield None
-        return
-    with tqdm(total=int(schedule[-1]), unit="epoch", leave=False) as bar:
-        _bars.append(bar)
+    """What the compiled loop reports to: a bar if one is wanted and tqdm is installed."""
+    with bar(wanted, int(schedule[-1]), "epoch") as shown:
+        if shown is None:
+            yield None
+            return
+        _bars.append(shown)
         try:
             yield _report
             jax.effects_barrier()
         finally:
-            _bars.remove(bar)
+            _bars.remove(shown)

@@ -1,0 +1,87 @@
+"""Fine-tuning as a problem: its components by hand, its gradients by differences, the package's own loop on it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import theory_lab as tl
+from tests.finetune.models import CONFIGS, QUESTIONS, problem
+from theory_lab import models
+from theory_lab.finetune.problem import Batch
+from theory_lab.finetune.scoring import answers
+
+EPS = float(np.finfo(np.float32).eps)
+ADAPTERS = {"none": None, "lora": models.lora(2), "prefix": models.prefix(3), "prompt": models.prompt(2)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_a_component_is_the_mean_over_the_right_options_tokens(name, kind):
+    one = problem(name, ADAPTERS[kind])
+    params = one.init(jax.random.key(1))
+    assert sorted(params) == (["base"] if kind == "none" else ["base", "peft"])
+    right = QUESTIONS.right
+    z = np.asarray(models.logits(one.config, params, right.tokens, right.present, one.adapter), np.float64)
+    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    for i in range(one.n):
+        places = np.flatnonzero(right.scored[i])
+        assert len(places) == 1 + QUESTIONS.labels[i]  # " bad", " very great"
+        by_hand = -np.mean([log_p[i, t - 1, right.tokens[i, t]] for t in places])
+        assert float(one.component(params, jnp.int32(i))) == pytest.approx(by_hand, rel=100 * EPS)
+
+
+def test_value_is_the_loss_of_all_examples_in_equal_parts():
+    one = problem(adapter=models.lora(2))
+    params = one.init(jax.random.key(1))
+    batch = Batch(one.sequences, np.full(one.n, 1 / one.n, np.float32))
+    assert float(one.loss(params, batch)) == pytest.approx(float(one.value(params)), rel=20 * EPS)
+
+
+@pytest.mark.parametrize("label", ["base", "peft"])
+def test_gradient_is_a_central_difference(label):
+    """Along itself, where the slope is its norm. The softmax of attention is float32, whatever the parameters are."""
+    one = problem(adapter=models.lora(2))
+    params = one.init(jax.random.key(1))
+    gradient = one.gradient(params)[label]
+    norm, value, h = float(optax.tree.norm(gradient)), float(one.value(params)), 4e-4
+    moved = lambda t: {**params, label: jax.tree.map(lambda a, g: a + t * g / norm, params[label], gradient)}
+    slopes = [float(one.value(moved(t)) - one.value(moved(-t))) / (2 * t) for t in (h, h / 2)]
+    extrapolated = (4 * slopes[1] - slopes[0]) / 3  # the error in h^2 is gone
+    rounding = 10 * EPS * value / h
+    assert extrapolated == pytest.approx(norm, rel=0, abs=5 / 3 * 2 * rounding)
+    assert norm > 30 * rounding
+
+
+def test_checkpointed_gradients_are_the_same():
+    plain, remat = problem(adapter=models.lora(2)), problem(adapter=models.lora(2), remat=True)
+    params = plain.init(jax.random.key(1))
+    for a, b in zip(jax.tree.leaves(plain.gradient(params)), jax.tree.leaves(remat.gradient(params)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=100 * EPS)
+
+
+def test_the_loop_of_the_package_runs_it():
+    one = problem(adapter=models.lora(2))
+    oracle = tl.Hybrid({"base": tl.TwoPoint(1e-3), "peft": tl.FirstOrder()})
+    optimizer = tl.hybrid_sgd({"base": 1e-6, "peft": optax.sgd(0.5)})
+    trace = tl.run(one, oracle, optimizer, epochs=4, key=jax.random.key(0), batch_size=2)
+    assert float(trace.value[-1]) < 0.8 * float(trace.value[0])
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_answers_are_those_of_the_logits(kind):
+    one = problem(adapter=ADAPTERS[kind])
+    params = one.init(jax.random.key(1))
+    expected = answers(lambda t, p: models.logits(one.config, params, t, p, one.adapter), QUESTIONS)
+    given = one.answers(params, QUESTIONS, batch_size=3)
+    np.testing.assert_allclose(given.scores, expected.scores, rtol=100 * EPS)
+    assert given.predicted.tolist() == expected.predicted.tolist()
+
+
+def test_half_precision_computes_in_half_precision():
+    one, half = problem(), problem(dtype="bfloat16")
+    params = one.init(jax.random.key(1))
+    a, b = (float(p.value(params)) for p in (one, half))
+    assert a != b
+    assert a == pytest.approx(b, rel=0.05)

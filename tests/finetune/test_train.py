@@ -1,0 +1,195 @@
+"""The loop of fine-tuning: the iterates of the package's own loop, resumed with the same bits, what it keeps and counts."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import theory_lab as tl
+from tests.finetune.models import QUESTIONS, problem
+from theory_lab import models
+from theory_lab.finetune.methods import METHODS, method
+from theory_lab.finetune.train import train
+from theory_lab.models import tensorfile
+from theory_lab.models.perturb import differences
+
+KEY, EPS, RADIUS = jax.random.key(5), float(np.finfo(np.float32).eps), 1e-2
+ZEROTH, FIRST = tl.TwoPoint(RADIUS, stream="rows"), tl.FirstOrder()
+HOW = differences(RADIUS)
+PAIRS = {  # problem, method, and the same in the package's words
+    "Hybrid-PEFT, LoRA": (
+        ("opt", models.lora(2)),
+        method("Hybrid-PEFT", {"base": 1e-4, "peft": optax.sgd(1e-3, momentum=0.9)}, differences=HOW),
+        tl.Hybrid({"base": ZEROTH, "peft": FIRST}),
+        {"base": 1e-4, "peft": optax.sgd(1e-3, momentum=0.9)},
+    ),
+    "Hybrid-PEFT, prefix, schedules": (
+        ("llama", models.prefix(2)),
+        method(
+            "Hybrid-PEFT",
+            {"base": optax.linear_schedule(1e-4, 5e-5, 5), "peft": optax.cosine_decay_schedule(1e-1, 6)},
+            differences=HOW,
+        ),
+        tl.Hybrid({"base": ZEROTH, "peft": FIRST}),
+        {"base": optax.linear_schedule(1e-4, 5e-5, 5), "peft": optax.cosine_decay_schedule(1e-1, 6)},
+    ),
+    "ZO-FT": (("opt", None), method("ZO-FT", {"base": 1e-4}, differences=HOW), tl.Hybrid({"base": ZEROTH}), {"base": 1e-4}),
+    "FO-PEFT, prompt": (
+        ("opt", models.prompt(2)),
+        method("FO-PEFT", {"peft": 1e-1}),
+        tl.Hybrid({"base": FIRST, "peft": FIRST}),
+        {"base": 0.0, "peft": 1e-1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_fused_loop_and_the_packages_loop_give_the_same_iterates(name):
+    """Two epochs of three batches, the last of one example alone. Rounding: of a loss near 4 in either of two values, a few
+    units, magnified by 1/radius in a slope, times directions of up to 5; the rounding of gradients is far smaller."""
+    kind, how, oracle, step_sizes = PAIRS[name]
+    one = problem(*kind)
+    fused = train(one, how, key=KEY, epochs=2, batch_size=2)
+    plain = tl.run(one, oracle, tl.hybrid_sgd(step_sizes), epochs=2, key=KEY, batch_size=2, resolution="step")
+    begin = one.init(jax.random.fold_in(KEY, 2))
+    for label in begin:
+        allowed = 6 * 1e-4 * 4 * 8 * EPS / RADIUS * 5 if "FO" not in how.name else 0
+        moved = 0.0
+        for a, b, start in zip(*(jax.tree.leaves(p[label]) for p in (fused.params, plain.params, begin)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=allowed + 100 * EPS * float(jnp.abs(b).max()))
+            moved = max(moved, float(jnp.abs(a - start).max()))
+        assert (moved > 100 * allowed) if label in how.moves else (moved == 0)
+    assert fused.history["step"].tolist() == [0, 3, 6]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_moves_its_blocks_and_no_other(name):
+    one = problem(adapter=models.lora(2) if name.endswith("PEFT") else None)
+    rates = {label: 1e-3 for label in METHODS[name] if label is not None}
+    done = train(one, method(name, rates), key=KEY, steps=2, batch_size=2)
+    begin = one.init(jax.random.fold_in(KEY, 2))
+    for label in begin:
+        same = all(
+            jnp.array_equal(a, b) for a, b in zip(*(jax.tree.leaves(p[label]) for p in (done.params, begin)), strict=True)
+        )
+        assert same == (label not in rates)
+    cost = method(name, rates).cost
+    last = done.history.iloc[-1]
+    assert (last["forwards"], last["backwards"]) == (2 * cost.values, 2 * cost.gradients)
+    assert len(done.losses) == 2
+    assert np.isfinite(done.losses).all()
+
+
+def test_tokens_are_those_that_the_steps_saw():
+    done = train(problem(), method("ZO-FT", {"base": 0.0}), key=KEY, epochs=2, batch_size=2)
+    assert done.history["tokens"].tolist() == [0, QUESTIONS.right.present.sum(), 2 * QUESTIONS.right.present.sum()]
+
+
+def test_the_best_on_dev_is_kept_and_what_it_answers():
+    one = problem(adapter=models.lora(2))
+    done = train(one, method("FO-PEFT", {"peft": optax.adam(3e-2)}), key=KEY, steps=24, batch_size=2, dev=QUESTIONS, every=3)
+    table = done.history
+    assert table["step"].tolist() == list(range(0, 25, 3))
+    order = table.sort_values(["dev_accuracy", "dev_loss"], ascending=[False, True], kind="stable")
+    assert done.best_step == order["step"].iloc[0] > 0
+    answers = one.answers(done.best, QUESTIONS)
+    assert answers.correct.mean() == table.set_index("step")["dev_accuracy"][done.best_step]
+    assert answers.correct.mean() > table["dev_accuracy"][0]
+    assert table["loss"].iloc[-1] == pytest.approx(done.losses[-3:].mean())
+
+
+def test_what_diverges_is_recorded_and_stops():
+    one = problem(adapter=models.lora(2))
+    wild = method("Hybrid-PEFT", {"base": 1e30, "peft": 1e-3})
+    done = train(one, wild, key=KEY, steps=20, batch_size=2, every=4)
+    assert done.diverged_at == 1 + np.isfinite(done.losses).argmin() - 1 <= 3
+    assert len(done.losses) == 4
+    assert done.best_step == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(done.best))
+
+
+def test_given_parameters_are_used_up_and_others_are_not():
+    one = problem(adapter=models.lora(2))
+    params = one.init(jax.random.key(8))
+    done = train(
+        one, method("ZO-PEFT", {"peft": 1e-3}), key=KEY, steps=1, params=jax.tree.map(jnp.copy, params), batch_size=2
+    )
+    again = train(one, method("ZO-PEFT", {"peft": 1e-3}), key=KEY, steps=1, params=params, batch_size=2)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(params["peft"]))
+    for a, b in zip(jax.tree.leaves(done.params), jax.tree.leaves(again.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+SETTING = {"steps": 7, "batch_size": 2, "dev": QUESTIONS, "every": 2}
+KILLED = """
+import os, signal, sys
+import jax
+jax.config.update("jax_enable_x64", True)
+from pathlib import Path
+from tests.finetune import test_train
+
+replace, calls = os.replace, []
+def fatal(*args):
+    calls.append(args)
+    if len(calls) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*args)
+os.replace = fatal
+test_train.resumable(Path(sys.argv[1]))
+"""
+
+
+def resumable(folder):
+    one = problem(adapter=models.lora(2))
+    hybrid = method("Hybrid-PEFT", {"base": 1e-5, "peft": optax.adam(1e-2)})
+    return train(one, hybrid, key=KEY, folder=folder, **SETTING)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    """Killed by SIGKILL while it writes: the best parameters of step 4 are on disk, the checkpoint is that of step 2."""
+    whole = resumable(tmp_path / "whole")
+    at = 2 * 2 + 2 if whole.best_step >= 4 else 2 * 2
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(at)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    again = resumable(tmp_path / "killed")
+    np.testing.assert_array_equal(again.losses, whole.losses)
+    assert again.history.equals(whole.history)
+    assert (tmp_path / "killed/best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
+    ours, theirs = (tensorfile.read_header(tmp_path / f"{name}/checkpoint.safetensors") for name in ("killed", "whole"))
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].read().tobytes() == theirs[name].read().tobytes() for name in ours if name != "record")
+    for a, b in zip(jax.tree.leaves((again.params, again.best)), jax.tree.leaves((whole.params, whole.best)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_is_read_and_another_is_refused(tmp_path):
+    one, zo = problem(), method("ZO-FT", {"base": 1e-5})
+    done = train(one, zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+    again = train(one, zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+    assert again.seconds == done.seconds  # nothing was computed
+    np.testing.assert_array_equal(again.losses, done.losses)
+    with pytest.raises(ValueError, match=r"batch_size of the run in .* must be 3, as now, got 2"):
+        train(one, zo, key=KEY, steps=2, batch_size=3, folder=tmp_path, every=2)
+    with pytest.raises(ValueError, match=r"method of the run in .* must be .*, as now, got .ZO-FT"):
+        train(one, method("ZO-FT", {"base": 2e-5}), key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+    with pytest.raises(ValueError, match=r"start of the run in .* must be"):
+        train(problem("llama"), zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "adapter_first"])
+@pytest.mark.parametrize("q, sided", [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_costs_are_the_oracles(q, sided, order):
+    how = differences(RADIUS, directions=q, sided=sided)
+    params = {"base": jnp.zeros(3), "peft": jnp.zeros(2)}
+    zeroth = tl.TwoPoint(RADIUS, directions=q, sided=sided)
+    given = method("Hybrid-PEFT", {"base": 1.0, "peft": 1.0}, differences=how, order=order).cost
+    expected = tl.Hybrid({"base": zeroth, "peft": FIRST}).cost(params)
+    assert given == expected._replace(values=expected.values + (order == "adapter_first" and sided == 1))
+    assert method("ZO-FT", {"base": 1.0}, differences=how).cost == tl.Hybrid({"base": zeroth}).cost({"base": jnp.zeros(3)})

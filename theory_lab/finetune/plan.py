@@ -1,0 +1,32 @@
+"""Which examples and which random numbers every step of fine-tuning has."""
+
+from functools import lru_cache
+
+import jax
+import numpy as np
+
+from theory_lab._typing import Key
+from theory_lab.finetune.problem import Batch, FineTune
+from theory_lab.orderings import Ordering
+from theory_lab.run.loop import ORACLE, ORDER, groups
+
+
+class Plan:
+    """The batch and the key of every step: functions of the run's key and its number, as in `theory_lab.run.loop`."""
+
+    def __init__(self, problem: FineTune, ordering: Ordering, batch_size: int, key: Key) -> None:
+        self.per_epoch = -(-problem.n // batch_size)
+        self._sequences = jax.tree.map(np.asarray, problem.sequences)
+        self._order, self._oracle = jax.random.fold_in(key, ORDER), jax.random.fold_in(key, ORACLE)
+        self._groups = lru_cache(maxsize=1)(
+            lambda epoch: jax.tree.map(np.asarray, groups(ordering(self._order, epoch, problem.n), batch_size))
+        )
+
+    def batch(self, step: int) -> Batch:
+        epoch, number = divmod(step, self.per_epoch)
+        members, weights = self._groups(epoch)
+        return Batch(self._sequences[members[number]], weights[number].astype(np.float32))
+
+    def key(self, step: int) -> Key:
+        epoch, number = divmod(step, self.per_epoch)
+        return jax.random.fold_in(jax.random.fold_in(self._oracle, epoch), number)
