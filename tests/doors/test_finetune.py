@@ -2,17 +2,23 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
-from tests.doors.refusals import A_KEY, KEY, NAN, cases, check_refusal
+from tests.doors.refusals import A_KEY, KEY, LABELS, NAN, cases, check_refusal
 from theory_lab.finetune import baselines, language, tasks, text
 from theory_lab.finetune.blocks import blocks_of
 from theory_lab.finetune.encoding import encode
+from theory_lab.finetune.methods import method
 from theory_lab.finetune.pretrain import pretrain
+from theory_lab.finetune.problem import fine_tune
 from theory_lab.finetune.recipe import Settings
 from theory_lab.finetune.scoring import answers
 from theory_lab.finetune.tasks import Pools, example
 from theory_lab.finetune.tokens import RULE, codec, word_tokenizer
+from theory_lab.finetune.train import train
+from theory_lab.models import OPTConfig, init_base, lora
+from theory_lab.models.perturb import differences
 
 ONE = example("a", "is it ?", ["yes", "no"], 0)
 POOLS = Pools("made", "the option", (ONE,) * 4, (ONE,) * 2)
@@ -23,6 +29,11 @@ THREE = example("b", "is it ?", ["yes", "no", "it"], 0)
 QUESTIONS = encode([ONE], TOKENIZER)
 SETTINGS = Settings(steps=1)
 PRECISION = "one of 'float32', 'bfloat16', got 'float16' (did you mean 'bfloat16'?)"
+CONFIG = OPTConfig(9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4, max_position_embeddings=8)
+SHORT = OPTConfig(6, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4, max_position_embeddings=8)
+FLAT = lambda: 1.0
+HOW = differences(1e-3)
+PLAIN = optax.sgd(1.0)
 EXAMPLES = "a non-empty sequence of Examples"
 WORDS = "single words or punctuation marks in lower case"
 SHAPE = "of shape (batch, tokens, vocabulary), (32, 5, 'V')"
@@ -33,7 +44,99 @@ class Odd:
         return 3
 
 
+BASE = init_base(KEY, CONFIG)
+FULL = fine_tune(CONFIG, BASE, QUESTIONS)
+ADAPTED = fine_tune(CONFIG, BASE, QUESTIONS, lora(1))
+SGD = method("FO-FT", {"base": 0.1})
+TYPES = "one of 'float32', 'bfloat16'"
+ADAPTER = "a LoRA, Prefix or Prompt, or None"
+MODELS = "an OPTConfig or a LlamaConfig"
+METHODS = "one of 'FO-FT', 'ZO-FT', 'FO-PEFT', 'ZO-PEFT', 'Hybrid-PEFT'"
+
+
+def fit(problem=FULL, how=SGD, key=KEY, steps=1, batch_size=1, **options):
+    return train(problem, how, key=key, steps=steps, batch_size=batch_size, **options)
+
+
 DOORS = {
+    "fine_tune": [
+        (lambda: fine_tune(3, BASE, QUESTIONS), f"config must be {MODELS}, got 3"),
+        (
+            lambda: fine_tune(CONFIG, {**BASE, "more": {}, "embed_tokens": {"weight": jnp.ones(3)}}, QUESTIONS),
+            "base['embed_tokens/weight'] must be of shape (9, 4), got (3,)",
+        ),
+        (lambda: fine_tune(CONFIG, BASE, [ONE]), f"questions must be Questions, as encode makes, got [{ONE!r}]"),
+        (
+            lambda: fine_tune(CONFIG, BASE, QUESTIONS, "lora"),
+            f"adapter must be {ADAPTER}, got 'lora'",
+        ),
+        (
+            lambda: fine_tune(CONFIG, BASE, QUESTIONS, dtype="float16"),
+            "dtype must be one of 'float32', 'bfloat16', got 'float16' (did you mean 'bfloat16'?)",
+        ),
+        (lambda: fine_tune(CONFIG, BASE, QUESTIONS, dtype="tiny"), f"dtype must be {TYPES}, got 'tiny'"),
+        (lambda: fine_tune(CONFIG, BASE, QUESTIONS, remat=1), "remat must be True or False, got 1"),
+        (
+            lambda: fine_tune(SHORT, init_base(KEY, SHORT), QUESTIONS),
+            "the tokens of questions must be below the vocabulary's size, 6, got 8",
+        ),
+    ],
+    "method": [
+        (lambda: method("FO_FT", {"base": 1.0}), f"name must be {METHODS}, got 'FO_FT' (did you mean 'FO-FT'?)"),
+        (
+            lambda: method("FO-FT", {"peft": 1.0}),
+            "learning_rates must have the labels of what FO-FT moves ['base'], got ['peft']",
+        ),
+        (lambda: method("FO-FT", 0.1), f"learning_rates must be {LABELS}, got 0.1"),
+        (lambda: method("FO-FT", {"base": -1.0}), "learning_rates['base'] must be nonnegative and finite, got -1.0"),
+        (
+            lambda: method("ZO-FT", {"base": lambda step: NAN}),
+            "learning_rates['base'] at step 0 must be nonnegative and finite, got nan",
+        ),
+        (lambda: method("ZO-FT", {"base": FLAT}), f"learning_rates['base'] must be a number or a schedule, got {FLAT!r}"),
+        (
+            lambda: method("ZO-FT", {"base": PLAIN}),
+            "learning_rates['base'] must be a number or a schedule, for a block that is updated in place, got "
+            "'GradientTransformationExtraArgs'",
+        ),
+        (
+            lambda: method("FO-FT", {"base": 1.0}, differences=HOW),
+            f"differences must be left out for FO-FT, which takes no differences, got {HOW!r}",
+        ),
+        (
+            lambda: method("ZO-FT", {"base": 1.0}, differences=1e-3),
+            "differences must be as theory_lab.models.perturb.differences makes, got 0.001",
+        ),
+        (
+            lambda: method("ZO-FT", {"base": 1.0}, order="adapter_first"),
+            "order must be left out for ZO-FT, which moves one block, got 'adapter_first'",
+        ),
+        (
+            lambda: method("Hybrid-PEFT", {"base": 1.0, "peft": 1.0}, order="base_first"),
+            "order must be one of 'simultaneous', 'adapter_first', got 'base_first' (did you mean 'adapter_first'?)",
+        ),
+    ],
+    "train": [
+        (lambda: fit(3), "problem must be a FineTune, as fine_tune makes, got 3"),
+        (lambda: fit(how="FO-FT"), "method must be a Method, as theory_lab.finetune.methods.method makes, got 'FO-FT'"),
+        (lambda: fit(ADAPTED), "the blocks of FO-FT must have the labels of the problem ['base', 'peft'], got ['base']"),
+        (lambda: fit(key=3), f"key must be {A_KEY}, got 3"),
+        (lambda: fit(epochs=1), "steps and epochs must be given one without the other, got (1, 1)"),
+        (lambda: fit(steps=None), "steps and epochs must be given one without the other, got (None, None)"),
+        (lambda: fit(steps=0), "steps must be a whole number of at least 1, got 0"),
+        (lambda: fit(steps=None, epochs=1.5), "epochs must be a whole number of at least 1, got 1.5"),
+        (lambda: fit(batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
+        (lambda: fit(batch_size=2), "batch_size must be at most the number of examples, 1, got 2"),
+        (lambda: fit(every=0), "every must be a whole number of at least 1, got 0"),
+        (lambda: fit(dev=[ONE]), f"dev must be Questions, as encode makes, or None, got [{ONE!r}]"),
+        (lambda: fit(folder="setup.py/" if False else __file__), f"path must be a folder or free for one, got {__file__!r}"),
+        (lambda: fit(params={"peft": 1}), "params must have the labels of the problem ['base'], got ['peft']"),
+        (
+            lambda: fit(params={"base": jnp.ones(3, jnp.float32)}),
+            "params['base'] must be of the problem's shapes and types, got ((3,), 'float32')",
+        ),
+        (lambda: fit(progress=1), "progress must be True or False, got 1"),
+    ],
     "example": [
         (lambda: example("", "is it ?", ["yes", "no"], 0), "id must be a non-empty text, got ''"),
         (lambda: example("a", "", ["yes", "no"], 0), "prompt must be a non-empty text, got ''"),

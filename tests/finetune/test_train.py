@@ -12,9 +12,10 @@ import optax
 import pytest
 
 import theory_lab as tl
-from tests.finetune.models import QUESTIONS, problem
+from tests.finetune.models import CONFIGS, QUESTIONS, base, problem
 from theory_lab import models
 from theory_lab.finetune.methods import METHODS, method
+from theory_lab.finetune.problem import fine_tune
 from theory_lab.finetune.train import train
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import differences
@@ -179,8 +180,11 @@ def test_a_finished_run_is_read_and_another_is_refused(tmp_path):
         train(one, zo, key=KEY, steps=2, batch_size=3, folder=tmp_path, every=2)
     with pytest.raises(ValueError, match=r"method of the run in .* must be .*, as now, got .ZO-FT"):
         train(one, method("ZO-FT", {"base": 2e-5}), key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
-    with pytest.raises(ValueError, match=r"start of the run in .* must be"):
+    with pytest.raises(ValueError, match=r"model of the run in .* must be .*Llama.*, as now, got .*OPT"):
         train(problem("llama"), zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+    other = fine_tune(CONFIGS["opt"], base(seed=1), QUESTIONS)
+    with pytest.raises(ValueError, match=r"start of the run in .* must be '.*', as now, got '"):
+        train(other, zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "adapter_first"])

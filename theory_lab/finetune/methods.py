@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import optax
 
@@ -12,7 +12,7 @@ from theory_lab.models import perturb
 from theory_lab.models.perturb import ORDERS, Differences, Loss, Order, Step, fo_step, hybrid_step, zo_step
 from theory_lab.oracles.base import Cost
 
-LearningRate = float | Callable[[Any], Any] | optax.GradientTransformation
+LearningRate: TypeAlias = float | Callable[[Any], Any] | optax.GradientTransformation
 
 
 class Moves(NamedTuple):
@@ -74,15 +74,16 @@ class Method:
     def step(self, loss: Loss) -> Step:
         """The compiled step ``(params, state, batch, key, learning_rate)``; what it is given of the first two is gone."""
         zeroth, first = self.moves
-        if zeroth is None:
-            return fo_step(loss, self.optimizer, label=first)
-        if first is None:
+        if zeroth is not None and first is not None and self.differences is not None:
+            return hybrid_step(loss, self.differences, self.optimizer, zeroth=zeroth, first=first, order=self.order)
+        if zeroth is not None and self.differences is not None:
             return zo_step(loss, self.differences, label=zeroth)
-        return hybrid_step(loss, self.differences, self.optimizer, zeroth=zeroth, first=first, order=self.order)
+        return fo_step(loss, self.optimizer, label=self.blocks[-1])
 
     def start(self, params: Params) -> optax.OptState:
         """The state of the first-order optimizer at these parameters."""
-        return () if self.optimizer is None else self.optimizer.init(params[self.moves.first])
+        first = self.moves.first
+        return () if first is None or self.optimizer is None else self.optimizer.init(params[first])
 
     def rate(self, step: int) -> float:
         """The learning rate of the zeroth-order block at a step, counted from 0."""

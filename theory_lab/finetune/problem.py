@@ -68,7 +68,7 @@ class FineTune(Problem):
             self.config, params, jnp.asarray(sequences.tokens), jnp.asarray(sequences.present), self.adapter,
             dtype=self.dtype, remat=self.remat,
         )  # fmt: skip
-        return option_scores(each, sequences.scored[..., 1:])
+        return option_scores(each, jnp.asarray(sequences.scored)[..., 1:])
 
     def answers(self, params: Params, questions: Questions, *, batch_size: int = 32) -> Answers:
         """What the model answers at these parameters; one compilation for all calls with arrays of the same shapes.
@@ -142,7 +142,7 @@ def fine_tune(
     _checks.instance("questions", questions, Questions, "Questions, as encode makes")
     if adapter is not None:
         _checks.instance("adapter", adapter, Adapter, "a LoRA, Prefix or Prompt, or None")
-    word = None if dtype is None else _checks.choice("dtype", jnp.dtype(dtype).name, ("float32", "bfloat16"))
+    word = _word(dtype)
     largest = int(np.max(questions.options.tokens))
     if largest >= config.vocab_size:
         raise _checks.refuse("the tokens of questions", f"below the vocabulary's size, {config.vocab_size}", largest)
@@ -150,3 +150,12 @@ def fine_tune(
     problem = FineTune(len(questions), right, config, base, adapter, word, _checks.flag("remat", remat), Constants(), None)
     jax.eval_shape(lambda key: problem.scores(problem.init(key), right[:1]), jax.random.key(0))  # refuses what does not fit
     return problem
+
+
+def _word(dtype: Any) -> str | None:
+    """A type by its name."""
+    try:
+        name = None if dtype is None else jnp.dtype(dtype).name
+    except TypeError:
+        name = dtype
+    return None if name is None else _checks.choice("dtype", name, ("float32", "bfloat16"))
