@@ -1,0 +1,119 @@
+"""The command line of fine-tuning."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.finetune import released
+from theory_lab import models
+from theory_lab.finetune import bases
+from theory_lab.finetune.__main__ import main, parser
+from theory_lab.finetune.encoding import encode
+from theory_lab.finetune.tasks import example
+from theory_lab.run.frames import from_csv
+
+SMALL = ["--train", "24", "--dev", "6", "--test", "10", "--batch-size", "6", "--steps", "4", "--every", "2"]
+
+
+def test_help_names_what_there_is(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("Hybrid-PEFT", "new_knowledge", "winogrande", "random-llama", "--remat"))
+
+
+def test_a_hybrid_run_writes_what_others_read(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["--model", "random-llama", "--task", "entailment", "--adapter", "prefix", "--out", str(out), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "majority: " in printed
+    assert "zero-shot: " in printed
+    assert "95% exact interval" in printed
+    told = json.loads((out / "metrics.json").read_text())
+    assert told["spent"] == {"step": 4, "forwards": 12, "backwards": 4, "tokens": told["spent"]["tokens"]}
+    assert told["sizes"] == {"train": 24, "dev": 6, "test": 10}
+    assert from_csv((out / "history.csv").read_text())["step"].tolist() == [0, 2, 4]
+    before = (out / "history.csv").read_bytes()
+    assert main(["--model", "random-llama", "--task", "entailment", "--adapter", "prefix", "--out", str(out), *SMALL]) == 0
+    again = json.loads((out / "metrics.json").read_text())
+    assert (again, (out / "history.csv").read_bytes()) == (told, before)  # the seconds too: nothing was computed again
+    config, base = models.load_pretrained(out / "base")
+    loaded = models.load_adapter(out / "adapter", config)
+    assert loaded.adapter == models.prefix(10)
+    best = models.tensorfile.read_header(out / "checkpoints" / "best.safetensors")
+    kept = [best[f"best/{i}"].read() for i in range(len(best) - 1)]
+    for ours, theirs in zip(kept, jax.tree.leaves({"base": base, "peft": loaded.peft}), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_official_files_and_a_folder(tmp_path, capsys):
+    model = bases.base_model("random-opt", jax.random.key(3))
+    models.save_pretrained(tmp_path / "model", model.config, model.base)
+    data = tmp_path / "data"
+    data.mkdir()
+    released.write(data, "rte")
+    arguments = ["--model", str(tmp_path / "model"), "--task", "rte", "--data", str(data), "--dev", "1", "--train", "1"]
+    assert main([*arguments, "--method", "FO-FT", "--optimizer", "adamw", "--steps", "1", "--batch-size", "1"]) == 0
+    assert "FO-FT on rte" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--model", "gpt-5"], "model must be a folder or one of .*'random-opt', 'random-llama', got 'gpt-5'"),
+        (["--task", "sentiments"], "name must be one of .* got 'sentiments'"),
+        (["--method", "ZO-FT", "--adapter", "lora"], "--adapter must be left out for ZO-FT, got 'lora'"),
+        (["--method", "FO-PEFT", "--learning-rate-base", "1"], "--learning-rate-base must be left out for FO-PEFT, got 1.0"),
+        (["--method", "FO-PEFT", "--learning-rate-peft", "-1"], r"learning_rates\['peft'\] must be nonnegative"),
+        (["--steps", "3", "--epochs", "2"], "steps and epochs must be given one without the other"),
+        (["--length", "2"], "length must be at least 3"),
+        (["--batch-size", "0"], "--batch-size must be a whole number of at least 1, got 0"),
+        (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_usage_is_told_in_one_line(arguments, message, capsys):
+    assert main(["--model", "random-opt", *SMALL[:8], *arguments]) == 2
+    told = capsys.readouterr().err
+    assert re.search(message, told)
+    assert told.count("\n") == 1
+
+
+def test_every_option_has_a_line_of_help():
+    assert all(action.help for action in parser()._actions)
+
+
+def test_packaged_bases_are_found_as_soon_as_their_files_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(bases, "PACKAGED", tmp_path)
+    assert bases.names() == ("random-opt", "random-llama")
+    model = bases.base_model("random-opt", jax.random.key(3))
+    models.save_pretrained(tmp_path / "tiny-opt", model.config, model.base)
+    assert bases.names() == ("tiny-opt", "random-opt", "random-llama")
+    found = bases.base_model("tiny-opt", jax.random.key(0), dtype="bfloat16")
+    assert found.config == model.config
+    assert jax.tree.leaves(found.base)[0].dtype == jnp.bfloat16
+    assert found.tokenizer.encode("anna") == [found.tokenizer.words.index("anna")]
+
+
+def test_a_model_of_another_language_needs_its_tokenizer(tmp_path):
+    config = models.OPTConfig(50, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4)
+    models.save_pretrained(tmp_path, config, models.init_base(jax.random.key(0), config))
+    with pytest.raises(ValueError, match=r"must be with a tokenizer, or of the generated language's \d+ tokens, got"):
+        bases.base_model(str(tmp_path), jax.random.key(0))
+
+
+def test_a_folders_own_tokenizer_is_used(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "was": 4, "great": 5}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    config = models.OPTConfig(6, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4)
+    models.save_pretrained(tmp_path, config, models.init_base(jax.random.key(0), config))
+    found = bases.base_model(str(tmp_path), jax.random.key(0))
+    one = encode([example("a", "was was", [" great", " bad"], 0)], found.tokenizer, start=found.start, pad=found.pad)
+    assert one.options.tokens[0].tolist() == [[2, 4, 4, 5], [2, 4, 4, 3]]  # OPT opens with </s>

@@ -1,0 +1,230 @@
+"""`python -m theory_lab.finetune`: fine-tune a language model on a task, and say what came of it.
+
+Exit code: 0; 2 for bad usage and for results that cannot be written; 130 after Ctrl-C.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from theory_lab import _checks
+from theory_lab.finetune import baselines, bases, language, tasks
+from theory_lab.finetune.encoding import Questions, encode
+from theory_lab.finetune.methods import METHODS, Method, method
+from theory_lab.finetune.problem import FineTune, fine_tune
+from theory_lab.finetune.train import Trained, train
+from theory_lab.measure.accuracy import accuracy
+from theory_lab.models import Adapter, lora, prefix, prompt, save_adapter, save_pretrained
+from theory_lab.models.perturb import LAWS, ORDERS, differences
+from theory_lab.run.frames import to_csv
+from theory_lab.run.store import write
+
+TASK, BASE, RUN = range(3)  # the streams of the seed
+CONFIDENCE = 0.95
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
+SCHEDULES = ("constant", "linear", "cosine")
+EPILOG = """examples:
+  python -m theory_lab.finetune --model random-opt --task sentiment --epochs 3
+  python -m theory_lab.finetune --model /models/opt-125m --task sst2 --data /data/SST-2 --dtype bfloat16 \\
+      --method Hybrid-PEFT --adapter lora --learning-rate-base 1e-7 --learning-rate-peft 1e-3 --out results/sst2
+A run with --out that is killed goes on where it stood when it is started again with the same arguments."""
+
+
+class Setting(NamedTuple):
+    """All that a run needs."""
+
+    model: bases.Base
+    task: tasks.Task
+    questions: dict[str, Questions]  # by split
+    problem: FineTune
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the arguments are those of this process by default. Returns the exit code."""
+    given = parser().parse_args(arguments)
+    try:
+        return _run(given)
+    except (ValueError, ImportError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        kept = f"; {given.out} keeps what was done" if given.out else ""
+        print(f"\ninterrupted{kept}", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m theory_lab.finetune", description="Fine-tune a language model on a task.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = made.add_argument_group("model and task").add_argument
+    add(
+        "--model",
+        default=bases.names()[0],
+        help=f"a Hugging Face folder, or {', '.join(bases.names())} (default: %(default)s)",
+    )
+    add("--dtype", choices=("float32", "bfloat16"), help="of the parameters (default: as stored)")
+    made_up, official = ", ".join(language.TASKS), ", ".join(tasks.READERS)
+    told = f"generated: {made_up}; with --data: {official} (default: %(default)s)"
+    add("--task", default="sentiment", metavar="NAME", help=told)
+    add("--data", metavar="PATH", help="the folder with the task's official files")
+    for split in ("train", "dev", "test"):
+        add(f"--{split}", type=int, metavar="N", help=f"how many examples of {split} (default: the task's standard)")
+    add("--length", type=int, metavar="T", help="the most tokens of a text (default: as many as the model has positions)")
+    add = made.add_argument_group("method").add_argument
+    add("--method", choices=tuple(METHODS), default="Hybrid-PEFT", help="(default: %(default)s)")
+    add("--adapter", choices=("lora", "prefix", "prompt"), help="for the PEFT methods (default: lora)")
+    add("--rank", type=int, default=8, help="of LoRA (default: %(default)s)")
+    add("--alpha", type=float, default=16.0, help="of LoRA (default: %(default)s)")
+    add("--virtual-tokens", type=int, default=10, help="of prefix and prompt (default: %(default)s)")
+    add("--learning-rate-base", type=float, help="where the base moves (default: 1e-6 by differences, 1e-4 by gradients)")
+    add("--learning-rate-peft", type=float, help="where the adapter moves (default: 1e-3)")
+    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="of the first-order block (default: %(default)s)")
+    add(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="of all learning rates, to 0 at the end (default: %(default)s)",
+    )
+    add("--radius", type=float, default=1e-3, help="of the differences (default: %(default)s)")
+    add("--directions", type=int, default=1, metavar="Q", help="differences per step (default: %(default)s)")
+    add("--law", choices=LAWS, default="gaussian", help="of the directions (default: %(default)s)")
+    add("--sided", type=int, choices=(1, 2), default=2, help="forward or central differences (default: %(default)s)")
+    add("--order", choices=ORDERS, default="simultaneous", help="of the two blocks of Hybrid-PEFT (default: %(default)s)")
+    add = made.add_argument_group("run").add_argument
+    add("--steps", type=int, help="how many steps, or")
+    add("--epochs", type=int, help="how many epochs (default: 1)")
+    add("--batch-size", type=int, default=8, metavar="B", help="(default: %(default)s)")
+    add("--every", type=int, metavar="K", help="steps between two looks on dev and checkpoints (default: an epoch)")
+    add("--remat", action="store_true", help="gradient checkpointing")
+    add("--seed", type=int, default=0, help="all randomness follows from it (default: %(default)s)")
+    add("--out", metavar="DIR", help="where metrics, checkpoints and the result go (default: nowhere)")
+    return made
+
+
+def _run(given: argparse.Namespace) -> int:
+    key = jax.random.key(given.seed)
+    setting = _setting(given, key)
+    epochs = 1 if given.steps is None and given.epochs is None else given.epochs
+    per_epoch = -(-setting.problem.n // _checks.count("--batch-size", given.batch_size))
+    steps = (epochs or 1) * per_epoch if given.steps is None else given.steps
+    how = _method(given, steps)
+    print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
+    test, dev = setting.questions["test"], setting.questions["dev"]
+    results = {
+        "majority": _shown("majority", baselines.majority(setting.task.train, setting.task.test)),
+        "zero_shot": _shown("zero-shot", _bare(setting).answers({"base": setting.model.base}, test).correct),
+    }
+    done = train(
+        setting.problem, how, key=jax.random.fold_in(key, RUN), steps=given.steps, epochs=epochs,
+        batch_size=given.batch_size, dev=dev, every=given.every, progress=sys.stderr.isatty(),
+        folder=Path(given.out, "checkpoints") if given.out else None,
+    )  # fmt: skip
+    if done.diverged_at is not None:
+        print(f"diverged at step {done.diverged_at}")
+    results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(done.best, dev).correct)
+    results["test"] = _shown(f"test, after {done.best_step} steps", setting.problem.answers(done.best, test).correct)
+    spent = {name: int(done.history[name].iloc[-1]) for name in ("step", "forwards", "backwards", "tokens")}
+    print("spent:", ", ".join(f"{value} {name}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps")
+    if given.out:
+        _write(Path(given.out), given, setting, how, done, {"accuracy": results, "spent": spent})
+    return 0
+
+
+def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
+    model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
+    sizes = {split: getattr(given, split) for split in ("train", "dev", "test") if getattr(given, split) is not None}
+    stream = jax.random.fold_in(key, TASK)
+    if given.data is None:
+        task = language.task(given.task, stream, **sizes)
+    else:
+        task = tasks.sample(tasks.read(given.task, given.data), stream, **sizes)
+    adapter = _adapter(given)
+    virtual = 0 if adapter is None else adapter.virtual_tokens
+    length = model.config.max_position_embeddings - virtual if given.length is None else given.length
+    splits = {"train": task.train, "dev": task.dev, "test": task.test}
+    questions = {
+        name: encode(examples, model.tokenizer, length=length, start=model.start, pad=model.pad)
+        for name, examples in splits.items()
+    }
+    problem = fine_tune(model.config, model.base, questions["train"], adapter, remat=given.remat)
+    return Setting(model, task, questions, problem)
+
+
+def _adapter(given: argparse.Namespace) -> Adapter | None:
+    if not given.method.endswith("PEFT"):
+        if given.adapter is not None:
+            raise ValueError(f"--adapter must be left out for {given.method}, got {given.adapter!r}")
+        return None
+    if given.adapter in (None, "lora"):
+        return lora(given.rank, given.alpha)
+    return (prefix if given.adapter == "prefix" else prompt)(given.virtual_tokens)
+
+
+def _method(given: argparse.Namespace, steps: int) -> Method:
+    zeroth, first = METHODS[given.method]
+    standard = {"base": 1e-6 if zeroth == "base" else 1e-4, "peft": 1e-3}
+    rates: dict[str, Any] = {}
+    for label in ("base", "peft"):
+        rate = getattr(given, f"learning_rate_{label}")
+        if label not in (zeroth, first):
+            if rate is not None:
+                raise ValueError(f"--learning-rate-{label} must be left out for {given.method}, got {rate!r}")
+            continue
+        rates[label] = _schedule(given.schedule, standard[label] if rate is None else rate, steps)
+    if first is not None and given.optimizer != "sgd":
+        rates[first] = _optimizer(given.optimizer, rates[first])
+    how = None if zeroth is None else differences(given.radius, given.directions, given.law, given.sided)
+    return method(given.method, rates, differences=how, order=given.order)
+
+
+def _schedule(name: str, rate: float, steps: int) -> Any:
+    if name == "constant":
+        return rate
+    return optax.linear_schedule(rate, 0.0, steps) if name == "linear" else optax.cosine_decay_schedule(rate, steps)
+
+
+def _optimizer(name: str, rate: Any) -> optax.GradientTransformation:
+    return optax.sgd(rate, momentum=0.9) if name == "momentum" else {"adam": optax.adam, "adamw": optax.adamw}[name](rate)
+
+
+def _bare(setting: Setting) -> FineTune:
+    """The model without an adapter."""
+    return fine_tune(setting.model.config, setting.model.base, setting.questions["train"])
+
+
+def _shown(name: str, correct: Any) -> dict[str, float]:
+    measured = accuracy(correct, confidence=CONFIDENCE, name=name)
+    interval = f"{CONFIDENCE:.0%} exact interval {measured.low:.3f} to {measured.high:.3f}"
+    print(f"{name}: {measured.value:.3f} of {measured.samples} right, {interval}", flush=True)
+    return {"value": measured.value, "low": measured.low, "high": measured.high, "samples": measured.samples}
+
+
+def _write(
+    out: Path, given: argparse.Namespace, setting: Setting, how: Method, done: Trained, results: dict[str, Any]
+) -> None:
+    model, base_name = setting.model, setting.model.name
+    if "base" in how.moves:
+        save_pretrained(out / "base", model.config, done.best["base"])
+        base_name = str(out / "base")
+    if setting.problem.adapter is not None:
+        save_adapter(out / "adapter", model.config, setting.problem.adapter, done.best["peft"], base_name=base_name)
+    write(out / "history.csv", to_csv(done.history))
+    told = {
+        "arguments": vars(given), "confidence": CONFIDENCE, "best_step": done.best_step, "diverged_at": done.diverged_at,
+        "seconds": done.seconds, "scored": setting.task.scored, "sizes": setting.task.sizes, **results,
+        "truncated": {name: questions.truncated for name, questions in setting.questions.items()},
+    }  # fmt: skip
+    write(out / "metrics.json", json.dumps(told, indent=2, sort_keys=True) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
