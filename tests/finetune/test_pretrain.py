@@ -11,7 +11,9 @@ import pytest
 
 from theory_lab.finetune import bases, kept, language
 from theory_lab.finetune.blocks import blocks_of
+from theory_lab.finetune.encoding import encode
 from theory_lab.finetune.pretrain import main, pretrain, schedule
+from theory_lab.finetune.problem import fine_tune
 from theory_lab.finetune.recipe import Settings
 from theory_lab.models import load_pretrained, mean_loss
 
@@ -132,18 +134,25 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert "num_attention_heads must be a divisor of hidden_size 15, got 4" in capsys.readouterr().err
 
 
-def test_packaged_bases_are_loaded_by_name_and_others_refused(made, tmp_path, monkeypatch):
+def test_a_pretrained_folder_is_a_packaged_base_by_its_name(made, tmp_path, monkeypatch):
     monkeypatch.setattr(bases, "PACKAGED", tmp_path)
-    with pytest.raises(ValueError, match=r"^name must be a base in the package, which has none, got 'tiny-opt'$"):
-        bases.load("tiny-opt")
     for name in ("tiny-opt", "tiny-llama"):
         shutil.copytree(made, tmp_path / name)
-    assert bases.names() == ("tiny-llama", "tiny-opt")
-    with pytest.raises(ValueError, match=r"^name must be one of 'tiny-llama', 'tiny-opt', got 'opt'$"):
-        bases.load("opt")
-    config, base = bases.load("tiny-opt", dtype=jnp.float32)
-    assert config == load_pretrained(made).config
-    assert jax.tree.all(jax.tree.map(np.array_equal, base, load_pretrained(made).base))
+    assert bases.names()[:2] == ("tiny-llama", "tiny-opt")
+    with pytest.raises(ValueError, match=r"^model must be a folder or one of 'tiny-llama', 'tiny-opt', 'random-opt'"):
+        bases.base_model("opt", jax.random.key(0))
+    found = bases.base_model("tiny-opt", jax.random.key(0), dtype=jnp.float32)
+    assert found.config == load_pretrained(made).config
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.base, load_pretrained(made).base))
+
+
+@pytest.mark.parametrize("name", ["tiny-opt", "tiny-llama"])
+def test_the_bases_that_ship_are_small_and_know_what_the_corpus_says(name):
+    assert sum(file.stat().st_size for file in (bases.PACKAGED / name).iterdir()) < 1e6
+    model = bases.base_model(name, jax.random.key(0), dtype=jnp.float32)
+    questions = encode(language.task("old_knowledge", jax.random.key(7)).test[:100], model.tokenizer)
+    problem = fine_tune(model.config, model.base, questions)
+    assert problem.answers({"base": model.base}, questions).correct.mean() >= 0.9
 
 
 def test_a_tokenizer_is_read_whole_and_has_the_end_that_is_asked_for(tmp_path):

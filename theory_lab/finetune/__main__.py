@@ -27,6 +27,7 @@ from theory_lab.run.store import write
 
 TASK, BASE, RUN = range(3)  # the streams of the seed
 CONFIDENCE = 0.95
+DEFAULT = "tiny-opt"  # the packaged base that is fine-tuned where none is named
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine")
 EPILOG = """examples:
@@ -67,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument_group("model and task").add_argument
     add(
         "--model",
-        default=bases.names()[0],
+        default=DEFAULT,
         help=f"a Hugging Face folder, or {', '.join(bases.names())} (default: %(default)s)",
     )
     add("--dtype", choices=("float32", "bfloat16"), help="of the parameters (default: as stored)")

@@ -162,11 +162,12 @@ def _mirrored(end: Measurement) -> Measurement:
 
 
 def _limits(quotients: np.ndarray, bounds: Sequence[Measurement], t: float) -> Measurement:
-    """Student's lower limit of the mean quotient and upper limit of the mean largest eigenvalue."""
+    """Student's lower limit of the mean quotient, less rounding, and upper limit of the mean largest eigenvalue."""
     m = quotients.size
     inner, outer = np.array([bound.value for bound in bounds]), np.array([bound.high for bound in bounds])
     deviation = inner.std(ddof=1) + np.linalg.norm(outer - inner) / math.sqrt(m - 1)
-    low = float(quotients.mean() - t * quotients.std(ddof=1) / math.sqrt(m))
+    rounding = max(bound.value - bound.low for bound in bounds)
+    low = float(quotients.mean() - t * quotients.std(ddof=1) / math.sqrt(m)) - rounding
     high = float(outer.mean() + t * deviation / math.sqrt(m))
     return Measurement("", float(quotients.mean()), low, max(low, high), m)
 
