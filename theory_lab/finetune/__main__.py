@@ -31,7 +31,7 @@ DEFAULT = "tiny-opt"  # the packaged base that is fine-tuned where none is named
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine")
 EPILOG = """examples:
-  python -m theory_lab.finetune --model random-opt --task sentiment --epochs 3
+  python -m theory_lab.finetune --model tiny-llama --task sentiment --method Hybrid-PEFT --epochs 3
   python -m theory_lab.finetune --model /models/opt-125m --task sst2 --data /data/SST-2 --dtype bfloat16 \\
       --method Hybrid-PEFT --adapter lora --learning-rate-base 1e-7 --learning-rate-peft 1e-3 --out results/sst2
 A run with --out that is killed goes on where it stood when it is started again with the same arguments."""
