@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _rows, _spectra
-from theory_lab.measure import lanczos, mean, rate, smoothness
+from theory_lab.measure import mean, rate, smoothness
+from theory_lab.measure.smoothness import lanczos
 
 LEVELS = (0.9, 0.99)  # stated probabilities
 TRACED = 1024  # dimension of traces

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg
 
-from theory_lab.measure import lanczos
-from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 
 GAP = 0.0101  # by which the ends of "isolated" stand apart, just more than 1% of the width
 

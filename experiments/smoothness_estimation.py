@@ -27,7 +27,8 @@ from experiments import _estimation_panels as panels
 from experiments import _rows, _spectra
 from experiments._estimation_rows import LEVELS, POWERS, TRACED, margin, moments, share, spread, trace
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, family, lanczos, rate
+from theory_lab.measure import Measurement, exact, family, rate
+from theory_lab.measure.smoothness import lanczos
 from theory_lab.report import figures
 
 D = 200  # dimension where it does not vary

@@ -8,7 +8,7 @@ import pytest
 import theory_lab as tl
 from tests.doors.refusals import A_KEY, INF, KEY, LABELS, NAN, NUMBERS, PROBLEM, cases, check_refusal
 from theory_lab.advise import advise
-from theory_lab.measure import finite_sums, lookahead
+from theory_lab.measure.smoothness import finite_sums, lookahead
 from theory_lab.report.advice import draw
 from theory_lab.theory import groups, local, modes, rounding
 

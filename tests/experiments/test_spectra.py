@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import _spectra
-from theory_lab.measure import lanczos
+from theory_lab.measure.smoothness import lanczos
 
 KEY = jax.random.key(0)
 KINDS = ("isolated", "uniform", "log-uniform", "geometric")

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from theory_lab import blocks
 from theory_lab._typing import Label, Params
-from theory_lab.measure import finite_sums
+from theory_lab.measure.smoothness import finite_sums
 from theory_lab.problems.base import Problem
 from theory_lab.theory.local import Local, local
 

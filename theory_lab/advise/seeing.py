@@ -13,9 +13,8 @@ from theory_lab.advise import looking, spectra
 from theory_lab.advise.looking import DENSE, Settings, View
 from theory_lab.advise.radius import kept, radius_law
 from theory_lab.advise.spectra import SpectralView
-from theory_lab.measure import lookahead
-from theory_lab.measure.finite_sums import dense_hessian
-from theory_lab.measure.smoothness import extreme_eigenvalues
+from theory_lab.measure.smoothness import extreme_eigenvalues, lookahead
+from theory_lab.measure.smoothness.finite_sums import dense_hessian
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
 from theory_lab.theory.local import Local

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import blocks
 from theory_lab._typing import Key, Label, Params
 from theory_lab.advise.looking import Settings, sample
-from theory_lab.measure import density, finite_sums, lanczos
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.cross import cross_norm
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure.smoothness import density, finite_sums, lanczos
+from theory_lab.measure.smoothness.cross import cross_norm
+from theory_lab.measure.smoothness.curvature import curvature
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
 

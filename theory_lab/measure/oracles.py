@@ -11,8 +11,8 @@ from scipy import optimize, special, stats
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params
-from theory_lab.measure._door import Objective, at_a_point
 from theory_lab.measure.base import Measurement, mean, not_finite, unmeasured
+from theory_lab.measure.smoothness._door import Objective, at_a_point
 from theory_lab.oracles.base import Oracle, admitted
 
 BATCHES = 64  # independent batches, from whose means all intervals are made

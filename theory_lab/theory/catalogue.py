@@ -480,7 +480,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "once, and nothing sharper follows",
         "upper bound",
         "proved",
-        ("measure.lanczos",),
+        ("measure.smoothness.lanczos",),
     ),
     Statement(
         "theory_lab, error of Lanczos",
@@ -494,14 +494,14 @@ STATEMENTS: tuple[Statement, ...] = (
         "Hutchinson's estimate of tr A by m random signs has variance 2(|A|_F^2 - sum a_ii^2)/m",
         "exact",
         "derived",
-        ("measure.traces.trace",),
+        ("measure.smoothness.traces.trace",),
     ),
     Statement(
         "theory_lab, spectral density by quadrature",
         "k Lanczos steps from random starts: unbiased for the moments of a spectrum up to 2k - 1, no further",
         "exact",
         "proved",
-        ("measure.density",),
+        ("measure.smoothness.density",),
     ),
     # Others.
     Statement(
@@ -538,7 +538,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "Hutch++: m products give the trace of a semidefinite matrix to a relative error of order 1/m, probes to m^-1/2",
         "exponents only",
         "recalled",
-        ("measure.traces.trace",),
+        ("measure.smoothness.traces.trace",),
     ),
     Statement(
         "Mishchenko et al. 2020",

@@ -1,52 +1,15 @@
-"""Smoothness, measured: extreme eigenvalues and traces of a Hessian or its blocks, and what dominates it, by products."""
+"""Both ends of the spectrum of a Hessian, by products."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from theory_lab._typing import Key, Label, Params, Scalar
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.components import over
-from theory_lab.measure.cross import cross_norm
-from theory_lab.measure.curvature import curvature, described
-from theory_lab.measure.density import SpectralDensity, spectral_density
-from theory_lab.measure.dominance import FrontierPoint, Margin, frontier, margin
-from theory_lab.measure.envelopes import Envelope, Steps, envelope, inflated, isotonic
-from theory_lab.measure.growth import growth
-from theory_lab.measure.minibatches import sampled_extremes, sampled_trace
-from theory_lab.measure.modules import heterogeneity, modules
-from theory_lab.measure.partners import partner
-from theory_lab.measure.scales import Best, best_scales
-from theory_lab.measure.traces import effective_rank, trace
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import curvature, described
 
-__all__ = [
-    "Best",
-    "Envelope",
-    "FrontierPoint",
-    "Margin",
-    "SpectralDensity",
-    "Steps",
-    "best_scales",
-    "cross_norm",
-    "effective_rank",
-    "envelope",
-    "extreme_eigenvalues",
-    "frontier",
-    "growth",
-    "heterogeneity",
-    "inflated",
-    "isotonic",
-    "margin",
-    "modules",
-    "over",
-    "partner",
-    "sampled_extremes",
-    "sampled_trace",
-    "spectral_density",
-    "trace",
-]
 ENDS = ("lowest eigenvalue", "highest eigenvalue")
 
 
@@ -67,7 +30,7 @@ def extreme_eigenvalues(
         A \in \{H,\ H_{bb},\ D^{-1/2} H D^{-1/2}\},\quad D = \mathrm{diag}(L_b I)
 
     The inner ends are Ritz values and certain. The outer ends hold, both together, with the stated probability over the
-    random start; why, and that they cannot be sharper, is told in `theory_lab.measure.lanczos`. An interval is a point,
+    random start; why, and that they cannot be sharper, is told in `smoothness.lanczos`. An interval is a point,
     up to rounding, once k reaches the dimension or the Krylov space closes. Rounding is estimated from the run and
     added on both sides.
 
@@ -84,7 +47,7 @@ def extreme_eigenvalues(
         block: label of a diagonal block; None for the whole Hessian.
         scaling: {label: L_b > 0} for D^{-1/2} H D^{-1/2}, with the labels of the parameters; None for H.
         iterations: k, Hessian-vector products at most; memory is k vectors like the parameters, or where those are more than
-            `lanczos.KEPT` numbers, four (`theory_lab.measure.recurrence`).
+            `lanczos.KEPT` numbers, four (`theory_lab.measure.smoothness.recurrence`).
         probability: that both outer ends hold.
         args: further arguments of fn, arrays, which may change without compiling anew.
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from theory_lab.measure import _tightest
-from theory_lab.measure.smoothness import envelope, inflated, isotonic
+from theory_lab.measure.smoothness import _tightest, envelope, inflated, isotonic
 
 U = np.geomspace(0.1, 10, 20)
 

@@ -10,10 +10,10 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective, at_a_point
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.curvature import Curvature
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness.curvature import Curvature
 
 
 @record(data=("params", "scales", "args"))

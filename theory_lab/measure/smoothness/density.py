@@ -16,10 +16,10 @@ from scipy import linalg
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, mean
-from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from theory_lab import blocks
-from theory_lab.measure import lanczos, smoothness
-from theory_lab.measure.modules import heterogeneity, modules
+from theory_lab.measure import smoothness
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.modules import heterogeneity, modules
 
 KEY = jax.random.key(0)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from theory_lab.measure import lanczos
-from theory_lab.measure.curvature import curvature
-from theory_lab.measure.lanczos import Tridiagonal
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.measure.smoothness.lanczos import Tridiagonal
 
 from .functions import KINDS, quadratic, spectrum, symmetric
 

@@ -26,10 +26,10 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
-from theory_lab.measure import lanczos, recurrence
-from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.smoothness import lanczos, recurrence
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 
 Answer = Literal["certified", "violated", "undecided"]
 Scales = Mapping[Label, Scalar]
@@ -99,7 +99,7 @@ def margin(
         smoothness: {label: L_b > 0}.
         key: the random start.
         iterations: k, Hessian-vector products at most. Memory is k vectors like the parameters where those are no more than
-            `lanczos.KEPT` numbers, and beyond that five, whatever k (`theory_lab.measure.recurrence`), besides what a
+            `lanczos.KEPT` numbers, and beyond that five, whatever k (`smoothness.recurrence`), besides what a
             product takes: about four.
         probability: that the certificates of both sides hold, over the random start. A refutation is certain up to rounding.
         args: further arguments of fn, arrays.

@@ -19,8 +19,8 @@ from jax.flatten_util import ravel_pytree
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Params
-from theory_lab.measure._door import Objective
-from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 
 
 @dataclass(frozen=True)

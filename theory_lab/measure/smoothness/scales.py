@@ -23,11 +23,11 @@ from scipy import optimize
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective, at_a_point
 from theory_lab.measure.base import Measurement, unmeasured
-from theory_lab.measure.curvature import Curvature, curvature
-from theory_lab.measure.dominance import Scales, frontier
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
+from theory_lab.measure.smoothness.dominance import Scales, frontier
 
 CUTS = 4  # Ritz vectors taken from each end of a run
 

@@ -14,9 +14,9 @@ import pandas as pd
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Params
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective, at_a_point
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness.curvature import curvature
 
 
 def growth(

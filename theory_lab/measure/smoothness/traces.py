@@ -10,11 +10,11 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective
 from theory_lab.measure.base import Measurement, exact, mean, unmeasured
-from theory_lab.measure.curvature import Curvature, curvature, described
-from theory_lab.measure.lanczos import norm
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import Curvature, curvature, described
+from theory_lab.measure.smoothness.lanczos import norm
 
 
 def trace(

@@ -21,10 +21,10 @@ from scipy import stats
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
-from theory_lab.measure import lanczos
 from theory_lab.measure.base import Measurement, few, mean, unmeasured
-from theory_lab.measure.components import over
-from theory_lab.measure.curvature import Curvature, curvature, described
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.components import over
+from theory_lab.measure.smoothness.curvature import Curvature, curvature, described
 from theory_lab.problems.base import Problem
 
 ENDS = ("lowest", "highest")

@@ -29,8 +29,9 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Key
-from theory_lab.measure import _tightest, rate
+from theory_lab.measure import rate
 from theory_lab.measure.base import Measurement, unmeasured
+from theory_lab.measure.smoothness import _tightest
 from theory_lab.problems.base import generator
 
 Split = Literal["random", "later"]

@@ -10,8 +10,7 @@ import pytest
 
 import theory_lab as tl
 from theory_lab.claims import claim
-from theory_lab.measure import lanczos
-from theory_lab.measure.smoothness import extreme_eigenvalues, trace
+from theory_lab.measure.smoothness import extreme_eigenvalues, lanczos, trace
 
 from .functions import KINDS, POINT, coupled, quadratic, spectrum, symmetric
 from .test_curvature import ROOT, ROWS, SCALING, dense

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure.smoothness.curvature import curvature
 
 from .functions import POINT, SIZES, coupled, quadratic
 

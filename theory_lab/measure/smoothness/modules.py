@@ -15,11 +15,11 @@ import pandas as pd
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Label, Params
-from theory_lab.measure import lanczos
-from theory_lab.measure._door import Objective, at_a_point
 from theory_lab.measure.base import unmeasured
-from theory_lab.measure.curvature import curvature
-from theory_lab.measure.traces import ratio, trace
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.measure.smoothness.traces import ratio, trace
 
 Place = tuple[Label, str]  # the module, and the rest of the path inside it
 

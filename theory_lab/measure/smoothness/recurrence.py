@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from theory_lab._typing import Array, Key
-from theory_lab.measure.curvature import Curvature
+from theory_lab.measure.smoothness.curvature import Curvature
 
 SIDES = (-1.0, 1.0)  # below -level and above level
 

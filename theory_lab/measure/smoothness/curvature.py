@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Label, Params, Scalar
-from theory_lab.measure._door import Objective, at_a_point
+from theory_lab.measure.smoothness._door import Objective, at_a_point
 
 
 @record(data=("params", "scales", "args"))

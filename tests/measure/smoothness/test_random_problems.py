@@ -8,8 +8,9 @@ from jax.experimental.sparse.linalg import lobpcg_standard
 from scipy import stats
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from theory_lab.measure import lanczos, smoothness
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure import smoothness
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.curvature import curvature
 
 from .random_problems import COUNT, cases
 

@@ -10,9 +10,10 @@ from scipy import stats
 
 import theory_lab as tl
 from tests.cases import PROBLEMS
-from theory_lab.measure import lanczos, smoothness
-from theory_lab.measure.components import over
-from theory_lab.measure.minibatches import sampled_extremes, sampled_trace
+from theory_lab.measure import smoothness
+from theory_lab.measure.smoothness import lanczos
+from theory_lab.measure.smoothness.components import over
+from theory_lab.measure.smoothness.minibatches import sampled_extremes, sampled_trace
 
 KEY = jax.random.key(0)
 N, SIZES = 40, {"x": 8, "y": 4}

@@ -17,7 +17,7 @@ probability 1 - alpha, and for all k at once, since only b is random. Nothing sh
 <b, u>^2 >= q^2 alone: the quadrature with a node of weight q^2 at the bound has the same moments.
 
 This is with all vectors kept and reorthogonalised, k of them. Where they are more than `KEPT` numbers together, the
-recurrence of three takes their place; `theory_lab.measure.recurrence` has its bound, which does not need orthogonality.
+recurrence of three takes their place; `recurrence` has its bound, which does not need orthogonality.
 """
 
 from typing import Any, NamedTuple
@@ -29,10 +29,10 @@ from scipy import linalg
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key
-from theory_lab.measure import recurrence
 from theory_lab.measure.base import Measurement
-from theory_lab.measure.curvature import Curvature
-from theory_lab.measure.overlap import least_overlap, relative_error
+from theory_lab.measure.smoothness import recurrence
+from theory_lab.measure.smoothness.curvature import Curvature
+from theory_lab.measure.smoothness.overlap import least_overlap, relative_error
 
 __all__ = [
     "Tridiagonal",

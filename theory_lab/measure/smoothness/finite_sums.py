@@ -10,8 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Label, Params
-from theory_lab.measure._door import Objective
-from theory_lab.measure.curvature import Curvature, curvature
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 from theory_lab.problems.base import Problem
 
 HELD = 2**22  # numbers of component gradients or Hessians held at a time

@@ -6,8 +6,8 @@ from typing import Any
 
 from theory_lab import _checks
 from theory_lab._typing import Key, Label, Params
-from theory_lab.measure._door import Objective
-from theory_lab.measure.dominance import Scales, frontier
+from theory_lab.measure.smoothness._door import Objective
+from theory_lab.measure.smoothness.dominance import Scales, frontier
 
 REACH = 36.0  # a factor of e^36: beyond, no finite scale dominates, within rounding
 

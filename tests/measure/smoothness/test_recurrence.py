@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from theory_lab.measure import lanczos, recurrence, smoothness
-from theory_lab.measure.curvature import curvature
+from theory_lab.measure import smoothness
+from theory_lab.measure.smoothness import lanczos, recurrence
+from theory_lab.measure.smoothness.curvature import curvature
 
 from .functions import KINDS, quadratic, spectrum, symmetric
 
