@@ -464,7 +464,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "diag(L_x I, L_y I) dominates H exactly if L_y >= lambda_max(C + B'(L_x I - A)^-1 B); scaled for several blocks",
         "exact",
         "proved",
-        ("measure.dominance",),
+        ("measure.smoothness.dominance",),
     ),
     Statement(
         "theory_lab, two-sided smoothness",
@@ -472,7 +472,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "drift within an epoch needs both sides",
         "exact",
         "derived",
-        ("measure.dominance",),
+        ("measure.smoothness.dominance",),
     ),
     Statement(
         "theory_lab, ends of a spectrum",
@@ -487,7 +487,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "how close k products from a random start bring both Ritz values to the ends of any spectrum, in units of its width",
         "upper bound",
         "proved",
-        ("measure.overlap.relative_error",),
+        ("measure.smoothness.overlap.relative_error",),
     ),
     Statement(
         "theory_lab, trace by probes",
