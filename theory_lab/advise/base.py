@@ -53,7 +53,7 @@ class Advice:
         spent: what advising has cost: Hessian-vector products, gradients of the sum, and products with components.
         constants: measured: smoothness, trace and dispersion per block, strong convexity, the least value seen.
         zeroth: labels of the zeroth-order blocks.
-        guaranteed: per theorem the step sizes that it guarantees.
+        guaranteed: per theorem the step sizes that it would guarantee if the measured constants held everywhere.
         reasons: one for every quantity.
     """
 

@@ -173,12 +173,18 @@ def _limit(sight: Sight, label: Label, value: float) -> Measurement:
 
 
 def _bracketed(name: str, value: float, sight: Sight, label: Label) -> Measurement:
-    """A limit from spectral densities, between what the certified largest curvature alone guarantees and forbids."""
+    """A limit from spectral densities, between what the certified largest curvature guarantees and forbids.
+
+    It forbids more than 2/L_b. It guarantees something for a block alone whose components share their curvature; coupling
+    and spread may take all of it away.
+    """
     views = [view for view in sight.views if isinstance(view, SpectralView)]
     settings = sight.settings
     size = settings.sizes[settings.labels.index(label)]
     factor = variance_factor(size, directions=settings.directions, law=settings.law) if label in settings.zeroth else 0.0
     low = 2 / (max(view.blocks[label].top.high for view in views) * (1 + factor))
+    if len(settings.labels) > 1 or any(view.blocks[label].kappa > 0 for view in views):
+        low = 0.0
     high = 2 / max(view.blocks[label].top.low for view in views)
     return Measurement(name, value, min(low, value), max(high, value), len(views))
 

@@ -10,6 +10,7 @@ import numpy as np
 from theory_lab._typing import Key, Label
 from theory_lab.advise.looking import View
 from theory_lab.advise.seeing import Sight
+from theory_lab.advise.spectra import SpectralView
 from theory_lab.constants import Constants
 from theory_lab.measure import smoothness
 from theory_lab.problems.base import Problem
@@ -33,13 +34,16 @@ def measured(problem: Problem, sight: Sight, key: Key) -> Constants:
     scales = {label: max(scale, floor) for label, scale in scales.items()}
     last = sight.last
     if isinstance(last, View):
+        inside = {label: sight.settings.part(label) for label in labels}
+        of = lambda view, label: float(np.mean(np.sum(view.tilts[:, inside[label]] ** 2, axis=1)))
+        spread = {label: max(of(view, label) for view in sight.views if isinstance(view, View)) for label in labels}
         reach = max(_reach(view, scales) for view in sight.views if isinstance(view, View))
         lowest = float(last.eigenvalues[0])
-        spread = {label: float(np.mean(np.sum(last.tilts[:, sight.settings.part(label)] ** 2, axis=1))) for label in labels}
     else:
         reach = _sampled_reach(problem, sight, scales, key)
         lowest = min(last.blocks[label].lowest.value for label in labels) if len(labels) == 1 else math.nan
-        spread = {label: last.blocks[label].dispersion for label in labels}
+        spectral = [view for view in sight.views if isinstance(view, SpectralView)]
+        spread = {label: max(view.blocks[label].dispersion for view in spectral) for label in labels}
     return Constants(
         smoothness={label: reach * scales[label] for label in labels},
         trace=_traces(sight, {label: reach * scales[label] for label in labels}),
@@ -99,8 +103,23 @@ def _sampled_reach(problem: Problem, sight: Sight, scales: Mapping[Label, float]
     return float(np.nanmax(ends))
 
 
+def _convex(sight: Sight) -> bool:
+    """Whether every component that was looked at is convex at every view; never known from products alone."""
+    return all(isinstance(view, View) and _semidefinite(view) for view in sight.views)
+
+
+def _semidefinite(view: View) -> bool:
+    each = view.hessian[None] if view.deviations is None else view.hessian + view.deviations
+    lowest = np.linalg.eigvalsh(each)[:, 0]
+    return bool(lowest.min() >= -RIDGE * max(float(np.abs(view.hessian).max()), 1e-300))
+
+
 def guaranteed(sight: Sight, constants: Constants, steps: float) -> dict[str, dict[Label, float]]:
-    """Step sizes that theorems guarantee with the measured constants, by the statement's name; one block of each kind."""
+    """Step sizes that theorems would guarantee if the measured constants held everywhere, by the statement's name.
+
+    Only theorems of the ordering that is asked for; those about convex components only where all that were looked at are
+    convex; one block of each kind. The radius is taken as 0.
+    """
     settings = sight.settings
     first = [label for label in settings.labels if label not in settings.zeroth]
     if len(settings.zeroth) != 1 or len(first) != 1:
@@ -119,16 +138,19 @@ def guaranteed(sight: Sight, constants: Constants, steps: float) -> dict[str, di
     given: dict[str, Any] = {"smoothness": levels, "dispersion": pair(constants.dispersion), "rank": rank, "directions": q}
     shares = (1 / levels[0], 1 / levels[1])
     epochs = int(min(max(1.0, steps / n), 1e12)) if math.isfinite(steps) else 1000
-    found = {
-        "theory_lab, Theorem 5, box": stability_region.hybrid_smoothness_box(levels, d, directions=q, law=settings.law),
-        "theory_lab, Theorem 1": with_replacement.with_replacement_limits(smoothness=levels, rank=rank, directions=q),
-        "theory_lab, Corollary 1b": tuned.with_replacement_tuned(
+    found: dict[str, tuple[float, float]] = {}
+    if settings.ordering == "with_replacement":
+        found["theory_lab, Theorem 1"] = with_replacement.with_replacement_limits(smoothness=levels, rank=rank, directions=q)
+        found["theory_lab, Corollary 1b"] = tuned.with_replacement_tuned(
             initial_gap=gap, steps=n * epochs, shares=shares, **given
-        ).step_sizes,
-        "theory_lab, Corollary 2c": tuned.reshuffling_tuned(
+        ).step_sizes
+    if settings.ordering == "random_reshuffling":
+        found["theory_lab, Corollary 2c"] = tuned.reshuffling_tuned(
             initial_gap=gap, n=n, epochs=epochs, shares=shares, **given
-        ).step_sizes,
-    }
-    if (constants.strong_convexity or 0.0) >= 0:
-        found["theory_lab, Proposition C"] = convex.convex_limits(smoothness=levels, dimension=d, directions=q)
+        ).step_sizes
+    if _convex(sight):
+        box = stability_region.hybrid_smoothness_box(levels, d, directions=q, law=settings.law)
+        found["theory_lab, Theorem 5, box"] = box
+        if settings.ordering == "random_reshuffling":
+            found["theory_lab, Proposition C"] = convex.convex_limits(smoothness=levels, dimension=d, directions=q)
     return {name: dict(zip(names, values, strict=True)) for name, values in found.items()}

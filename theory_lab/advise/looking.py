@@ -109,8 +109,12 @@ class View:
         return float(np.abs(off).max() / max(np.abs(self.hessian).max(), 1e-300))
 
     def like(self, other: "View") -> bool:
-        """Whether two views show one Hessian; those of the components are then taken to agree as well."""
-        return bool(np.abs(self.hessian - other.hessian).max() <= SAME * np.abs(self.hessian).max())
+        """Whether two views show one Hessian, and the same ones of the components."""
+        if (self.deviations is None) != (other.deviations is None):
+            return False
+        near = lambda one, another: bool(np.abs(one - another).max() <= SAME * np.abs(self.hessian).max())
+        apart = self.deviations is not None and other.deviations is not None
+        return near(self.hessian, other.hessian) and (not apart or near(self.deviations, other.deviations))
 
     def model(self, **other: Any) -> Local:
         """The local model; negative curvature, which no step size makes contract, is left out."""

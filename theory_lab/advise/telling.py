@@ -37,7 +37,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
         *_radius(sight),
         *_directions(sight, choice),
         _ordering(sight, choice),
-        *_guarantees(promises, choice),
+        *_guarantees(promises, choice, len(sight.views)),
         _cost(sight, cost, choice),
     )
     return Advice(
@@ -101,7 +101,7 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
             trace = max(view.traces(label)[0] for view in sight.views)
             seen += f", trace {trace:.4g} (effective rank {trace / top:.3g})"
         if limit.low < limit.high:
-            seen += f"; certified between {limit.low:.3g} and {limit.high:.3g} by the largest curvature alone"
+            seen += f"; between {limit.low:.3g} and {limit.high:.3g} by the certified largest curvature"
         why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
         alone = choice.alone[label]
         why += f"; alone it would be {alone:.4g}" if math.isfinite(alone) and len(choice.limits) > 1 else ""
@@ -172,13 +172,16 @@ def _ordering(sight: Sight, choice: Choice) -> Reason:
     return Reason("ordering", name, LAWS, "as asked: " + "; ".join(parts), changes)
 
 
-def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice) -> Iterator[Reason]:
+def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, looks: int) -> Iterator[Reason]:
     for name, values in promises.items():
         told = ", ".join(f"{label}: {value:.4g}" for label, value in values.items())
         shares = ", ".join(f"{choice.step_sizes[label] / value:.3g}" for label, value in values.items() if value > 0)
-        why = f"safe for every problem with the measured constants; the advised step sizes are {shares} times as large"
-        changes = "constants that hold everywhere, and not only at the points looked at"
-        yield Reason(f"guaranteed by {name.removeprefix('theory_lab, ')}", told, name, why, changes)
+        why = (
+            f"safe at radius 0 if what was measured at {looks} point{'s' if looks > 1 else ''} held everywhere, which no "
+            f"measurement shows; the advised step sizes are {shares} times as large"
+        )
+        changes = "constants that are known to hold everywhere"
+        yield Reason(f"by {name.removeprefix('theory_lab, ')}", told, name, why, changes)
 
 
 def _cost(sight: Sight, cost: Cost, choice: Choice) -> Reason:

@@ -7,7 +7,8 @@ the curvature: so it is where H_i has rank one and rows in general position, and
     s_g+ = (1 - k_g)^2 s_g + (k_g c_g / sum c k) kappa eta sum_h k_h s_h + [two points] {b k_g^2 s_g + a c_g sum_h (k_h^2 +
            kappa eta k_h) s_h} + noise.
 
-Guarantee: exact where blocks are not coupled, components share H and the groups are the spectrum.
+Guarantee: exact for gaussian and sphere directions where blocks are not coupled, components share H and the groups are the
+spectrum; random signs make at most this noise.
 
 Reference: theory_lab, Theorem 5.
 """
@@ -68,7 +69,7 @@ class GroupedBlocks:
                 matrix = matrix + np.outer(spread / spread.sum(), extra)
             if two_points:
                 gain = covariance_map(self.law, self.dimensions[block], self.directions)
-                diagonal = gain.direct - gain.diagonal
+                diagonal = gain.direct  # eigenvectors may lie anywhere: what signs save along axes is not counted
                 matrix = matrix + np.diag(diagonal * k**2 * mine)
                 matrix = matrix + gain.trace * np.outer(self.counts * mine, mine * k**2 + extra)
                 total = float(np.sum(eta * self.noise * mine))

@@ -11,11 +11,11 @@ of which the diagonal is kept: s = diag X follows s+ = T s + source with a nonne
     T_gh = [g = h](1 - k_g)^2 + V_gh + sum_b {a_b |f_g|^2 t_h + b_b (k_h^2 (f_g'f_h)^2 + V_gh|b) - c_b ...},
     V_gh = E (R_i - k)_gh^2,   t_h = E |F_b R_i e_h|^2,   a, b, c of `moments`.
 
-The mean is kept exactly, and with it what the start's coherence adds to ||grad f||^2. Guarantee: exact for blocks that are
-not coupled by the mean Hessian, if the components share it; otherwise the entries of X off the diagonal are neglected, which
-the exact operators of `quadratic` and `heterogeneous` keep. T is nonnegative, so stable means that (I - T) x = 1 has a
-positive solution. Reshuffling multiplies the components' own noise in every mode by V_RR/V_WR of `reshuffling`; direction
-noise is left as it is.
+The mean is kept exactly, and with it what the start's coherence adds to ||grad f||^2. Guarantee: exact with replacement,
+for gaussian and sphere directions, for blocks that are not coupled by the mean Hessian, if the components share it;
+otherwise the entries of X off the diagonal are neglected, which the exact operators of `quadratic` and `heterogeneous`
+keep. T is nonnegative, so stable means that (I - T) x = 1 has a positive solution. Reshuffling multiplies the components'
+own noise in every mode by V_RR/V_WR of `reshuffling`; direction noise is left as it is.
 
 Reference: theory_lab, Theorem 5.
 """
@@ -34,6 +34,7 @@ from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
 ROUNDING = 1e-12
+WORK = 5 * 10**7  # components times d^3 that one recursion may cost; more components are sampled
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ class Local:
         covariance: of the components' gradients, (d, d).
         deviations: components' H_i - H, (m, d, d); None where they share H.
         share: the factor that minibatches put before the variances.
-        spread: mean square of the entries of the deviations, (d, d), minibatches taken into account.
         excess: what the noise in `modes` is multiplied with; see `calibrated`.
         bases: the blocks' eigenvectors.
         n: components, or minibatches, per epoch.
@@ -61,7 +61,6 @@ class Local:
     covariance: np.ndarray
     deviations: np.ndarray | None
     share: float
-    spread: np.ndarray | None
     bases: tuple[np.ndarray, ...]
     n: int
     ordering: str
@@ -79,10 +78,12 @@ class Local:
         definite = not (k[keep] < -1e-9 * np.abs(k).max()).any()
         keep &= k > 0
         k, u = k[keep], u[:, keep]
-        squares, noise = u**2, root[:, None] * self.covariance * root
+        noise = root[:, None] * self.covariance * root
         own = np.einsum("ag,ab,bg->g", u, noise, u)
-        wide = None if self.spread is None else p[:, None] * self.spread * p
-        matrix = np.diag((1 - k) ** 2) + (0 if wide is None else squares.T @ wide @ squares)
+        apart = None if self.deviations is None else self._turned(root[:, None] * u)  # R_i - k, (i, m, m)
+        matrix = np.diag((1 - k) ** 2)
+        if apart is not None:
+            matrix += self.share * np.mean(apart**2, axis=0)
         source = own * ordering_ratios(k, self.n, self.ordering)
         for block, start in enumerate(np.cumsum((0, *self.sizes[:-1]))):
             if not self.zeroth[block]:
@@ -95,10 +96,9 @@ class Local:
             share = np.sum(rows**2, axis=0)
             seen = k**2 * share
             matrix += gain.direct * (rows.T @ rows) ** 2 * k**2
-            if wide is not None:
-                felt = wide[part] @ squares  # (d_b, m)
-                seen = seen + felt.sum(axis=0)
-                matrix += gain.direct * (rows**2).T @ felt
+            if apart is not None:
+                seen = seen + self.share * np.mean(np.sum((rows @ apart) ** 2, axis=1), axis=0)
+                matrix += gain.direct * self.share * np.mean(((rows.T @ rows) @ apart) ** 2, axis=0)
             matrix += gain.trace * np.outer(share, seen)
             source += gain.trace * share * np.trace(inner) + gain.direct * np.einsum("ag,ab,bg->g", rows, inner, rows)
             source += step_sizes[block] * self.rounding[block] * share
@@ -115,6 +115,12 @@ class Local:
         rest = float(np.sum((self.gradient - jacobian @ start) ** 2))
         rest = rest if rest > 1e-20 * float(self.gradient @ self.gradient) else 0.0
         return Modes(k, np.maximum(matrix, 0), np.maximum(source, 0), start, weights, jacobian, rest, definite)
+
+    def _turned(self, turn: np.ndarray) -> np.ndarray:
+        """turn' D_i turn of the deviations, of a sample of them where the work asks for it."""
+        assert self.deviations is not None
+        chosen = self.deviations[:: max(1, -(-len(self.deviations) * turn.size * len(turn) // WORK))]
+        return np.matmul(turn.T, np.matmul(chosen, turn))
 
 
 def local(
@@ -170,7 +176,6 @@ def local(
     start = np.zeros(d) if gradient is None else _checks.array("gradient", gradient, ndim=1)
     each = np.zeros((1, d)) if tilts is None else _checks.array("tilts", tilts, ndim=2) @ turn
     turned = None if deviations is None else np.stack([turn.T @ one @ turn for one in deviations])
-    spread = None if turned is None else np.mean(turned**2, axis=0) * factor
     return Local(
         turn.T @ matrix @ turn,
         counts,
@@ -179,7 +184,6 @@ def local(
         each.T @ each * (factor / len(each)),
         turned,
         factor,
-        spread,
         bases,
         _checks.count("n", n),
         ordering,

@@ -6,7 +6,9 @@ Phi(Y) = E E_i Y E_i, the noise gain is the spectral radius of
     X -> Phi(Y) + sum_b F_b' N_b(F_b (k Y k + Phi(Y)) F_b') F_b,
 
 stable if and only if 0 < k < 2 and the gain is below 1 (the regular splitting of `quadratic`, whose operator this is for
-Phi = 0). Guarantee: exact, to the tolerance of the power iteration.
+Phi = 0). Guarantee: exact on the range of H, up to where the power iteration stops (at a relative change of 1e-4) and to the
+sample of the components that its work allows. Flat directions of H are left out: where components push along them nothing
+pulls back, and no step size is stable.
 
 Without. X is carried through the components in a random order, the directions averaged exactly: X+ = A_i X A_i' +
 sum_b eta_b^2 E_b N_b([H_i X H_i]_bb) E_b'. Unstable if E||grad f||^2 rises by half from the second to the last third of

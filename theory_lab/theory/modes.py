@@ -2,7 +2,9 @@
 
 Setting: s+ = T s + source with a nonnegative T, s the second moments in the modes of `local` or the groups of `groups`. Such
 a recursion is stable if and only if (I - T) x = 1 has a positive solution: for a spectral radius below 1 it is the sum of
-T^m 1, and a positive x with (I - T) x > 0 bounds the radius. Guarantee of all functions: exact.
+T^m 1, and a positive x with (I - T) x > 0 bounds the radius. Guarantee: `Modes.stable` exact for the
+given T; `steps_to` exact for the recursion where it falls; `ordering_ratios` exact for the stationary ends of first-order
+epochs, a model elsewhere.
 """
 
 import math
@@ -134,5 +136,6 @@ def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
     ratios = np.array([reshuffling_ratio(float(x), 1.0, n) for x in below])
     if ordering == "random_reshuffling":
         return ratios
-    last = np.abs(1 - below) ** n
-    return ratios * (1 + last) / np.maximum(1 - last, 1e-300)
+    last = (1 - below) ** n
+    lost = np.where(below < 1, -np.expm1(n * np.log1p(-np.minimum(below, 1 - 1e-12))), 1 - last)  # 1 - last
+    return ratios * (1 + last) / np.maximum(lost, 1e-300)

@@ -3,7 +3,8 @@ r"""Lanczos by its three-term recurrence: five vectors of memory at any number o
 .. math:: \beta_{j+1} q_{j+1} = A q_j - \alpha_j q_j - \beta_j q_{j-1}
 
 Without reorthogonalisation the q_j are unit vectors that satisfy this up to the rounding f_j of a step, and they lose their
-orthogonality once a Ritz value has converged; what converged then appears twice. Nothing below needs orthogonality.
+orthogonality once a Ritz value has converged; what converged then appears twice. The outer bound
+does not need orthogonality; the witness does, hence the product at its end.
 
 The outer bound. Let u be a unit eigenvector of lambda, :math:`c_j = \langle q_j, u\rangle` and
 :math:`e_j = \langle f_j, u\rangle`. Then c satisfies the recurrence of the Lanczos polynomials with the disturbance e, and
