@@ -14,6 +14,7 @@ from theory_lab.measure import constants
 from theory_lab.theory import catalogue, quadratic, stability_region
 
 KEY = jax.random.key(0)
+ONE_EACH = {"x": jnp.ones(1), "y": jnp.ones(1)}
 SIZES = {"x": 6, "y": 4}
 
 
@@ -133,10 +134,26 @@ def test_guarantees_are_those_of_the_theorems():
     assert problem.constants.dominates(advice.constants, rtol=1e-6)
 
 
+def test_theorems_are_named_for_their_ordering_and_their_convexity():
+    """Box and Proposition C want every component convex: with curvatures h - s and h + s the mean alone is."""
+    curvatures = jnp.array([-0.98, 1.02])
+    problem = tl.finite_sum(lambda p, h: h * (p["x"] @ p["x"] + p["y"] @ p["y"]) / 2, curvatures, ONE_EACH)
+    convex = tl.finite_sum(lambda p, h: h * (p["x"] @ p["x"] + p["y"] @ p["y"]) / 2, curvatures + 1, ONE_EACH)
+    named = lambda given, ordering: {
+        name.removeprefix("theory_lab, ") for name in advise(given, key=KEY, ordering=ordering).guaranteed
+    }
+    assert named(problem, "with_replacement") == {"Theorem 1", "Corollary 1b"}
+    assert named(problem, "random_reshuffling") == {"Corollary 2c"}
+    assert named(problem, "incremental") == set()
+    assert named(convex, "random_reshuffling") == {"Corollary 2c", "Theorem 5, box", "Proposition C"}
+    assert named(convex, "incremental") == {"Theorem 5, box"}
+
+
 def test_measured_constants_agree_with_those_of_measure():
     problem = tl.block_quadratic(SIZES, n=4, coupling=0.5, dispersion=1.0, components="indefinite", heterogeneity=0.5)
-    advice = advise(problem, key=KEY, accuracy=1e-6)
-    seen = constants.constants_at(problem, [problem.optimum], key=KEY)
+    start = problem.init(KEY)
+    advice = advise(problem, key=KEY, accuracy=1e-6, params=start)
+    seen = constants.constants_at(problem, [start, problem.optimum], key=KEY)
     assert problem.constants.dominates(advice.constants, rtol=1e-6)
     assert advice.constants.dispersion == pytest.approx(seen.dispersion, rel=1e-4)
 
