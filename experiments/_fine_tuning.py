@@ -1,0 +1,108 @@
+"""Fine-tuning a base on a task of the generated language, as every experiment on language models sets it up.
+
+The methods of the paper are step sizes of one oracle: values of the loss for the base, gradients for the adapter. A base
+with step size 0 stays, so FO-PEFT is the hybrid method at eta_base = 0, step for step; full fine-tuning by gradients has
+another oracle. What a step costs is told by the method, not by what these sweeps compute.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import theory_lab as tl
+from theory_lab._typing import Params
+from theory_lab.finetune import bases, language
+from theory_lab.finetune.encoding import Questions, encode
+from theory_lab.finetune.problem import FineTune, fine_tune
+from theory_lab.finetune.tasks import Task
+from theory_lab.models import Adapter, lora, prefix, prompt
+from theory_lab.run.trace import Trace
+
+ADAPTERS: Mapping[str, Adapter] = {"lora": lora(8, 16), "prefix": prefix(5), "prompt": prompt(10)}
+RADIUS = 1e-3
+HYBRID = tl.Hybrid({"base": tl.TwoPoint(RADIUS), "peft": tl.FirstOrder()})
+FIRST_ORDER = tl.FirstOrder()
+TASK, BASE = 0, 1  # the streams of the seed
+WIDTHS = (16, 32, 56)  # texts are padded to one of these lengths, so that few programs are compiled
+
+
+class Setting(NamedTuple):
+    """A base, a task, and the problem that they make."""
+
+    model: bases.Base
+    task: Task
+    questions: dict[str, Questions]  # by split
+    problem: FineTune
+
+    def with_adapter(self, adapter: Adapter | None) -> "Setting":
+        """The same base and examples with another adapter."""
+        return self._replace(problem=fine_tune(self.model.config, self.model.base, self.questions["train"], adapter))
+
+
+def setting(
+    base: str, task: str, adapter: Adapter | None = None, *, train: int = 64, dev: int = 64, test: int = 128, seed: int = 0
+) -> Setting:
+    """A base by its name or folder, so many examples of a task, encoded, and the problem with an adapter or without."""
+    key = jax.random.key(seed)
+    model = bases.base_model(base, jax.random.fold_in(key, BASE), dtype="float32")
+    drawn = language.task(task, jax.random.fold_in(key, TASK), train=train, dev=dev, test=test)
+    return _of_task(model, drawn).with_adapter(adapter)
+
+
+def _of_task(model: bases.Base, task: Task) -> Setting:
+    splits = {"train": task.train, "dev": task.dev, "test": task.test}
+    encoded = {
+        name: encode(examples, model.tokenizer, start=model.start, pad=model.pad) for name, examples in splits.items()
+    }
+    longest = max(questions.options.tokens.shape[-1] for questions in encoded.values())
+    width = next((width for width in WIDTHS if width >= longest), longest)
+    return Setting(model, task, {name: _padded(each, width, model.pad) for name, each in encoded.items()}, None)  # type: ignore[arg-type]
+
+
+def _padded(questions: Questions, width: int, pad: int) -> Questions:
+    """Texts filled up on the right to a length; what is added is neither present nor scored."""
+    more = [(0, 0), (0, 0), (0, width - questions.options.tokens.shape[-1])]
+    filled = {"tokens": pad, "present": False, "scored": False}
+    options = type(questions.options)(
+        **{n: np.pad(getattr(questions.options, n), more, constant_values=v) for n, v in filled.items()}
+    )
+    return Questions(options, questions.labels, questions.truncated)
+
+
+def fine_tuned(
+    problem: FineTune, rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: int, batch_size: int = 8,
+    oracle: tl.Oracle = HYBRID, log_epochs: Sequence[int] | None = None,
+) -> Trace:  # fmt: skip
+    """All pairs of step sizes (G) with all keys (S), in one compiled program; logged at the start and the end by default.
+
+    Every look at the objective costs as much as n component gradients: log few.
+    """
+    labels = ("base",) if problem.adapter is None else ("base", "peft")
+    grid = {label: [rate.get(label, 0.0) for rate in rates] for label in labels}
+    looks = [0, epochs] if log_epochs is None else log_epochs
+    return tl.sweep(
+        problem, oracle, tl.hybrid_sgd, step_sizes=grid, keys=keys, epochs=epochs, batch_size=batch_size, log_epochs=looks
+    )
+
+
+def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:
+    """Which questions are answered rightly by each cell of a sweep: parameters (G, S, ...) -> (G, S, questions).
+
+    An answer with a score that is not finite is wrong.
+    """
+    found = np.asarray(_option_scores(problem._bare(), params, questions.options))
+    return np.isfinite(found).all(axis=-1) & (found.argmax(axis=-1) == np.asarray(questions.labels))
+
+
+@jax.jit
+def _option_scores(problem: FineTune, params: Params, options: Any) -> jax.Array:
+    """(G, S, questions, options), a cell of the sweep at a time."""
+    shape = options.tokens.shape[:2]
+    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), options)
+    leading = jax.tree.leaves(params)[0].shape[:2]
+    cells = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), params)
+    scores = jax.lax.map(lambda one: problem.scores(one, flat), cells)
+    return jnp.reshape(scores, (*leading, *shape))
