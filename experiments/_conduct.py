@@ -223,6 +223,7 @@ def _write_page(request: Request, store: Store) -> None:
         write(request.out / "catalogue.csv", to_csv(rows))
         write(request.out / "statements.html", statements.page_of(rows, texts))
         write(request.out / "index.html", page.page(request.out, _cells.names(request.package)))
+        write(request.out / "README.md", tables.gallery(request.out, _cells.names(request.package)))
 
 
 def documentation(where: Iterable[str]) -> str:
@@ -237,19 +238,14 @@ def _catalogue(request: Request) -> pd.DataFrame:
 
 
 def _refresh_readme(request: Request, store: Store) -> None:
-    """The tables of claims and of statements in the README follow the published figures."""
+    """The table of statements in the README follows the published figures."""
     if request.readme is None or not request.readme.is_file():
         return
-    made = {
-        "claims": tables.claims_table(request.out, _cells.names(request.package)),
-        "statements": statements.catalogue_table(_catalogue(request), request.out.name),
-    }
+    table = statements.catalogue_table(_catalogue(request), request.out.name)
     with store.publishing():
         text = request.readme.read_text(encoding="utf-8")
-        for name, table in made.items():
-            if tables.markers(name)[0] in text:
-                text = tables.refreshed(text, name, table)
-        write(request.readme, text)
+        if tables.markers("statements")[0] in text:
+            write(request.readme, tables.refreshed(text, "statements", table))
 
 
 def with_progress(name: str, cells: Iterator[Cell], total: int) -> Iterable[Cell]:

@@ -7,7 +7,7 @@ import pytest
 from theory_lab.claims import Verdict
 from theory_lab.report import tables
 
-BEGIN, END = tables.markers("claims")
+BEGIN, END = tables.markers("statements")
 
 HOLDS = Verdict("a | b_c", "Theorem 1", "at most", 1.0, 0.5, 0.4, 0.6, 64, "holds", "holds", 0.6, "within")
 FAILS = Verdict("false", "folklore", "equals", 1.0, 2.0, 2.0, 2.0, 1, "fails", "fails", 1.0, "outside; expected: known")
@@ -76,25 +76,27 @@ def test_the_summary_lists_what_is_undecided_and_what_surprises() -> None:
     assert tables.summary({"one": [HOLDS]}) == "holds 1 · fails 0 · undecided 0"
 
 
-def test_the_markdown_table_has_one_row_per_claim_and_cannot_be_broken_by_text(results: Path) -> None:
-    lines = tables.claims_table(results, ["reshuffling_floor"]).splitlines()
-    assert len(lines) == 2 + 6 + 16 + 1
-    unescaped = [line.replace("\\|", "").count("|") for line in lines]
-    assert set(unescaped) == {7}
-    assert lines[2].startswith(
-        f"| [reshuffling_floor]({results.name}/reshuffling_floor.png) | the floor of random reshuffling"
-    )
-    assert "| ≤ 0.25 | 0.2031 \\[0.1987, 0.2075\\] | holds |" in lines[2]
-    assert "fails (expected)" in lines[4]
-    assert "&lt;script&gt;" in lines[-1]
-    assert "a\\|pipe \\`tick\\`" in lines[-1]
+def test_the_gallery_has_a_section_per_record_and_a_row_per_claim_and_cannot_be_broken_by_text(results: Path) -> None:
+    text = tables.gallery(results, ["reshuffling_floor"])
+    sections = text.split("\n## ")
+    assert sections[0].startswith("# Theory beside measurement\n\nholds ")
+    assert sections[1].startswith("reshuffling_floor\n")
+    assert "![reshuffling_floor](reshuffling_floor.png)" in sections[1]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| claim ")]
+    assert len(rows) == 6 + 16 + 1
+    assert {line.replace("\\|", "").count("|") for line in rows} == {6}
+    assert rows[0].startswith("| the floor of random reshuffling")
+    assert "| ≤ 0.25 | 0.2031 \\[0.1987, 0.2075\\] | holds |" in rows[0]
+    assert "fails (expected)" in rows[2]
+    assert "&lt;script&gt;" in rows[-1]
+    assert "a\\|pipe \\`tick\\`" in rows[-1]
 
 
 def test_the_readme_is_refreshed_between_its_markers_and_nowhere_else() -> None:
     old = f"# Title\n{BEGIN}\nold\n{END}\nrest\n"
-    new = tables.refreshed(old, "claims", "| new |")
+    new = tables.refreshed(old, "statements", "| new |")
     assert new == f"# Title\n{BEGIN}\n| new |\n{END}\nrest\n"
-    assert tables.refreshed(new, "claims", "| new |") == new
+    assert tables.refreshed(new, "statements", "| new |") == new
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,6 @@ def test_the_readme_is_refreshed_between_its_markers_and_nowhere_else() -> None:
 )
 def test_a_readme_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"^the text must be marked with <!-- claims:begin --> and then <!-- claims:end -->"
+        ValueError, match=r"^the text must be marked with <!-- statements:begin --> and then <!-- statements:end -->"
     ):
-        tables.refreshed(text, "claims", "")
+        tables.refreshed(text, "statements", "")

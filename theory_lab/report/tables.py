@@ -1,4 +1,4 @@
-"""Verdicts as text: a line on the terminal, the summary below all lines, and the table in the README."""
+"""Verdicts as text: a line on the terminal, the summary below all lines, and the page of a folder in markdown."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from theory_lab.claims.base import Verdict
-from theory_lab.report.record import read_all, verdicts
+from theory_lab.report.record import Record, read_all, verdicts
 
 SIGNS = {"equals": "=", "at most": "≤", "at least": "≥"}
 
@@ -123,15 +123,33 @@ def summary(found: Mapping[str, Sequence[Verdict]]) -> str:
     return "\n".join(lines)
 
 
-def claims_table(folder: Path, order: Sequence[str] = ()) -> str:
-    """All claims of the records in a folder as a markdown table, experiments in the given order."""
-    lines = ["| experiment | claim | source | predicted | measured | outcome |", "|---|---|---|---|---|---|"]
-    for made in read_all(folder, order):
-        name = made["experiment"]
-        for verdict in verdicts(made):
-            entries = (verdict.claim, verdict.source, prediction(verdict), interval(verdict), outcome(verdict))
-            lines.append(f"| [{name}]({folder.name}/{name}.png) | {' | '.join(map(markdown, entries))} |")
-    return "\n".join(lines)
+def gallery(folder: Path, order: Sequence[str] = ()) -> str:
+    """The records of a folder as one markdown page, which code hosts show beside the files.
+
+    Args:
+        folder: where the results are; the page belongs into the same folder, as README.md.
+        order: names of experiments that come first, in this order; the others follow alphabetically.
+    """
+    found = [(made, verdicts(made)) for made in read_all(folder, order)]
+    parts = ["# Theory beside measurement", tally(verdict for _, some in found for verdict in some)]
+    return "\n\n".join([*parts, *(_section(made, some) for made, some in found)]) + "\n"
+
+
+def _section(made: Record, found: Sequence[Verdict]) -> str:
+    """The question, the picture, where the numbers come from, the claims."""
+    name, device = made["experiment"], made["device"]
+    cpu = f"{device['cores']} cores, {device['processor'] or device['machine']}"
+    machine = cpu if device["kind"] == "cpu" else device["kind"]
+    run = markdown(f"{made['profile']} profile, {made['date'][:10]}, {machine}, JAX {made['versions']['jax']}")
+    files = f"[numbers]({name}.csv), [record]({name}.json)"
+    rows = ["| claim | source | predicted | measured | outcome |", "|---|---|---|---|---|", *map(_row, found)]
+    parts = (f"## {name}", markdown(made["question"]), f"![{name}]({name}.png)", f"{run}: {files}; {tally(found)}.")
+    return "\n\n".join((*parts, "\n".join(rows)))
+
+
+def _row(verdict: Verdict) -> str:
+    entries = (verdict.claim, verdict.source, prediction(verdict), interval(verdict), outcome(verdict))
+    return f"| {' | '.join(map(markdown, entries))} |"
 
 
 def refreshed(text: str, name: str, table: str) -> str:
@@ -141,10 +159,10 @@ def refreshed(text: str, name: str, table: str) -> str:
         ValueError: the text does not have the two markers, once each and in order.
 
     Example:
-        >>> print(refreshed("before <!-- claims:begin --> old <!-- claims:end --> after", "claims", "| new |"))
-        before <!-- claims:begin -->
+        >>> print(refreshed("before <!-- table:begin --> old <!-- table:end --> after", "table", "| new |"))
+        before <!-- table:begin -->
         | new |
-        <!-- claims:end --> after
+        <!-- table:end --> after
     """
     begin, end = markers(name)
     before, first, rest = text.partition(begin)
