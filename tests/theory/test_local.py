@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from theory_lab.advise.fastest import SAFE, axis_limit, fastest
 from theory_lab.theory import (
     dynamics,
     groups,
@@ -16,7 +17,6 @@ from theory_lab.theory import (
     reshuffling,
     stability_region,
 )
-from theory_lab.theory.fastest import SAFE, axis_limit, fastest
 
 
 def coupled(seed, d=8, least=0.05):

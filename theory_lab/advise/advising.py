@@ -44,7 +44,8 @@ def advise(
     hybrid SGD obey a linear recursion; its stable region gives the limits, and the step sizes that reach the accuracy in the
     fewest steps within 0.9 of that region are advised.
 
-    Up to 200 dimensions the Hessian is written out, with its coupling; beyond, spectral densities stand for it.
+    Up to 200 dimensions the Hessian is written out, with its coupling. Beyond, spectral densities of the blocks stand for
+    it, and what is advised is shortened until it is stable with the cross blocks.
 
     Args:
         problem: a Problem, or loss(params, example) -> scalar with ``data`` and ``params``.
@@ -58,7 +59,8 @@ def advise(
         batch_size: components per step.
         points: further parameters, a trajectory say, where curvature limits the step sizes too.
         products: Hessian-vector products that the look-ahead may spend.
-        probability: that the outer ends of measured spectra hold.
+        probability: that the outer ends of measured spectra hold, all together; beyond 200 dimensions that is also the
+            probability with which the advised step sizes contract the mean of every model.
 
     Returns:
         The advice. What cannot be predicted is nan, with the reason.
@@ -92,8 +94,10 @@ def advise(
         raise _checks.refuse("points", "a sequence of parameters", points)
     for i, point in enumerate(points):
         blocks.check_params(point, like, f"points[{i}]")
-    sight = see(problem, start, settings, accuracy, points, key=key, products=products, probability=probability, sided=sided)
-    choice = choose(sight)
+    failing = (1 - probability) / (len(settings.labels) + 1)  # of each block's spectrum, and of all blocks together
+    seen = 1 - failing * len(settings.labels)
+    sight = see(problem, start, settings, accuracy, points, key=key, products=products, probability=seen, sided=sided)
+    choice = choose(problem, sight, key=jax.random.fold_in(key, 3000), probability=1 - failing)
     return tell(problem, sight, choice, jax.random.fold_in(key, 2000))
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from theory_lab._typing import Label
+from theory_lab._typing import Key, Label
+from theory_lab.advise.coupling import coupled, room
+from theory_lab.advise.fastest import SAFE, axis_limit, fastest
 from theory_lab.advise.looking import DENSE, View
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import SpectralView
 from theory_lab.measure.base import Measurement
-from theory_lab.theory.fastest import SAFE, axis_limit, fastest
+from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
 from theory_lab.theory.local import Local
 from theory_lab.theory.local_stability import boundary_scale, calibrated, stable
@@ -37,6 +39,8 @@ class Choice:
         steps: predicted; inf if the accuracy is out of reach, nan if unknown.
         floor: stationary (E||grad f||^2)^1/2 at the step sizes.
         method: how the limits were computed, in words.
+        together: how many times all step sizes may grow together, cross blocks included; nan where matrices say it.
+        products: spent on that.
         curve: predicted steps against each block's step size.
     """
 
@@ -47,11 +51,18 @@ class Choice:
     steps: float
     floor: float
     method: str
+    together: float
+    products: int
     curve: pd.DataFrame
 
 
-def choose(sight: Sight) -> Choice:
-    """The advised step sizes and what is predicted of them."""
+def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> Choice:
+    """The advised step sizes and what is predicted of them.
+
+    Args:
+        problem, sight: what was looked at.
+        key, probability: of the cross blocks of a large problem, as in `coupling.coupled`.
+    """
     labels = sight.settings.labels
     scales = {label: 2 / sight.top(label) if sight.top(label) > 0 else math.inf for label in labels}
     moving = [label for label in labels if scales[label] < math.inf]
@@ -81,6 +92,14 @@ def choose(sight: Sight) -> Choice:
         inside = share * boundary_scale(exactly, best)
         best = [eta * min(inside, 1.0) for eta in best]
         predicted = steps(best)
+    crossed = coupled(problem, sight, full(best), key=key, probability=probability) if moving else ()
+    together = math.nan
+    if crossed:
+        together = room(crossed, 1 / share)
+        scale = min(1.0, together * share)
+        limiting, together = [point.at(scale) for point in crossed], together / scale
+        best = [eta * scale for eta in best]
+        predicted = predicted if scale == 1 else steps(best)
     etas = {label: best[moving.index(label)] if label in moving else 0.0 for label in labels}
     limits = {label: _endless(label) for label in labels}
     floor = math.sqrt(timing.modes(full(best)).floor) if moving and timing is not None else math.nan
@@ -91,10 +110,22 @@ def choose(sight: Sight) -> Choice:
         for tried in [[eta * times if i == j else eta for j, eta in enumerate(best)]]
     ]
     curve = pd.DataFrame(rows, columns=["label", "step_size", "steps", "stable"])
-    limits |= {label: _limit(sight, label, _axis(exactly, best, i, alone[label])) for i, label in enumerate(moving)}
+    for i, label in enumerate(moving):
+        limits[label] = _limit(sight, label, _axis(exactly, best, i, alone[label]), together * best[i])
     apart = {label: _axis(exactly, at_rest, i, alone[label]) for i, label in enumerate(moving)}
     whole = {label: apart.get(label, math.inf) for label in labels}
-    return Choice(etas, limits, whole, _doubled(sight, still, moving), predicted, floor, _method(sight), curve)
+    return Choice(
+        etas,
+        limits,
+        whole,
+        _doubled(sight, still, moving),
+        predicted,
+        floor,
+        _method(sight),
+        together,
+        sum(point.products for point in crossed),
+        curve,
+    )
 
 
 def _doubled(sight: Sight, still: Sequence[float], moving: Sequence[Label]) -> dict[Label, tuple[float, float]]:
@@ -155,7 +186,8 @@ def _method(sight: Sight) -> str:
     """How the limits were computed, in words."""
     models = [model for model in sight.limiting if isinstance(model, Local)]
     if not models:
-        return "spectral densities, cross blocks left out"
+        one = len(sight.settings.labels) == 1
+        return "spectral densities" if one else "spectral densities, with what cross blocks add at the advised step sizes"
     if all(map(plain, models)):
         return "exact"
     if not all(map(_whole, models)):
@@ -164,26 +196,32 @@ def _method(sight: Sight) -> str:
     return "second moments carried along an order" if apart and sight.settings.ordering != "with_replacement" else "exact"
 
 
-def _limit(sight: Sight, label: Label, value: float) -> Measurement:
-    """A limit with its interval: a point from matrices, a bracket from spectral densities."""
+def _limit(sight: Sight, label: Label, value: float, together: float) -> Measurement:
+    """A limit with its interval: a point from matrices, a bracket from spectral densities.
+
+    ``together`` is the step size at the end of the ray on which all grow together; nan without such a ray.
+    """
     name = f"mean-square limit of the step size of {label}"
     if not isinstance(sight.last, View):
-        return _bracketed(name, value, sight, label)
+        return _bracketed(name, value, sight, label, together)
     return Measurement(name, value, value, value, 1)
 
 
-def _bracketed(name: str, value: float, sight: Sight, label: Label) -> Measurement:
-    """A limit from spectral densities, between what the certified largest curvature guarantees and forbids.
+def _bracketed(name: str, value: float, sight: Sight, label: Label, together: float) -> Measurement:
+    """A limit from spectral densities, between two ends.
 
-    It forbids more than 2/L_b. It guarantees something for a block alone whose components share their curvature; coupling
-    and spread may take all of it away.
+    The upper end is 2/L_b, by the certified inside of the largest curvature. The lower end is certified for a block alone
+    whose components share their curvature; 0 where they differ. With others it is where the ray of all advised step sizes
+    ends: a stable region that holds a point holds what is smaller.
     """
     views = [view for view in sight.views if isinstance(view, SpectralView)]
     settings = sight.settings
     size = settings.sizes[settings.labels.index(label)]
     factor = variance_factor(size, directions=settings.directions, law=settings.law) if label in settings.zeroth else 0.0
     low = 2 / (max(view.blocks[label].top.high for view in views) * (1 + factor))
-    if len(settings.labels) > 1 or any(view.blocks[label].kappa > 0 for view in views):
+    if len(settings.labels) > 1:
+        low = together
+    elif any(view.blocks[label].kappa > 0 for view in views):
         low = 0.0
     high = 2 / max(view.blocks[label].top.low for view in views)
     return Measurement(name, value, min(low, value), max(high, value), len(views))

@@ -99,15 +99,6 @@ class View:
         block = self.part(label)
         return float(np.trace(block)), float(np.sum(block**2))
 
-    @property
-    def coupling(self) -> float:
-        """The largest entry outside the diagonal blocks, relative to the largest of all."""
-        off = self.hessian.copy()
-        for label in self.settings.labels:
-            inside = self.settings.part(label)
-            off[inside, inside] = 0
-        return float(np.abs(off).max() / max(np.abs(self.hessian).max(), 1e-300))
-
     def like(self, other: "View") -> bool:
         """Whether two views show one Hessian, and the same ones of the components."""
         if (self.deviations is None) != (other.deviations is None):

@@ -67,10 +67,6 @@ class Sight:
         """The view of the look-ahead point."""
         return self.views[-1]
 
-    @property
-    def dense(self) -> bool:
-        return isinstance(self.last, View)
-
     def top(self, label: Label) -> float:
         """The largest curvature of a block over all views."""
         return max(view.top(label) for view in self.views)
@@ -146,16 +142,15 @@ def _views(
     key: Key,
     probability: float,
 ) -> list[View | SpectralView]:
-    """The views of the points at which everything is finite."""
+    """The views of the points at which everything is finite; the probability is that of all of them together."""
+    each = 1 - (1 - probability) / len(named)
     views: list[View | SpectralView | None] = []
     for i, (name, point) in enumerate(named):
         if sum(settings.sizes) <= DENSE:
             views.append(looking.view(problem, point, name, settings))
         else:
             one = jax.random.fold_in(key, i)
-            views.append(
-                spectra.spectral_view(problem, point, name, settings, gradient=gradient, key=one, probability=probability)
-            )
+            views.append(spectra.spectral_view(problem, point, name, settings, gradient=gradient, key=one, probability=each))
     return [view for view in views if view is not None]
 
 

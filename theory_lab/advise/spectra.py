@@ -11,9 +11,8 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import blocks
 from theory_lab._typing import Key, Label, Params
 from theory_lab.advise.looking import Settings, sample
-from theory_lab.measure.base import Measurement, unmeasured
+from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import density, finite_sums, lanczos
-from theory_lab.measure.smoothness.cross import cross_norm
 from theory_lab.measure.smoothness.curvature import curvature
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
@@ -45,7 +44,6 @@ class SpectralView:
     params: Params
     settings: Settings
     blocks: dict[Label, BlockSpectrum]
-    cross: Measurement
     value: float
 
     @property
@@ -55,7 +53,7 @@ class SpectralView:
 
     @property
     def products(self) -> int:
-        return self.cross.products + sum(b.products for b in self.blocks.values())
+        return sum(b.products for b in self.blocks.values())
 
     def top(self, label: Label) -> float:
         return max(self.blocks[label].top.value, 0.0)
@@ -66,7 +64,7 @@ class SpectralView:
         return float(nodes @ counts), float(nodes**2 @ counts)
 
     def model(self, *, rounding: Any = None) -> GroupedBlocks:
-        """The grouped model; cross blocks are left out."""
+        """The grouped model; what cross blocks add is `coupling`'s."""
         settings = self.settings
         parts: list[tuple[np.ndarray, ...]] = []
         for owner, label in enumerate(settings.labels):
@@ -104,26 +102,22 @@ def spectral_view(
         problem, params, name: which point.
         gradient: of the start, whose place in this point's spectrum is asked for.
         key: random starts, and the sample of components.
-        probability: that the outer ends of the spectra hold.
+        probability: that the outer ends of the blocks' spectra hold together.
     """
     labels = blocks.labels(params)
+    each = 1 - (1 - probability) / len(labels)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key), dtype=np.uint32).ravel())
     indices = sample(rng, problem.n, FEW)
     spread = finite_sums.dispersions(problem, params, indices)
     chosen = sample(rng, problem.n, SEEN)
     found = {}
     for i, label in enumerate(labels):
-        one = _block(problem, params, label, gradient, spread[label], chosen, jax.random.fold_in(key, i), probability)
+        one = _block(problem, params, label, gradient, spread[label], chosen, jax.random.fold_in(key, i), each)
         if one is None:
             return None
         found[label] = one
-    cross = unmeasured("norm of the cross block", 1, "not two blocks")
-    if len(labels) == 2:
-        cross = cross_norm(
-            problem.value, params, (labels[0], labels[1]), key=jax.random.fold_in(key, 99), iterations=ITERATIONS
-        )
     value = float(problem.value(params))
-    return SpectralView(name, params, settings, found, cross, value) if np.isfinite(value) else None
+    return SpectralView(name, params, settings, found, value) if np.isfinite(value) else None
 
 
 def _block(

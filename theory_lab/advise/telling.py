@@ -29,6 +29,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
     constants = measured(problem, sight, key)
     promises = guaranteed(sight, constants, choice.steps)
     two = lambda: TwoPoint(sight.radius, settings.directions, law, sided)
+    spent = {**sight.spent, "products": sight.spent["products"] + choice.products}
     cost = Hybrid({b: two() if b in settings.zeroth else FirstOrder() for b in settings.labels}).cost(sight.start)
     reasons = (
         *_step_sizes(sight, choice),
@@ -38,7 +39,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
         *_directions(sight, choice),
         _ordering(sight, choice),
         *_guarantees(promises, choice, len(sight.views)),
-        _cost(sight, cost, choice),
+        _cost(spent, cost, choice),
     )
     return Advice(
         step_sizes=choice.step_sizes,
@@ -52,7 +53,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
         ordering=settings.ordering,
         batch_size=settings.batch_size,
         cost=cost,
-        spent=sight.spent,
+        spent=spent,
         constants=constants,
         zeroth=settings.zeroth,
         guaranteed=promises,
@@ -101,7 +102,8 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
             trace = max(view.traces(label)[0] for view in sight.views)
             seen += f", trace {trace:.4g} (effective rank {trace / top:.3g})"
         if limit.low < limit.high:
-            seen += f"; between {limit.low:.3g} and {limit.high:.3g} by the certified largest curvature"
+            least = "the certified largest curvature" if math.isnan(choice.together) else "the ray of all step sizes"
+            seen += f"; at most {limit.high:.3g} by the certified largest curvature, at least {limit.low:.3g} by {least}"
         why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
         alone = choice.alone[label]
         why += f"; alone it would be {alone:.4g}" if math.isfinite(alone) and len(choice.limits) > 1 else ""
@@ -184,8 +186,8 @@ def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, l
         yield Reason(f"by {name.removeprefix('theory_lab, ')}", told, name, why, changes)
 
 
-def _cost(sight: Sight, cost: Cost, choice: Choice) -> Reason:
-    spent = ", ".join(f"{number} {what}" for what, number in sight.spent.items())
+def _cost(products: Mapping[str, int], cost: Cost, choice: Choice) -> Reason:
+    spent = ", ".join(f"{number} {what}" for what, number in products.items())
     total = "no total is predicted"
     if math.isfinite(choice.steps):
         total = f"{choice.steps * cost.values:.4g} evaluations and {choice.steps * cost.gradients:.4g} gradients in all"

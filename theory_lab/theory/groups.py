@@ -39,6 +39,7 @@ class GroupedBlocks:
         zeroth: per block, whether two points estimate it.
         dimensions: per block.
         kappa: per block.
+        excess: per block, what its noise, from directions and from components that differ, is multiplied with.
     """
 
     curvatures: np.ndarray
@@ -54,6 +55,7 @@ class GroupedBlocks:
     directions: int
     law: str
     rounding: tuple[float, ...]
+    excess: tuple[float, ...] | None = None
 
     def modes(self, step_sizes: Sequence[float]) -> Modes:
         """The recursion at these step sizes, one per block, positive."""
@@ -61,17 +63,18 @@ class GroupedBlocks:
         k = eta * self.curvatures
         own = eta * self.noise * ordering_ratios(k, self.n, self.ordering)
         matrix, source = np.diag((1 - k) ** 2), own
+        excess = self.excess or (1.0,) * len(self.zeroth)
         for block, two_points in enumerate(self.zeroth):
             mine = np.where(self.owners == block, 1.0, 0.0)
             extra = self.kappa[block] * step_sizes[block] * k * mine
             spread = k * self.counts * mine
             if extra.any():
-                matrix = matrix + np.outer(spread / spread.sum(), extra)
+                matrix = matrix + excess[block] * np.outer(spread / spread.sum(), extra)
             if two_points:
                 gain = covariance_map(self.law, self.dimensions[block], self.directions)
                 diagonal = gain.direct  # eigenvectors may lie anywhere: what signs save along axes is not counted
-                matrix = matrix + np.diag(diagonal * k**2 * mine)
-                matrix = matrix + gain.trace * np.outer(self.counts * mine, mine * k**2 + extra)
+                noise = np.diag(diagonal * k**2 * mine) + gain.trace * np.outer(self.counts * mine, mine * k**2 + extra)
+                matrix = matrix + excess[block] * noise
                 total = float(np.sum(eta * self.noise * mine))
                 source = source + mine * (diagonal * eta * self.noise + self.counts * gain.trace * total)
                 source = source + mine * self.counts * step_sizes[block] * self.rounding[block]

@@ -1,0 +1,80 @@
+"""Cross blocks above the size where matrices are written out, against dense linear algebra."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import theory_lab as tl
+from theory_lab.advise import advise, coupling
+from theory_lab.advise.fastest import SAFE
+from theory_lab.advise.looking import Settings
+from theory_lab.advise.spectra import spectral_view
+from theory_lab.theory import local, local_stability
+
+KEY = jax.random.key(0)
+SIZES = {"x": 150, "y": 60}
+
+
+def coupled_quadratic(strength):
+    """Decaying blocks whose directions are coupled in pairs, steepest with steepest: H_xy = s H_xx^1/2 [I 0]' H_yy^1/2."""
+    x, y = (1 + np.arange(150.0)) ** -0.5, 3 * (1 + np.arange(60.0)) ** -1.0
+    hessian = np.diag(np.concatenate([x, y]))
+    pairs = np.arange(60)
+    hessian[pairs, 150 + pairs] = hessian[150 + pairs, pairs] = strength * np.sqrt(x[:60] * y)
+    matrix = jnp.asarray(hessian)
+    flat = lambda z: jnp.concatenate([z["x"], z["y"]])
+    loss = lambda z, e: flat(z) @ matrix @ flat(z) / 2 + 0 * e
+    start = {b: jnp.ones(size) for b, size in SIZES.items()}
+    return hessian, tl.finite_sum(loss, jnp.zeros(1), start)
+
+
+def mean_limit(hessian, advice):
+    """How many times the advised step sizes may grow together before the mean is lost."""
+    p = np.repeat([advice.step_sizes["x"], advice.step_sizes["y"]], [150, 60]) ** 0.5
+    return 2 / np.linalg.eigvalsh(p[:, None] * hessian * p)[-1]
+
+
+def noise_limit(hessian, advice):
+    """The same before second moments are lost, by the whole matrix of them."""
+    model = local.local(hessian, [150, 60], [True, False])
+    stable = lambda etas: local_stability.stable(model, etas)
+    return local_stability.boundary_scale(stable, [advice.step_sizes["x"], advice.step_sizes["y"]], resolution=1e-3)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.95])
+def test_first_order_steps_stay_within_the_dense_limit_and_use_it(strength):
+    """Below 1/0.9 the share would be overstepped; the certified upper end of 40 products costs a few per cent of it."""
+    hessian, problem = coupled_quadratic(strength)
+    advice = advise(problem, key=KEY, zeroth=())
+    assert 1 / SAFE <= mean_limit(hessian, advice) < 1.1 / SAFE
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.95])
+def test_hybrid_steps_stay_within_the_dense_limits(strength):
+    hessian, problem = coupled_quadratic(strength)
+    advice = advise(problem, key=KEY)
+    assert mean_limit(hessian, advice) >= 1 / SAFE
+    assert noise_limit(hessian, advice) >= 1 / SAFE * 0.95  # four random starts tell a trace to some per cent
+    for label in SIZES:
+        assert advice.step_sizes[label] <= advice.limits[label].low <= advice.limits[label].value
+
+
+@pytest.mark.parametrize("ray", [(1.0, 0.1), (1.0, 0.9), (0.3, 1.0)])
+def test_the_ray_of_step_sizes_ends_where_second_moments_are_lost(ray):
+    """Shares of what each block bears alone; four starts tell a trace of many eigenvalues to some per cent."""
+    hessian, problem = coupled_quadratic(0.95)
+    model = local.local(hessian, [150, 60], [True, False])
+    alone = 2 / (np.trace(hessian[:150, :150]) + 2), 2 / 3
+    etas = [share * limit for share, limit in zip(ray, alone, strict=True)]
+    settings = Settings(("x", "y"), (150, 60), ("x",), 1, "gaussian", "random_reshuffling", 1, 1)
+    start = problem.init(KEY)
+    view = spectral_view(problem, start, "the start", settings, gradient=problem.gradient(start), key=KEY, probability=0.99)
+    sight = SimpleNamespace(views=(view,), last=view)
+    points = coupling.coupled(problem, sight, etas, key=KEY, probability=0.99)
+    found = coupling.room(points, 64.0)
+    exact = local_stability.boundary_scale(lambda e: local_stability.stable(model, e), etas, resolution=1e-3)
+    assert found / exact == pytest.approx(1, abs=0.1)
+    assert found <= 2 / points[0].top.value

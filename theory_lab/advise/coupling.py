@@ -1,0 +1,148 @@
+r"""What cross blocks take from step sizes that were chosen without them, by products with the whole Hessian.
+
+Setting: K = P^1/2 H P^1/2 with P = diag(eta_b I). A grouped model knows the diagonal blocks K_bb; at u times the step sizes
+K is u K, so one run of Lanczos says it for the whole ray.
+
+The mean contracts if and only if u lambda_max(K) < 2. The upper end of lambda_max holds at a stated probability.
+
+Noise. Of what two points put into block b with covariance I, so much feeds back per unit of the gradient's second moment:
+
+    sum_m |[K (1 - K)^m]_bb|_F^2 = E sum_gh c_g c_h W_gh k_g k_h / (k_g + k_h - k_g k_h),    c = V'v, W = V_b V_b',
+
+with v normal in block b, V the eigenvectors of K as rows, V_b their part there. Lanczos from some v puts its Ritz vectors in
+their place. Without cross blocks W = 1 and k is of K_bb; the ratio of the two, from the same v, multiplies the noise of the
+block in its grouped model. Guarantee: the mean's at the stated probability; the noise's a measured conjecture: exact without
+cross blocks, where the ratio is 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from theory_lab._typing import Array, Key, Label
+from theory_lab.advise.seeing import Sight
+from theory_lab.advise.spectra import ITERATIONS, STARTS, SpectralView
+from theory_lab.measure.base import Measurement
+from theory_lab.measure.smoothness import extreme_eigenvalues, lanczos
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
+from theory_lab.problems.base import Problem
+from theory_lab.theory.groups import GroupedBlocks
+
+RESOLUTION = 1e-3
+
+Quadrature = tuple[np.ndarray, np.ndarray]  # Ritz values, (m,), and c_g c_h W_gh, (m, m)
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """One point of a large problem along a ray of step sizes, cross blocks included.
+
+    Attributes:
+        model: without them.
+        step_sizes: per block, at u = 1.
+        top: largest eigenvalue of K.
+        whole, alone: per block, a quadrature for every start, by the whole matrix and by that block alone.
+        products: spent.
+    """
+
+    model: GroupedBlocks
+    step_sizes: tuple[float, ...]
+    top: Measurement
+    whole: tuple[tuple[Quadrature, ...], ...]
+    alone: tuple[tuple[Quadrature, ...], ...]
+    products: int
+
+    def at(self, u: float) -> GroupedBlocks:
+        """The grouped model whose noise cross blocks have raised as they do at u times the step sizes."""
+        ratios = (_fed_back(w, u) / max(_fed_back(a, u), 1e-300) for w, a in zip(self.whole, self.alone, strict=True))
+        return replace(self.model, excess=tuple(ratios))
+
+    def stable(self, u: float) -> bool:
+        """Whether u times the step sizes are stable."""
+        return u * self.top.high < 2 and self.at(u).modes([u * eta for eta in self.step_sizes]).stable
+
+
+def _fed_back(quadratures: Sequence[Quadrature], u: float) -> float:
+    """What feeds back at u times the step sizes, summed over the starts; without negative curvature, which never decays."""
+    total = 0.0
+    for nodes, weights in quadratures:
+        k = np.maximum(u * nodes, 1e-300)
+        if k.max() >= 2:
+            return float("inf")
+        total += float(np.sum(weights / (np.add.outer(1 / k, 1 / k) - 1)))
+    return max(total, 0.0)
+
+
+def coupled(
+    problem: Problem, sight: Sight, step_sizes: Sequence[float], *, key: Key, probability: float
+) -> tuple[Coupled, ...]:
+    """Every point of a large problem of several blocks, with its cross blocks; nothing of one that has its matrices.
+
+    Args:
+        problem, sight: what was looked at.
+        step_sizes: per block, positive.
+        key: random starts.
+        probability: that the upper ends of all points hold together.
+    """
+    if len(step_sizes) == 1 or not isinstance(sight.last, SpectralView):
+        return ()
+    views = [view for view in sight.views if isinstance(view, SpectralView)]
+    each = 1 - (1 - probability) / len(views)
+    return tuple(
+        _coupled(problem, view, tuple(step_sizes), jax.random.fold_in(key, i), each) for i, view in enumerate(views)
+    )
+
+
+def _coupled(problem: Problem, view: SpectralView, etas: tuple[float, ...], key: Key, probability: float) -> Coupled:
+    labels = view.settings.labels
+    scaling = {label: 1 / eta for label, eta in zip(labels, etas, strict=True)}
+    first, *others = jax.random.split(key, len(labels) + 1)
+    whole = curvature(problem.value, view.params, scaling=scaling)
+    _, top = extreme_eigenvalues(
+        problem.value, view.params, key=first, scaling=scaling, iterations=2 * ITERATIONS, probability=probability
+    )
+    pairs, spent = [], top.products
+    for label, other in zip(labels, others, strict=True):
+        alone = curvature(problem.value, view.params, block=label, scaling=scaling)
+        found = [_quadratures(whole, alone, label, start) for start in jax.random.split(other, STARTS)]
+        spent += sum(used for *_, used in found)
+        pairs.append((tuple(w for w, *_ in found), tuple(a for _, a, _ in found)))
+    return Coupled(view.model(), etas, top, tuple(w for w, _ in pairs), tuple(a for _, a in pairs), spent)
+
+
+def _quadratures(whole: Curvature, alone: Curvature, label: Label, key: Key) -> tuple[Quadrature, Quadrature, int]:
+    """Of one start in a block, by the whole matrix and by that block alone; and the products spent."""
+    v = jax.random.normal(key, (alone.dimension,), alone.dtype)
+    own = ravel_pytree(alone.free)[1](v)
+    inside = {b: own[b] if b == label else jax.tree.map(jnp.zeros_like, part) for b, part in whole.free.items()}
+    mask = {b: jax.tree.map(jnp.full_like, part, b == label) for b, part in whole.free.items()}
+    first, one = _quadrature(whole, ravel_pytree(inside)[0], ravel_pytree(mask)[0])
+    other, two = _quadrature(alone, v, jnp.ones_like(v))
+    return first, other, one + two
+
+
+def _quadrature(hessian: Curvature, start: Array, mask: Array) -> tuple[Quadrature, int]:
+    """Ritz values and the weights of their pairs; none where a product is not finite."""
+    matrix = lanczos.tridiagonalise(hessian, ITERATIONS, start, keep=True)
+    if matrix is None:
+        return (np.zeros(1), np.zeros((1, 1))), 0
+    assert matrix.basis is not None
+    values, vectors = matrix.ritz()
+    gram = np.asarray((matrix.basis * mask) @ matrix.basis.T, dtype=np.float64)
+    return (values, (vectors.T @ gram @ vectors) * np.outer(vectors[0], vectors[0])), matrix.diagonal.size
+
+
+def room(points: Sequence[Coupled], most: float) -> float:
+    """How many times the step sizes of all may grow together, at most ``most``, before one of the points is unstable."""
+    test = lambda u: all(point.stable(u) for point in points)
+    if test(most):
+        return most
+    low, high = 0.0, most
+    while high - low > RESOLUTION * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if test(middle) else (low, middle)
+    return low
