@@ -129,6 +129,14 @@ def test_the_trace_interval_covers_as_often_as_it_says(kind, deflation):
     assert abs(hits / repeats - 0.9) < 4 * math.sqrt(0.9 * 0.1 / repeats)
 
 
+@pytest.mark.parametrize("products, probes", [(2, 2), (3, 3), (4, 2), (5, 3), (9, 3)])
+def test_two_probes_are_left_of_however_few_products(products, probes):
+    matrix = symmetric(np.random.default_rng(4), np.arange(1.0, D + 1))
+    found = trace(quadratic, {"x": jnp.zeros(D)}, key=KEY, products=products, args=(matrix,))
+    assert (found.samples, found.products) == (probes, products)
+    assert within(found, np.trace(matrix))
+
+
 def test_deflation_takes_the_large_eigenvalues_out_of_the_noise():
     rng = np.random.default_rng(4)
     matrix = symmetric(rng, np.arange(1.0, D + 1) ** -3)
@@ -166,6 +174,10 @@ def test_refusals_of_both(measure, arguments, message):
             "iterations must be a whole number of at least 1",
         ),
         (lambda: extreme_eigenvalues(coupled, POINT, key=KEY, probability=1.0), "probability must be in (0, 1), got 1.0"),
+        (
+            lambda: trace(coupled, POINT, key=KEY, products=1),
+            "products must be at least two more than twice the deflation, 0, got 1",
+        ),
         (lambda: trace(coupled, POINT, key=KEY, products=0), "products must be a whole number of at least 1, got 0"),
         (lambda: trace(coupled, POINT, key=KEY, confidence=1.0), "confidence must be in (0, 1), got 1.0"),
         (lambda: trace(coupled, POINT, key=KEY, deflation=-1), "deflation must be a whole number of at least 0, got -1"),

@@ -42,7 +42,7 @@ def trace(
         fn, params, key, block, scaling, args: as in `smoothness.extreme_eigenvalues`.
         products: what may be spent, 2r and the probes; where the dimension does not exceed it, the diagonal is summed
             instead.
-        deflation: r; None spends a third of the products on each of sketch, resolved part and probes.
+        deflation: r; None spends a third of the products on each of sketch, resolved part and probes, and leaves two probes.
         confidence: coverage of the interval.
 
     Returns:
@@ -63,7 +63,8 @@ def trace(
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     _checks.key("key", key)
     products = _checks.count("products", products)
-    r = products // 3 if deflation is None else _checks.count("deflation", deflation, least=0)
+    default = max(0, min(products // 3, (products - 2) // 2))
+    r = default if deflation is None else _checks.count("deflation", deflation, least=0)
     _checks.between("confidence", confidence, 0, 1, closed="()")
     name = f"trace of {described(hessian, scaling)}"
     if hessian.dimension <= products:
