@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from tests.doors.refusals import A_KEY, INF, KEY, LABELS, NAN, NUMBERS, PROBLEM, cases, check_refusal
+from tests.doors.refusals import A_KEY, INF, KEY, LABELS, NAN, PROBLEM, cases, check_refusal
 from theory_lab.advise import advise
 from theory_lab.measure.smoothness import finite_sums, lookahead
 from theory_lab.report.advice import draw
-from theory_lab.theory import groups, local, modes, rounding
+from theory_lab.theory import rounding
 
 START = PROBLEM.init(KEY)
 DATA = jnp.ones((3, 2))
-MODEL = local.local(np.eye(2), [1, 1], [True, False])
 
 
 def square(z, e):
@@ -81,36 +80,6 @@ DOORS = {
         (lambda: finite_sums.component_hessians(3, START, [0]), "problem must be a Problem, got 3"),
         (lambda: finite_sums.component_gradients(3, START, [0]), "problem must be a Problem, got 3"),
         (lambda: finite_sums.dispersions(3, START, [0]), "problem must be a Problem, got 3"),
-    ],
-    "local models": [
-        (
-            lambda: local.local(np.eye(2), [1], [True]),
-            "sizes must be sizes of blocks that add up to 2, as many as zeroth, got (1,)",
-        ),
-        (
-            lambda: local.local(np.eye(2), [2], [True], ordering="any"),
-            "ordering must be one of 'random_reshuffling', 'shuffle_once', 'incremental', 'with_replacement', got 'any'",
-        ),
-        (
-            lambda: local.local(np.eye(2), [2], [True], law="any"),
-            "law must be one of 'gaussian', 'rademacher', 'sphere', got 'any'",
-        ),
-        (lambda: local.local(np.eye(2), [2], [True], share=-1), "share must be nonnegative and finite, got -1"),
-        (lambda: local.local(np.eye(2), [2], [True], n=0), "n must be a whole number of at least 1, got 0"),
-        (lambda: local.local(np.eye(2), [2], [True], rounding=[-1]), "rounding must be nonnegative and finite, got -1"),
-        (lambda: modes.steps_to(MODEL.modes([0.1, 0.1]), 0), "accuracy must be positive and finite, got 0"),
-        (
-            lambda: groups.grouped_blocks([1.0, 2.0], [1.0], [0, 0], [True], [2]),
-            "counts must be 2 nonnegative numbers, one per group, got [1.0]",
-        ),
-        (
-            lambda: groups.grouped_blocks([1.0], [-1.0], [0], [True], [2]),
-            "counts must be 1 nonnegative numbers, one per group, got [-1.0]",
-        ),
-        (
-            lambda: groups.grouped_blocks("a", [1.0], [0], [True], [2]),
-            f"curvatures must be a non-empty 1-dimensional {NUMBERS}, got 'a'",
-        ),
     ],
     "law of traces": [
         (lambda: rounding.law_of_traces(INF, 1.0, 2, 0.0), "trace must be a finite real number, got inf"),

@@ -60,8 +60,8 @@ class View:
     Attributes:
         name: "the start", "the look-ahead point", "point 3".
         hessian: (d, d).
-        tilts: (m, d) component gradients less their mean.
-        deviations: (m, d, d) component Hessians less their mean, None where they are one.
+        tilts: (m, d) component gradients less their mean, as `centred` makes them.
+        deviations: (m, d, d) component Hessians less their mean likewise, None where they are one.
         value: f.
         gradient: (d,).
     """
@@ -144,10 +144,18 @@ def view(problem: Problem, params: Params, name: str, settings: Settings, seed: 
     value = float(problem.value(params))
     if not all(np.isfinite(part).all() for part in (hessian, gradients, gradient, each, value)):
         return None
-    deviations = each - each.mean(axis=0)
+    deviations, tilts = centred(each, problem.n), centred(gradients, problem.n)
     alike = np.abs(deviations).max() <= SAME * np.abs(hessian).max()
-    tilts = gradients - gradients.mean(axis=0)
     return View(name, params, settings, hessian, tilts, None if alike else deviations, value, gradient)
+
+
+def centred(parts: np.ndarray, n: int) -> np.ndarray:
+    """m of n parts, drawn without replacement, less their mean, times (m (n - 1) / ((m - 1) n))^1/2.
+
+    So their mean square is that of all n on average over the draws, and exactly where m = n.
+    """
+    m = len(parts)
+    return (parts - parts.mean(axis=0)) * (np.sqrt(m / (m - 1) * (n - 1) / n) if m > 1 else 1.0)
 
 
 def sample(rng: np.random.Generator, n: int, most: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from theory_lab import _checks
+from theory_lab.theory._per_block import per_block
 from theory_lab.theory.modes import Modes, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
@@ -59,7 +60,8 @@ class GroupedBlocks:
 
     def modes(self, step_sizes: Sequence[float]) -> Modes:
         """The recursion at these step sizes, one per block, positive."""
-        eta = np.asarray(step_sizes, dtype=np.float64)[self.owners]
+        step_sizes = per_block("step_sizes", step_sizes, _checks.positive, len(self.dimensions))
+        eta = np.asarray(step_sizes)[self.owners]
         k = eta * self.curvatures
         own = eta * self.noise * ordering_ratios(k, self.n, self.ordering)
         matrix, source = np.diag((1 - k) ** 2), own
@@ -114,7 +116,7 @@ def grouped_blocks(
         share, n, ordering, directions, law: as in `local.local`.
 
     Raises:
-        ValueError: arrays of different lengths, negative numbers, an unknown law or ordering.
+        ValueError: arrays of different lengths, negative numbers, groups of no block, an unknown law or ordering.
 
     Example:
         >>> model = grouped_blocks([1.0], [8], [0], [True], [8])  # d = 8: the limit is 2/(d + 2)
@@ -128,21 +130,25 @@ def grouped_blocks(
     )
     _checks.choice("ordering", ordering, ORDERINGS)
     factor = _checks.nonnegative("share", share)
-    none = (0.0,) * len(tuple(dimensions))
+    widths = per_block("dimensions", dimensions, _checks.count)
+    if (blocks != np.round(blocks)).any() or blocks.max() >= len(widths):
+        raise _checks.refuse("owners", f"whole numbers from 0 to {len(widths) - 1}, the block of every group", owners)
+    none = (0.0,) * len(widths)
+    numbers = lambda name, value: none if value is None else per_block(name, value, _checks.nonnegative, len(widths))
     return GroupedBlocks(
         spectrum,
         np.maximum(sizes, LEAST),
         blocks.astype(int),
         energies,
         noises * factor,
-        tuple(bool(z) for z in zeroth),
-        tuple(_checks.count("dimensions", d) for d in dimensions),
-        tuple(factor * _checks.nonnegative("kappa", value) for value in (kappa or none)),
+        per_block("zeroth", zeroth, _checks.flag, len(widths)),
+        widths,
+        tuple(factor * value for value in numbers("kappa", kappa)),
         _checks.count("n", n),
         ordering,
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
-        tuple(_checks.nonnegative("rounding", value) for value in (rounding or none)),
+        numbers("rounding", rounding),
     )
 
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab.theory._matrices import symmetric
+from theory_lab.theory._per_block import per_block, shaped, symmetric_each
 from theory_lab.theory.modes import Modes, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
@@ -71,7 +72,8 @@ class Local:
 
     def modes(self, step_sizes: Sequence[float]) -> Modes:
         """The recursion at these step sizes, one per block, positive."""
-        p = np.repeat(np.asarray(step_sizes, dtype=np.float64), self.sizes)
+        step_sizes = per_block("step_sizes", step_sizes, _checks.positive, len(self.sizes))
+        p = np.repeat(step_sizes, self.sizes)
         root = np.sqrt(p)
         k, u = np.linalg.eigh(root[:, None] * self.hessian * root)
         keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
@@ -145,8 +147,9 @@ def local(
         sizes: of the blocks; they add up to d.
         zeroth: of the blocks: whether two points estimate them.
         gradient: at the start, (d,); None is zero.
-        tilts: (m, d) deviations of sampled components' gradients from their mean; None is none.
-        deviations: (m, d, d) deviations of sampled components' Hessians from theirs; None is none.
+        tilts: (m, d) deviations of the components' gradients from their mean, whose mean square is the variance: those of a
+            sample of m, from its own mean, times (m/(m - 1))^1/2; None is none.
+        deviations: (m, d, d) deviations of the components' Hessians likewise; None is none.
         share: the factor that minibatches put before both variances, (n - B)/(B (n - 1)) without replacement.
         n: components, or minibatches, per epoch.
         ordering: "random_reshuffling", "shuffle_once", "incremental" or "with_replacement".
@@ -154,7 +157,8 @@ def local(
         rounding: variance of every coordinate of an estimate by floating point and radius, per block; None is zero.
 
     Raises:
-        ValueError: what is not of these shapes, an unknown law or ordering, negative variances.
+        ValueError: what is not finite or not of these shapes, matrices that are not symmetric, an unknown law or ordering,
+            negative variances.
 
     Example:
         >>> model = local(np.eye(8), [8], [True])  # d = 8: the limit is 2/(d + 2)
@@ -163,9 +167,13 @@ def local(
     """
     matrix = symmetric("hessian", hessian)
     d = matrix.shape[0]
-    counts = tuple(_checks.count("sizes", size) for size in sizes)
-    if sum(counts) != d or len(tuple(zeroth)) != len(counts):
-        raise _checks.refuse("sizes", f"sizes of blocks that add up to {d}, as many as zeroth", tuple(sizes))
+    counts = per_block("sizes", sizes, _checks.count)
+    if sum(counts) != d:
+        raise _checks.refuse("sizes", f"sizes of blocks that add up to the {d} coordinates of hessian", counts)
+    two_points = per_block("zeroth", zeroth, _checks.flag, len(counts))
+    floating = (0.0,) * len(counts)
+    if rounding is not None:
+        floating = per_block("rounding", rounding, _checks.nonnegative, len(counts))
     _checks.choice("ordering", ordering, ORDERINGS)
     factor = _checks.nonnegative("share", share)
     ends = np.cumsum((0, *counts))
@@ -173,13 +181,13 @@ def local(
     turn = np.zeros((d, d))
     for a, b, basis in zip(ends, ends[1:], bases, strict=False):
         turn[a:b, a:b] = basis
-    start = np.zeros(d) if gradient is None else _checks.array("gradient", gradient, ndim=1)
-    each = np.zeros((1, d)) if tilts is None else _checks.array("tilts", tilts, ndim=2) @ turn
-    turned = None if deviations is None else np.stack([turn.T @ one @ turn for one in deviations])
+    start = np.zeros(d) if gradient is None else shaped("gradient", gradient, (d,))
+    each = np.zeros((1, d)) if tilts is None else shaped("tilts", tilts, ("m", d)) @ turn
+    turned = None if deviations is None else turn.T @ symmetric_each("deviations", deviations, d) @ turn
     return Local(
         turn.T @ matrix @ turn,
         counts,
-        tuple(bool(z) for z in zeroth),
+        two_points,
         turn.T @ start,
         each.T @ each * (factor / len(each)),
         turned,
@@ -189,5 +197,5 @@ def local(
         ordering,
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
-        tuple(_checks.nonnegative("rounding", r) for r in (rounding or (0.0,) * len(counts))),
+        floating,
     )
