@@ -6,7 +6,7 @@ Exit code: 0; 2 for bad usage and for results that cannot be written; 130 after 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,27 +14,24 @@ import jax
 import optax
 
 from theory_lab import _checks
+from theory_lab.advise import Advice, advise
 from theory_lab.finetune import baselines, bases, language, tasks
 from theory_lab.finetune.encoding import Questions, encode
 from theory_lab.finetune.methods import METHODS, Method, method
+from theory_lab.finetune.moving import moving
+from theory_lab.finetune.options import parser
 from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.train import Trained, train
 from theory_lab.measure.accuracy import accuracy
 from theory_lab.models import Adapter, lora, prefix, prompt, save_adapter, save_pretrained
-from theory_lab.models.perturb import LAWS, ORDERS, differences
+from theory_lab.models.perturb import Differences, differences
 from theory_lab.run.frames import to_csv
 from theory_lab.run.store import write
 
 TASK, BASE, RUN = range(3)  # the streams of the seed
+ADVICE = 3  # the stream of the run's key that advice takes; the loop has those before
 CONFIDENCE = 0.95
-DEFAULT = "tiny-opt"  # the packaged base that is fine-tuned where none is named
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
-SCHEDULES = ("constant", "linear", "cosine")
-EPILOG = """examples:
-  python -m theory_lab.finetune --model tiny-llama --task sentiment --method Hybrid-PEFT --epochs 3
-  python -m theory_lab.finetune --model /models/opt-125m --task sst2 --data /data/SST-2 --dtype bfloat16 \\
-      --method Hybrid-PEFT --adapter lora --learning-rate-base 1e-7 --learning-rate-peft 1e-3 --out results/sst2
-A run with --out that is killed goes on where it stood when it is started again with the same arguments."""
+LOOK_AHEAD = 50  # products with the Hessian, for a view of where training leads
 
 
 class Setting(NamedTuple):
@@ -60,63 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m theory_lab.finetune", description="Fine-tune a language model on a task.", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = made.add_argument_group("model and task").add_argument
-    add(
-        "--model",
-        default=DEFAULT,
-        help=f"a Hugging Face folder, or {', '.join(bases.names())} (default: %(default)s)",
-    )
-    add("--dtype", choices=("float32", "bfloat16"), help="of the parameters (default: as stored)")
-    made_up, official = ", ".join(language.TASKS), ", ".join(tasks.READERS)
-    told = f"generated: {made_up}; with --data: {official} (default: %(default)s)"
-    add("--task", default="sentiment", metavar="NAME", help=told)
-    add("--data", metavar="PATH", help="the folder with the task's official files")
-    for split in ("train", "dev", "test"):
-        add(f"--{split}", type=int, metavar="N", help=f"how many examples of {split} (default: the task's standard)")
-    add("--length", type=int, metavar="T", help="the most tokens of a text (default: as many as the model has positions)")
-    add = made.add_argument_group("method").add_argument
-    add("--method", choices=tuple(METHODS), default="Hybrid-PEFT", help="(default: %(default)s)")
-    add("--adapter", choices=("lora", "prefix", "prompt"), help="for the PEFT methods (default: lora)")
-    add("--rank", type=int, default=8, help="of LoRA (default: %(default)s)")
-    add("--alpha", type=float, default=16.0, help="of LoRA (default: %(default)s)")
-    add("--virtual-tokens", type=int, default=10, help="of prefix and prompt (default: %(default)s)")
-    add("--learning-rate-base", type=float, help="where the base moves (default: 1e-6 by differences, 1e-4 by gradients)")
-    add("--learning-rate-peft", type=float, help="where the adapter moves (default: 1e-3)")
-    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="of the first-order block (default: %(default)s)")
-    add(
-        "--schedule",
-        choices=SCHEDULES,
-        default="constant",
-        help="of all learning rates, to 0 at the end (default: %(default)s)",
-    )
-    add("--radius", type=float, default=1e-3, help="of the differences (default: %(default)s)")
-    add("--directions", type=int, default=1, metavar="Q", help="differences per step (default: %(default)s)")
-    add("--law", choices=LAWS, default="gaussian", help="of the directions (default: %(default)s)")
-    add("--sided", type=int, choices=(1, 2), default=2, help="forward or central differences (default: %(default)s)")
-    add("--order", choices=ORDERS, default="simultaneous", help="of the two blocks of Hybrid-PEFT (default: %(default)s)")
-    add = made.add_argument_group("run").add_argument
-    add("--steps", type=int, help="how many steps, or")
-    add("--epochs", type=int, help="how many epochs (default: 1)")
-    add("--batch-size", type=int, default=8, metavar="B", help="(default: %(default)s)")
-    add("--every", type=int, metavar="K", help="steps between two looks on dev and checkpoints (default: an epoch)")
-    add("--remat", action="store_true", help="gradient checkpointing")
-    add("--seed", type=int, default=0, help="all randomness follows from it (default: %(default)s)")
-    add("--out", metavar="DIR", help="where metrics, checkpoints and the result go (default: nowhere)")
-    return made
-
-
 def _run(given: argparse.Namespace) -> int:
     key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
     per_epoch = -(-setting.problem.n // _checks.count("--batch-size", given.batch_size))
     steps = (epochs or 1) * per_epoch if given.steps is None else given.steps
+    run_key = jax.random.fold_in(key, RUN)
+    _refuse_advice(given)
     how = _method(given, steps)
+    told = _advice(given, setting, how, run_key) if given.advise else None
+    how = how if told is None else _method(given, steps, told.step_sizes)
     print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
     test, dev = setting.questions["test"], setting.questions["dev"]
     results = {
@@ -124,7 +75,7 @@ def _run(given: argparse.Namespace) -> int:
         "zero_shot": _shown("zero-shot", _bare(setting).answers({"base": setting.model.base}, test).correct),
     }
     done = train(
-        setting.problem, how, key=jax.random.fold_in(key, RUN), steps=given.steps, epochs=epochs,
+        setting.problem, how, key=run_key, steps=given.steps, epochs=epochs,
         batch_size=given.batch_size, dev=dev, every=given.every, progress=sys.stderr.isatty(),
         folder=Path(given.out, "checkpoints") if given.out else None,
     )  # fmt: skip
@@ -135,7 +86,8 @@ def _run(given: argparse.Namespace) -> int:
     spent = {name: int(done.history[name].iloc[-1]) for name in ("step", "forwards", "backwards", "tokens")}
     print("spent:", ", ".join(f"{value} {name}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps")
     if given.out:
-        _write(Path(given.out), given, setting, how, done, {"accuracy": results, "spent": spent})
+        kept = {"accuracy": results, "spent": spent, "advice": None if told is None else _kept(told)}
+        _write(Path(given.out), given, setting, how, done, kept)
     return 0
 
 
@@ -169,9 +121,9 @@ def _adapter(given: argparse.Namespace) -> Adapter | None:
     return (prefix if given.adapter == "prefix" else prompt)(given.virtual_tokens)
 
 
-def _method(given: argparse.Namespace, steps: int) -> Method:
+def _method(given: argparse.Namespace, steps: int, advised: Mapping[str, float] | None = None) -> Method:
     zeroth, first = METHODS[given.method]
-    standard = {"base": 1e-6 if zeroth == "base" else 1e-4, "peft": 1e-3}
+    standard = advised or {"base": 1e-6 if zeroth == "base" else 1e-4, "peft": 1e-3}
     rates: dict[str, Any] = {}
     for label in ("base", "peft"):
         rate = getattr(given, f"learning_rate_{label}")
@@ -194,6 +146,43 @@ def _schedule(name: str, rate: float, steps: int) -> Any:
 
 def _optimizer(name: str, rate: Any) -> optax.GradientTransformation:
     return optax.sgd(rate, momentum=0.9) if name == "momentum" else {"adam": optax.adam, "adamw": optax.adamw}[name](rate)
+
+
+def _refuse_advice(given: argparse.Namespace) -> None:
+    """What is known of SGD with simultaneous steps says nothing of other methods."""
+    if not given.advise:
+        return
+    for label in ("base", "peft"):
+        if (rate := getattr(given, f"learning_rate_{label}")) is not None:
+            raise ValueError(f"--learning-rate-{label} must be left out with --advise, which chooses it, got {rate!r}")
+    if given.optimizer != "sgd":
+        raise ValueError(f"--optimizer must be sgd with --advise, whose limits are those of SGD, got {given.optimizer!r}")
+    if given.order != "simultaneous":
+        rule = "simultaneous with --advise, whose limits are those of blocks that step together"
+        raise ValueError(f"--order must be {rule}, got {given.order!r}")
+
+
+def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.Array) -> Advice:
+    """Step sizes from the curvature where the run starts, told with their reasons."""
+    examples = min(_checks.count("--advise-examples", given.advise_examples), setting.problem.n)
+    zeroth, first = how.moves
+    problem = moving(setting.problem, [label for label in (zeroth, first) if label is not None], key, examples=examples)
+    asked = Differences(1.0) if how.differences is None else how.differences
+    print(f"advice from {examples} of {setting.problem.n} examples, at most a few minutes", flush=True)
+    told = advise(
+        problem, key=jax.random.fold_in(key, ADVICE), zeroth=() if zeroth is None else (zeroth,),
+        directions=asked.directions, law=asked.law, sided=asked.sided, ordering="random_reshuffling",
+        batch_size=given.batch_size, products=LOOK_AHEAD,
+    )  # fmt: skip
+    for reason in told.reasons:
+        if "step size" in reason.quantity:
+            print(f"{reason.quantity}: {reason.value:.4g}\n    {reason.why} [{reason.statement}]", flush=True)
+    return told
+
+
+def _kept(told: Advice) -> dict[str, Any]:
+    limits = {label: [limit.value, limit.low, limit.high] for label, limit in told.limits.items()}
+    return {"step_sizes": dict(told.step_sizes), "limits": limits, "spent": dict(told.spent)}
 
 
 def _bare(setting: Setting) -> FineTune:

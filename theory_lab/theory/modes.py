@@ -133,7 +133,7 @@ def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
     if n == 1:
         return np.zeros_like(k)
     below = np.minimum(k, 1.999)
-    ratios = np.array([reshuffling_ratio(float(x), 1.0, n) for x in below])
+    ratios = np.array([reshuffling_ratio(float(x), 1.0, n) if x > 0 else 0.0 for x in below])  # 0 is the limit at 0
     if ordering == "random_reshuffling":
         return ratios
     last = (1 - below) ** n
