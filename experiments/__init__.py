@@ -53,5 +53,6 @@ ORDER = (
     "smoothness_frontier",
     "growth_functions",
     "step_size_advisor",
+    "figure1_smoothness",
     "throughput",
 )
