@@ -54,5 +54,6 @@ ORDER = (
     "growth_functions",
     "step_size_advisor",
     "figure1_smoothness",
+    "table2_memory",
     "throughput",
 )
