@@ -54,6 +54,8 @@ ORDER = (
     "growth_functions",
     "step_size_advisor",
     "figure1_smoothness",
+    "table1_tasks",
     "table2_memory",
+    "table3_adam",
     "throughput",
 )

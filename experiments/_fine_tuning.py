@@ -93,8 +93,17 @@ def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarr
 
     An answer with a score that is not finite is wrong.
     """
-    found = np.asarray(_option_scores(problem._bare(), params, questions.options))
-    return np.isfinite(found).all(axis=-1) & (found.argmax(axis=-1) == np.asarray(questions.labels))
+    return right(option_scores(problem, params, questions), questions)
+
+
+def right(scores: np.ndarray, questions: Questions) -> np.ndarray:
+    """Which questions have their highest score at the right option: (..., questions, options) -> (..., questions)."""
+    return np.isfinite(scores).all(axis=-1) & (scores.argmax(axis=-1) == np.asarray(questions.labels))
+
+
+def option_scores(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:
+    """Mean log-probabilities of all options by each cell of a sweep: (G, S, ...) -> (G, S, questions, options)."""
+    return np.asarray(_option_scores(problem._bare(), params, questions.options))
 
 
 @jax.jit

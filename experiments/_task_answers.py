@@ -1,0 +1,33 @@
+"""Answers to test questions as columns of a frame; the trial that dev chooses; many comparisons at one level."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def packed(right: np.ndarray) -> dict[str, Any]:
+    """The columns test (share of right answers), questions, and answers: one bit each, 1 if right, as hexadecimal digits."""
+    return {"test": float(np.mean(right)), "questions": len(right), "answers": np.packbits(right).tobytes().hex()}
+
+
+def unpacked(rows: pd.DataFrame) -> np.ndarray:
+    """The answers in rows of several seeds, one after the other."""
+    bits = (np.frombuffer(bytes.fromhex(answers), np.uint8) for answers in rows.answers)
+    parts = [np.unpackbits(each)[:number] for each, number in zip(bits, rows.questions, strict=True)]
+    return np.concatenate(parts).astype(bool)
+
+
+def chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of every task, method, budget and seed the trial of highest accuracy on dev, of equal ones of lowest loss."""
+    ordered = frame.sort_values(["dev", "dev_loss"], ascending=[False, True], kind="stable")
+    return ordered.groupby(["task", "method", "budget", "seed"], as_index=False, sort=True).head(1).sort_values("seed")
+
+
+def holm(values: list[float], level: float = 0.05) -> np.ndarray:
+    """Which hypotheses are rejected, at one level for all: the k-th smallest p of m is held against level/(m-k+1)."""
+    found = np.asarray(values, dtype=float)
+    order, rejected = np.argsort(found, kind="stable"), np.zeros(found.size, bool)
+    passed = found[order] <= level / (found.size - np.arange(found.size))
+    rejected[order[: int(np.argmin(np.append(passed, False)))]] = True
+    return rejected
