@@ -209,7 +209,40 @@ def test_a_saddle_without_a_minimum_has_no_time():
     advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.ones(2)})
     assert math.isnan(advice.steps)
     assert advice.step_sizes["x"] > 0
-    assert "negative curvature" in str(advice)
+    assert "only negative curvature was measured in this block, down to -2" in str(advice)
+    assert "no curvature was measured" not in str(advice)
+
+
+def test_points_whose_components_differ_limit_the_steps_though_the_mean_is_one():
+    """f_i = |z|^2/2 + c_i sum z^3/6 with sum c_i = 0: component Hessians I + c_i diag(z) with the mean I everywhere."""
+    cubes = jnp.array([-0.9, 0.9])
+    loss = lambda z, c: sum(jnp.sum(v**2 / 2 + c * v**3 / 6) for v in z.values())
+    start = {"x": jnp.zeros(3), "y": 0.01 * jnp.ones(2)}
+    here, there = ({"x": v * jnp.ones(3), "y": v * jnp.ones(2)} for v in (0.5, 1.0))
+    limit = lambda *points: (
+        advise(loss, key=KEY, data=cubes, params=start, points=points, accuracy=1e-4, ordering="with_replacement")
+        .limits["x"]
+        .value
+    )
+    assert limit(there) < limit(here) < 0.99 * limit()
+    assert limit(here, there) == pytest.approx(limit(there), rel=0.03)
+
+
+def test_what_is_left_out_is_never_exact():
+    """Flat mean, components that curve it apart; negative curvature; and whatever is simulated along orders."""
+    flat = lambda z, c: jnp.sum(z["x"] ** 2) + c * z["y"][0] ** 2 + z["y"][1] ** 2
+    start, options = {"x": jnp.ones(2), "y": jnp.ones(2)}, {"ordering": "with_replacement", "accuracy": 0.1}
+    pushed = advise(flat, key=KEY, data=jnp.array([-1.0, 1.0]), params=start, **options)
+    assert "there no step size is stable" in str(pushed)
+    saddle = advise(flat, key=KEY, data=jnp.array([-1.0, -1.0]), params=start, **options)
+    assert "second moments, negative curvature left out" in str(saddle)
+    bowl = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, **options)
+    assert bowl.limits["x"].note == "exact"
+    ordered = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, accuracy=0.1)
+    (reason,) = [r for r in ordered.reasons if r.quantity == "limit of the step size of x"]
+    assert reason.statement.startswith("measured conjecture")
+    for advice in (pushed, saddle):
+        assert "exact" not in advice.limits["x"].note
 
 
 def test_flat_everywhere_is_undecided():

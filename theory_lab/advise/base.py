@@ -25,7 +25,8 @@ class Reason:
     Attributes:
         quantity: what is advised or predicted, as in "step size of x".
         value: its value, a number or a word.
-        statement: the name of the statement of `theory.catalogue` that it rests on, or "measured", or "design aim: ...".
+        statement: the name of the statement of `theory.catalogue` that it rests on, or "measured", or "measured
+            conjecture: ...".
         why: the statement with this problem's numbers, in a sentence.
         changes: what would change the value.
     """
@@ -43,7 +44,8 @@ class Advice:
 
     Attributes:
         step_sizes: per block, per component step.
-        limits: per block the predicted mean-square limit of its step size, the others at their advised ones.
+        limits: per block the predicted mean-square limit of its step size, the others at their advised ones; the note says
+            how it was computed. Where components differ and come without replacement it is a measured conjecture.
         steps: predicted component steps until (E||grad f||^2)^1/2 is at most the accuracy; inf if never, nan if unknown.
         accuracy: the target.
         radius, directions, law, sided: of the two-point estimates.
@@ -55,6 +57,7 @@ class Advice:
         zeroth: labels of the zeroth-order blocks.
         guaranteed: per theorem the step sizes that it would guarantee if the measured constants held everywhere.
         reasons: one for every quantity.
+        curve: predicted steps around every advised step size, the others as advised: label, step_size, steps, stable.
     """
 
     step_sizes: Mapping[Label, float]

@@ -16,14 +16,15 @@ from theory_lab.advise.spectra import SpectralView
 from theory_lab.measure.base import Measurement
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
-from theory_lab.theory.local import Local
-from theory_lab.theory.local_stability import boundary_scale, calibrated, stable
+from theory_lab.theory.local import WORK, Local
+from theory_lab.theory.local_stability import boundary_scale, calibrated, stable, thinned
 from theory_lab.theory.modes import steps_to
 from theory_lab.theory.moments import variance_factor
 
 EXACT = 64  # dimensions up to which the whole matrix of second moments is carried where components differ
 TINY = 1e-9  # of the scale of a step size: as good as standing still
 FALLBACK = 0.25  # of the limits where no time can be predicted
+ALONG = "second moments carried along orders"
 CURVE = np.geomspace(1 / 64, 2, 29)  # multiples of an advised step size at which steps are predicted for the figure
 
 
@@ -101,7 +102,7 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
         best = [eta * scale for eta in best]
         predicted = predicted if scale == 1 else steps(best)
     etas = {label: best[moving.index(label)] if label in moving else 0.0 for label in labels}
-    limits = {label: _endless(label) for label in labels}
+    limits = {label: _endless(label, sight.negative(label)) for label in labels}
     floor = math.sqrt(timing.modes(full(best)).floor) if moving and timing is not None else math.nan
     rows = [
         {"label": label, "step_size": best[i] * times, "steps": steps(tried), "stable": roughly(tried)}
@@ -161,6 +162,15 @@ def plain(model: Local) -> bool:
     return model.deviations is None and bool(uncoupled) and model.law != "rademacher"
 
 
+def _sampled(model: Local) -> bool:
+    """Whether the components' Hessians are too much work for all of them to be looked at."""
+    if model.deviations is None:
+        return False
+    if not _whole(model):
+        return len(model.deviations) * len(model.hessian) ** 3 > WORK
+    return model.ordering == "with_replacement" and thinned(model) > 1
+
+
 def _stable(model: Local | GroupedBlocks, etas: Sequence[float]) -> bool:
     return stable(model, etas) if isinstance(model, Local) and _whole(model) else model.modes(etas).stable
 
@@ -183,17 +193,25 @@ def _calibrated(
 
 
 def _method(sight: Sight) -> str:
-    """How the limits were computed, in words."""
-    models = [model for model in sight.limiting if isinstance(model, Local)]
-    if not models:
+    """How the limits were computed, in words; exact only if nothing was left out."""
+    views = [view for view in sight.views if isinstance(view, View)]
+    if not views:
         one = len(sight.settings.labels) == 1
         return "spectral densities" if one else "spectral densities, with what cross blocks add at the advised step sizes"
-    if all(map(plain, models)):
-        return "exact"
-    if not all(map(_whole, models)):
-        return "second moments mode by mode"
-    apart = any(model.deviations is not None for model in models)
-    return "second moments carried along an order" if apart and sight.settings.ordering != "with_replacement" else "exact"
+    models = [model for model in sight.limiting if isinstance(model, Local)]
+    how = "exact"
+    if not all(plain(model) or _whole(model) for model in models):
+        how = "second moments mode by mode"
+    elif any(model.deviations is not None for model in models) and sight.settings.ordering != "with_replacement":
+        how = ALONG
+    lacks = []
+    if any(view.looked < sight.settings.components for view in views) or any(map(_sampled, models)):
+        lacks.append("by a sample of the components")
+    if not all(view.definite for view in views):
+        lacks.append("negative curvature left out")
+    if any(view.pushed for view in views):
+        lacks.append("left out where the mean does not curve but components do: there no step size is stable")
+    return ", ".join([how if how != "exact" or not lacks else "second moments", *lacks])
 
 
 def _limit(sight: Sight, label: Label, value: float, together: float) -> Measurement:
@@ -204,7 +222,7 @@ def _limit(sight: Sight, label: Label, value: float, together: float) -> Measure
     name = f"mean-square limit of the step size of {label}"
     if not isinstance(sight.last, View):
         return _bracketed(name, value, sight, label, together)
-    return Measurement(name, value, value, value, 1)
+    return Measurement(name, value, value, value, 1, note=_method(sight))
 
 
 def _bracketed(name: str, value: float, sight: Sight, label: Label, together: float) -> Measurement:
@@ -224,9 +242,16 @@ def _bracketed(name: str, value: float, sight: Sight, label: Label, together: fl
     elif any(view.blocks[label].kappa > 0 for view in views):
         low = 0.0
     high = 2 / max(view.blocks[label].top.low for view in views)
-    return Measurement(name, value, min(low, value), max(high, value), len(views))
+    return Measurement(name, value, min(low, value), max(high, value), len(views), note=_method(sight))
 
 
-def _endless(label: Label) -> Measurement:
+def _endless(label: Label, negative: float) -> Measurement:
     name = f"mean-square limit of the step size of {label}"
-    return Measurement(name, math.inf, math.inf, math.inf, 1, note="no curvature was measured in this block")
+    return Measurement(name, math.inf, math.inf, math.inf, 1, note=nothing(negative))
+
+
+def nothing(negative: float) -> str:
+    """Why no curvature limits the steps of a block, given its most negative one."""
+    if negative < 0:
+        return f"only negative curvature was measured in this block, down to {negative:.3g}: no step size makes it contract"
+    return "no curvature was measured in this block"

@@ -63,8 +63,8 @@ def fastest(
 ) -> Fastest:
     """Minimise the steps over the step sizes, by a compass search in their logarithms, inside a share of the stable region.
 
-    The search starts where all blocks run at the same share of their limits: the largest share, by halving, that reaches the
-    accuracy at all. Setting: few local minima. Guarantee: a local minimum up to the resolution.
+    The search starts where all blocks run at the same share of their limits: the faster of the largest two of 1/2, 1/16,
+    1/128, ... that reach the accuracy at all. Setting: few local minima. Guarantee: a local minimum up to the resolution.
 
     Args:
         steps: etas -> steps, inf where the accuracy is never reached.

@@ -24,9 +24,9 @@ def measured(problem: Problem, sight: Sight, key: Key) -> Constants:
     """The constants that the views show: bounds from the inside, as few points can give them.
 
     Smoothness is two-sided and of the components: L_b = t s_b with s_b the largest curvature of block b and t the largest
-    norm of D^-1/2 H_i D^-1/2, D = diag(s_b I), over the components looked at. Trace is that of c diag(S_b), S_b the diagonal
-    blocks of the Hessian and c the least factor with which they dominate as D does, where c ||S_b|| <= L_b; it is d_b L_b
-    where that fails, or where no matrices were looked at.
+    norm of D^-1/2 H_i D^-1/2, D = diag(s_b I), over the components looked at, four at every view where matrices do not fit.
+    Trace is that of c diag(S_b), S_b the diagonal blocks of the Hessian and c the least factor with which they dominate as D
+    does, where c ||S_b|| <= L_b; it is d_b L_b where that fails, or where no matrices were looked at.
     """
     labels = sight.settings.labels
     scales = {label: max(sight.top(label), 0.0) for label in labels}
@@ -89,18 +89,20 @@ def _norm(view: View, root: np.ndarray) -> float:
 
 
 def _sampled_reach(problem: Problem, sight: Sight, scales: Mapping[Label, float], key: Key) -> float:
-    ends = [0.0]
-    for j, index in enumerate(np.linspace(0, problem.n - 1, min(FEW, problem.n)).astype(int)):
-        low, high = smoothness.extreme_eigenvalues(
-            problem.component,
-            sight.last.params,
-            key=jax.random.fold_in(key, j),
-            scaling=scales,
-            iterations=20,
-            args=(jax.numpy.asarray(index),),
-        )
-        ends += [abs(low.value), abs(high.value)]
-    return float(np.nanmax(ends))
+    """The same from a few components at every view, by products; nan where none of them is finite."""
+    ends = []
+    for i, view in enumerate(sight.views):
+        for j, index in enumerate(np.linspace(0, problem.n - 1, min(FEW, problem.n)).astype(int)):
+            low, high = smoothness.extreme_eigenvalues(
+                problem.component,
+                view.params,
+                key=jax.random.fold_in(jax.random.fold_in(key, i), j),
+                scaling=scales,
+                iterations=20,
+                args=(jax.numpy.asarray(index),),
+            )
+            ends += [abs(low.value), abs(high.value)]
+    return float(max((end for end in ends if np.isfinite(end)), default=math.nan))
 
 
 def _convex(sight: Sight) -> bool:

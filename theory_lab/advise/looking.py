@@ -13,7 +13,7 @@ from theory_lab import blocks
 from theory_lab._typing import Label, Params
 from theory_lab.measure.smoothness import finite_sums
 from theory_lab.problems.base import Problem
-from theory_lab.theory.local import Local, local
+from theory_lab.theory.local import ROUNDING, Local, local
 
 DENSE = 200  # dimensions up to which the Hessian is written out
 HELD = 2**22  # numbers of component Hessians, or gradients, that are looked at
@@ -60,8 +60,7 @@ class View:
     Attributes:
         name: "the start", "the look-ahead point", "point 3".
         hessian: (d, d).
-        tilts: (m, d) component gradients less their mean, as `centred` makes them.
-        deviations: (m, d, d) component Hessians less their mean likewise, None where they are one.
+    return View(name, params, settings, hessian, tilts, None if alike else deviations, len(each), value, gradient)
         value: f.
         gradient: (d,).
     """
@@ -72,6 +71,7 @@ class View:
     hessian: np.ndarray
     tilts: np.ndarray
     deviations: np.ndarray | None
+    looked: int
     value: float
     gradient: np.ndarray
 
@@ -81,8 +81,16 @@ class View:
 
     @property
     def definite(self) -> bool:
-        """Whether no eigenvalue lies below -1e-3 of the largest."""
-        return bool(self.eigenvalues[0] >= -NEGATIVE * np.abs(self.eigenvalues).max())
+        return definite(self.eigenvalues)
+
+    @property
+    def pushed(self) -> bool:
+        """Whether components differ along directions that the local model leaves out, where the mean does not curve up."""
+        if self.deviations is None:
+            return False
+        values, vectors = np.linalg.eigh(self.hessian)
+        out = vectors[:, values <= ROUNDING * np.abs(values).max()]
+        return bool(np.abs(self.deviations @ out).max(initial=0.0) > SAME * np.abs(self.hessian).max())
 
     def part(self, label: Label) -> np.ndarray:
         """The diagonal block of a label, without negative curvature."""
@@ -94,8 +102,13 @@ class View:
         value = float(np.linalg.eigvalsh(self.part(label))[-1])
         return value if value > 1e-12 * float(np.abs(self.hessian).max()) else 0.0
 
+    def lowest(self, label: Label) -> float:
+        """The smallest eigenvalue of a diagonal block."""
+        inside = self.settings.part(label)
+        return float(np.linalg.eigvalsh(self.hessian[inside, inside])[0])
+
     def traces(self, label: Label) -> tuple[float, float]:
-        """tr H_bb and tr H_bb^2."""
+        """tr H_bb and tr H_bb^2, of what is left without negative curvature."""
         block = self.part(label)
         return float(np.trace(block)), float(np.sum(block**2))
 
@@ -125,6 +138,11 @@ class View:
         )
 
 
+def definite(eigenvalues: np.ndarray) -> bool:
+    """Whether none lies below -1e-3 of the largest absolute value."""
+    return bool(eigenvalues.min() >= -NEGATIVE * np.abs(eigenvalues).max())
+
+
 def positive_part(matrix: np.ndarray) -> np.ndarray:
     """A symmetric matrix without its negative eigenvalues."""
     values, vectors = np.linalg.eigh(matrix)
@@ -146,7 +164,12 @@ def view(problem: Problem, params: Params, name: str, settings: Settings, seed: 
         return None
     deviations, tilts = centred(each, problem.n), centred(gradients, problem.n)
     alike = np.abs(deviations).max() <= SAME * np.abs(hessian).max()
+<<<<<<< HEAD
     return View(name, params, settings, hessian, tilts, None if alike else deviations, value, gradient)
+=======
+    tilts = gradients - gradients.mean(axis=0)
+    return View(name, params, settings, hessian, tilts, None if alike else deviations, len(each), value, gradient)
+>>>>>>> 9197cac (Advice says what it leaves out: negative curvature, samples, orders; component Hessians at every point; tests by enumeration)
 
 
 def centred(parts: np.ndarray, n: int) -> np.ndarray:

@@ -39,7 +39,7 @@ class Sight:
         timing: the model from which times are predicted; None where no model with a minimiser was found.
         averaged: whether that model has the Hessian averaged over the way, and not the one at the look-ahead point.
         radius: of the two-point estimates; nan without any.
-        radius_law: its error law, per zeroth-order block.
+        radius_laws: its error law, per zeroth-order block.
         sided: 1 or 2.
         beyond: how many times the largest curvature grows a little beyond the start, away from the look-ahead point; at
             least 1.
@@ -70,6 +70,11 @@ class Sight:
     def top(self, label: Label) -> float:
         """The largest curvature of a block over all views."""
         return max(view.top(label) for view in self.views)
+
+    def negative(self, label: Label) -> float:
+        """The most negative curvature of a block over all views; 0 where there is none beyond rounding."""
+        lowest = min(view.lowest(label) for view in self.views)
+        return lowest if lowest < -1e-12 * max(1.0, self.top(label)) else 0.0
 
 
 def see(
@@ -189,18 +194,12 @@ def _ahead(problem: Problem, start: Params, accuracy: float, products: int, sett
     rounds = max(1, products // 50)
     found = lookahead.look_ahead(problem.value, start, accuracy=accuracy / 4, iterations=rounds, products=50)
     for share in CLOSER if sum(settings.sizes) <= DENSE else ():
-        if not found.reached or _definite(problem, found.params):
+        if not found.reached or looking.definite(np.linalg.eigvalsh(dense_hessian(problem.value, found.params))):
             break
         more = lookahead.look_ahead(problem.value, found.params, accuracy=share * accuracy, iterations=rounds, products=50)
         products_spent, gradients = found.products + more.products, found.gradients + more.gradients
         found = replace(more, products=products_spent, gradients=gradients, reached=more.gradient_norm <= accuracy / 4)
     return found
-
-
-def _definite(problem: Problem, params: Params) -> bool:
-    """Whether no eigenvalue of the Hessian lies below -1e-3 of the largest."""
-    values = np.linalg.eigvalsh(dense_hessian(problem.value, params))
-    return bool(values[0] >= -looking.NEGATIVE * np.abs(values).max())
 
 
 def _timing(
@@ -210,8 +209,7 @@ def _timing(
     first, last = views[0], views[-1]
     if isinstance(first, View) and isinstance(last, View):
         whole = looking.middle(problem, first, last)
-        values = np.linalg.eigvalsh(whole)
-        if values[0] >= -looking.NEGATIVE * np.abs(values).max():
+        if looking.definite(np.linalg.eigvalsh(whole)):
             return last.model(hessian=whole, gradient=first.gradient, rounding=rounding), True
         if last.definite:
             way = looking.flat(first.params) - looking.flat(last.params)

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from theory_lab import blocks
 from theory_lab._typing import Key, Label, Params
-from theory_lab.advise.looking import Settings, sample
+from theory_lab.advise.looking import Settings, definite, sample
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import density, finite_sums, lanczos
 from theory_lab.measure.smoothness.curvature import curvature
@@ -24,7 +24,15 @@ FEW = 512  # components from which the dispersion is taken
 
 @dataclass(frozen=True)
 class BlockSpectrum:
-    """One block: eigenvalues with counts, starting gradient and noise with where they lie."""
+    """One block: eigenvalues with counts, starting gradient and noise with where they lie; negative ones count as zero.
+
+    Attributes:
+        top, lowest: both ends of the spectrum, as they are.
+        density, gradient, noise: nodes and weights.
+        dispersion: of the components' gradients.
+        kappa: tr E (H_i - H)_bb^2 over the trace of the positive part of H_bb; 0 where that is 0.
+        products: spent.
+    """
 
     top: Measurement
     lowest: Measurement
@@ -48,8 +56,8 @@ class SpectralView:
 
     @property
     def definite(self) -> bool:
-        """Whether no block has an eigenvalue below -1e-3 of its largest."""
-        return all(b.lowest.value >= -1e-3 * max(abs(b.top.value), abs(b.lowest.value)) for b in self.blocks.values())
+        """Whether every block is."""
+        return all(definite(np.array([b.lowest.value, b.top.value])) for b in self.blocks.values())
 
     @property
     def products(self) -> int:
@@ -58,8 +66,11 @@ class SpectralView:
     def top(self, label: Label) -> float:
         return max(self.blocks[label].top.value, 0.0)
 
+    def lowest(self, label: Label) -> float:
+        return self.blocks[label].lowest.value
+
     def traces(self, label: Label) -> tuple[float, float]:
-        """tr H_bb and tr H_bb^2."""
+        """tr H_bb and tr H_bb^2, of what is left without negative curvature."""
         nodes, counts = self.blocks[label].density
         return float(nodes @ counts), float(nodes**2 @ counts)
 
@@ -144,7 +155,9 @@ def _block(
     spent += whole.products + towards[2]
     nodes = np.concatenate(whole.nodes)
     counts = np.concatenate(whole.weights) * at.dimension / len(whole.nodes)
-    places, kappa, used = _noise(problem, params, label, chosen, starts[2], at)
+    curved = float(np.maximum(nodes, 0) @ counts)
+    places, spread, used = _noise(problem, params, label, chosen, starts[2], at)
+    kappa = spread / curved if curved > 0 and np.isfinite(spread) else 0.0
     size = float(places[1].sum())
     placed = (places[0], places[1] * (dispersion / size)) if size > 0 else (np.zeros(0), np.zeros(0))
     clean = lambda pair: (np.maximum(pair[0], 0), np.maximum(pair[1], 0))
@@ -156,27 +169,24 @@ def _block(
 def _noise(
     problem: Problem, params: Params, label: Label, chosen: np.ndarray, key: Key, at: Any
 ) -> tuple[tuple[np.ndarray, np.ndarray], float, int]:
-    """Where some components' gradients less the mean lie in a block's spectrum; kappa; the products spent."""
+    """Where some components' gradients less the mean lie in a block's spectrum; tr E (H_i - H)_bb^2; products."""
     if problem.n == 1:
         return (np.zeros(0), np.zeros(0)), 0.0, 0
     mean = ravel_pytree(problem.gradient(params)[label])[0]
-    nodes, weights, spent, above, below = [], [], 0, 0.0, 0.0
+    nodes, weights, spent, squares = [], [], 0, 0.0
     for j, index in enumerate(chosen):
         own = curvature(problem.component, params, block=label, args=(jnp.asarray(index),))
         apart = _gradient(own) - mean
         found = density.weighted_density(at, apart, iterations=ITERATIONS // 2)
         v = jax.random.normal(jax.random.fold_in(key, j), mean.shape, mean.dtype)
-        curved = at.product(v)
-        above += float(jnp.sum(jnp.square(own.product(v) - curved)))
-        below += float(jnp.vdot(v, curved))
+        squares += float(jnp.sum(jnp.square(own.product(v) - at.product(v))))
         spent += 1
         if found is not None:
             nodes.append(found[0])
             weights.append(found[1])
             spent += found[2]
-    kappa = above / below if below > 0 and np.isfinite(above) else 0.0
     join = lambda parts: np.concatenate(parts) if parts else np.zeros(0)
-    return (join(nodes), join(weights)), kappa, spent
+    return (join(nodes), join(weights)), squares / len(chosen), spent
 
 
 @jax.jit

@@ -8,9 +8,10 @@ import jax
 
 from theory_lab._typing import Label
 from theory_lab.advise.base import Advice, Reason, Sided
-from theory_lab.advise.choosing import Choice
-from theory_lab.advise.guaranteeing import guaranteed, measured
+from theory_lab.advise.choosing import ALONG, Choice, nothing
+from theory_lab.advise.guaranteeing import FEW, guaranteed, measured
 from theory_lab.advise.seeing import Sight
+from theory_lab.advise.spectra import SpectralView
 from theory_lab.oracles import FirstOrder, Hybrid, TwoPoint
 from theory_lab.oracles.base import Cost
 from theory_lab.oracles.directions import Law
@@ -19,6 +20,7 @@ from theory_lab.theory import reshuffling
 
 RECURSION = "theory_lab, Theorem 5"
 STABILITY = "theory_lab, Theorem 5, stability"
+CONJECTURE = "measured conjecture: a few random orders stand for all of them"
 LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
 
@@ -38,7 +40,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
         *_radius(sight),
         *_directions(sight, choice),
         _ordering(sight, choice),
-        *_guarantees(promises, choice, len(sight.views)),
+        *_guarantees(promises, choice, sight),
         _cost(spent, cost, choice),
     )
     return Advice(
@@ -72,7 +74,7 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     for label, eta in choice.step_sizes.items():
         name, limit = f"step size of {label}", choice.limits[label].value
         if eta == 0:
-            why = "undecided: no curvature was measured in this block, so nothing limits or times its steps; it stands still"
+            why = f"undecided: {nothing(sight.negative(label))}, so nothing limits or times its steps; it stands still"
             yield Reason(
                 name, 0.0, "measured", why, "curvature in this block, such as regularisation, or a step size of your own"
             )
@@ -95,7 +97,7 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
     for label, limit in choice.limits.items():
         name, top = f"limit of the step size of {label}", sight.top(label)
         if top == 0:
-            yield Reason(name, limit.value, "measured", "no curvature was measured in this block", "curvature in this block")
+            yield Reason(name, limit.value, "measured", limit.note, "positive curvature in this block")
             continue
         seen = f"largest curvature {top:.4g}"
         if label in sight.settings.zeroth:
@@ -112,7 +114,7 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
             if label in sight.settings.zeroth
             else "larger minibatches, where components' curvatures differ"
         )
-        yield Reason(name, limit.value, STABILITY, why, changes)
+        yield Reason(name, limit.value, CONJECTURE if choice.method.startswith(ALONG) else STABILITY, why, changes)
 
 
 def _steps(sight: Sight, choice: Choice) -> Reason:
@@ -174,13 +176,15 @@ def _ordering(sight: Sight, choice: Choice) -> Reason:
     return Reason("ordering", name, LAWS, "as asked: " + "; ".join(parts), changes)
 
 
-def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, looks: int) -> Iterator[Reason]:
+def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, sight: Sight) -> Iterator[Reason]:
+    looks = len(sight.views)
+    of = f" of {FEW} components" if isinstance(sight.last, SpectralView) and sight.settings.components > FEW else ""
     for name, values in promises.items():
         told = ", ".join(f"{label}: {value:.4g}" for label, value in values.items())
         shares = ", ".join(f"{choice.step_sizes[label] / value:.3g}" for label, value in values.items() if value > 0)
         why = (
-            f"safe at radius 0 if what was measured at {looks} point{'s' if looks > 1 else ''} held everywhere, which no "
-            f"measurement shows; the advised step sizes are {shares} times as large"
+            f"safe at radius 0 if what was measured{of} at {looks} point{'s' if looks > 1 else ''} held everywhere, which "
+            f"no measurement shows; the advised step sizes are {shares} times as large"
         )
         changes = "constants that are known to hold everywhere"
         yield Reason(f"by {name.removeprefix('theory_lab, ')}", told, name, why, changes)

@@ -45,7 +45,7 @@ class Margin:
         direction: a vector v like the parameters, v'Dv = 1, with |v'Hv| largest as far as is known. In dimensions where the
             Krylov basis is not kept it is the first one found that refutes, and None where none does.
         curvature: v'Hv along it; beyond 1 in absolute value it refutes the domination by itself.
-        probability: that the certificates of both sides hold.
+        probability: that the certificates of both sides hold, on the condition that `margin` states.
     """
 
     above: Measurement
@@ -101,7 +101,8 @@ def margin(
         iterations: k, Hessian-vector products at most. Memory is k vectors like the parameters where those are no more than
             `lanczos.KEPT` numbers, and beyond that five, whatever k (`smoothness.recurrence`), besides what a
             product takes: about four.
-        probability: that the certificates of both sides hold, over the random start. A refutation is certain up to rounding.
+        probability: that the certificates of both sides hold, over the random start, and where vectors are not kept, on
+            condition that rounding prefers no eigenvector (`smoothness.recurrence`). A refutation is certain up to rounding.
         args: further arguments of fn, arrays.
 
     Returns:

@@ -14,8 +14,9 @@ of the others with the probability with which any of them does, so
 .. math:: E V_m = \frac{E\,k_{m+1}}{m + 1},
 
 with V the chance of a further pair to lie above, and k the number of pairs that lie above the envelope of all others. For an
-envelope of one free factor k = 1, and then P(V > eps) = (1 - eps)^m whatever the pairs are distributed like (`inflated`).
-The points of a trajectory are not exchangeable, and none of this holds for them.
+envelope of one free factor k <= 1. If the pairs are independent and of one distribution, whichever it is, besides P(V > eps)
+<= (1 - eps)^m (`inflated`); exchangeable ones, which may share what was drawn before them, have the mean alone. The points
+of a trajectory are not even exchangeable, and none of this holds for them.
 
 Reference:
     Campi, Garatti: The exact feasibility of randomized solutions of uncertain convex programs, 2008, for k parameters of a
@@ -184,10 +185,12 @@ def inflated(shape: Envelope, gradient_norms: Any, curvatures: Any, *, confidenc
 
     .. math:: c = \max_{i \le m} L_i / l(u_i), \qquad P(V > \varepsilon) \le (1 - \varepsilon)^m
 
-    Proof. V > eps means that L/l(u) stays below its upper eps-quantile for all m pairs. Equality where it is continuous.
+    Proof. V > eps means that L/l(u) stays below its upper eps-quantile for all m independent pairs. Equality where it is
+    continuous.
 
     So the coverage is at least alpha^(1/m) with probability 1 - alpha over the m pairs, whatever their distribution and
-    however the shape was found, as long as the pairs are exchangeable with the ones to come and were not used for it.
+    however the shape was found, as long as they and the ones to come are independent, of one distribution, and were not used
+    for it. For pairs that are only exchangeable the mean, m/(m+1), holds, and the lower end does not.
 
     Args:
         shape: an envelope of other pairs.

@@ -32,7 +32,8 @@ def extreme_eigenvalues(
     The inner ends are Ritz values and certain. The outer ends hold, both together, with the stated probability over the
     random start; why, and that they cannot be sharper, is told in `smoothness.lanczos`. An interval is a point,
     up to rounding, once k reaches the dimension or the Krylov space closes. Rounding is estimated from the run and
-    added on both sides.
+    added on both sides. Where the vectors are not kept (see ``iterations``) the outer ends hold on condition that rounding
+    prefers no eigenvector, as `smoothness.recurrence` assumes; that is not proved.
 
     H is made of second derivatives as JAX takes them, forward over reverse: fn must have both, and a kink (relu, abs) adds
     nothing. What is measured there is the curvature of the smooth piece, which bounds no step across the kink.
