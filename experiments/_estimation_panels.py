@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments import _rows
+from experiments._estimation_rows import FEW, MANY, least_covered
 from theory_lab.report import figures
 from theory_lab.report.figures import Look
 
@@ -65,26 +66,25 @@ def counts(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def coverage(axes: Axes, frame: pd.DataFrame) -> None:
-    """Shares that hold, with their intervals, beside their levels."""
+    """Shares that hold, with their intervals, beside their levels; of traces the least over spectra."""
     rows = []
     for kind, look in LOOKS.items():
         for level in (0.9, 0.99):
             one = frame[(frame.what == "covered") & (frame.case == kind) & (frame.probability == level)]
             rows.append((f"{kind}, {level:g}", one, level, look))
     rows.append(("no slack (upper end), 0.9", frame[frame.what == "sharp"], 0.95, LOOKS["isolated"]))
-    traces = frame[frame.what.isin(["Hutch++ covered", "Hutchinson covered"])]
-    many = traces[(traces.what == "Hutch++ covered") & (traces.products == 96)]
-    few = traces[(traces.what == "Hutchinson covered") & (traces.products == 12) & (traces.case == "1/j²")]
-    rows.append(("trace, 32 probes, 0.9", many, 0.9, LOOKS["geometric"]))
-    rows.append(("trace of 1/j², 12 probes, 0.9", few, 0.9, LOOKS["geometric"]))
-    for place, (_, one, level, look) in enumerate(rows):
-        found = _rows.pooled(one)
+    shares = [(name, _rows.pooled(one), level, look) for name, one, level, look in rows]
+    for method, look in (("Hutch++", LOOKS["uniform"]), ("Hutchinson", LOOKS["log-uniform"])):
+        for few, words in ((False, f"≥ {MANY}"), (True, f"≤ {FEW}")):
+            least = least_covered(frame, few=few, methods=(method,))
+            shares.append((f"{method}, {words} probes, 0.9", least, 0.9, look))
+    for place, (_, found, level, look) in enumerate(shares):
         axes.errorbar(
             found.value, place, xerr=[[found.value - found.low], [found.high - found.value]], fmt=look.marker,
             color=look.colour, elinewidth=1.3, markeredgecolor="white", zorder=4,
         )  # fmt: skip
         axes.plot([level, level], [place - 0.36, place + 0.36], color="black", linewidth=1.6, zorder=3)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
+    axes.set_yticks(range(len(shares)), [name for name, *_ in shares], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlim=(0.7, 1.005), xlabel="share that holds; black: stated")
     axes.set_title("coverage (of the residual bound: 0)")

@@ -1,14 +1,16 @@
 """The cells of `smoothness_estimation` on traces, spectral moments and margins, as rows."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from experiments import _rows, _spectra
-from theory_lab.measure import mean, rate, smoothness
+from theory_lab.measure import Measurement, family, mean, rate, smoothness
 from theory_lab.measure.smoothness import lanczos
 
 LEVELS = (0.9, 0.99)  # stated probabilities
@@ -16,7 +18,25 @@ TRACED = 1024  # dimension of traces
 POWERS = {"flat": 0.5, "1/j": 1.0, "1/j²": 2.0}  # spectra, and the powers of the products at which Hutch++ errs
 MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
 ANSWERS = ("violated", "undecided", "certified")
+FEW, MANY = 12, 32  # probes, at most and at least, of Student's intervals that are judged
 MOMENTS = (0.0, 1 / 3, 0.0, 1 / 9)  # of the two-node Gauss rule for the uniform density on [-1, 1]
+
+
+def keys(key: jax.Array, count: int) -> Iterator[jax.Array]:
+    """Keys one by one: what is compiled for one number of them serves every other."""
+    return (jax.random.fold_in(key, i) for i in range(count))
+
+
+def probes(what: str, products: float) -> float:
+    """How many of the products, multiples of three, sample a trace: a third of Hutch++'s, all of Hutchinson's."""
+    return products / 3 if what.startswith("Hutch++") else products
+
+
+def least_covered(frame: pd.DataFrame, *, few: bool, methods: tuple[str, ...] = ("Hutch++", "Hutchinson")) -> Measurement:
+    """The least share of intervals that hold over methods and spectra, with few probes or with many."""
+    rows = frame[frame.what.isin([f"{method} covered" for method in methods])]
+    counts = np.array([probes(*row) for row in zip(rows.what, rows.products, strict=True)])
+    return family.smallest("share", _rows.measurements(rows[counts <= FEW if few else counts >= MANY]))
 
 
 def share(good: np.ndarray) -> dict[str, Any]:
@@ -40,7 +60,7 @@ def trace(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
             _spectra.waves, point, key=one, products=m, deflation=None if cell["deflated"] else 0, confidence=LEVELS[0],
             args=(values,),
         )
-        for one in jax.random.split(key, repeats)
+        for one in keys(key, repeats)
     ]  # fmt: skip
     truth, frobenius = values.sum(), float(np.sum(values**2))
     square = mean("", [(estimate.value - truth) ** 2 / frobenius for estimate in found], confidence=0.999)
@@ -85,7 +105,7 @@ def margin(cell: dict[str, Any], key: jax.Array, dimension: int = 200) -> list[d
                 hessian.fn, hessian.params, {"x": scale, "y": scale}, key=one, iterations=k, probability=LEVELS[1],
                 args=hessian.args,
             ).one_sided
-            for one in jax.random.split(jax.random.fold_in(key, i), cell["starts"])
+            for one in keys(jax.random.fold_in(key, i), cell["starts"])
         ]  # fmt: skip
         right = "certified" if true > 0 else "violated"
         due = true >= late * (1 - true) if true > 0 else -true >= early * (1 - true)

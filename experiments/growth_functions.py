@@ -15,7 +15,7 @@ Pairs (|grad f|, L_b), by matrix-free products, and the envelopes l(u) = L0 + L1
 
 Refuted by: exponents off by 0.05, a count that misses the violations by a quarter, a factor that breaks its promise.
 
-Minutes: quick 0.4, full 2.
+Minutes: quick 0.3, full 2.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,20 +27,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
 import theory_lab as tl
 from experiments import _clouds, _rows
+from experiments import _growth_panels as panels
 from experiments._clouds import DECAY, FAMILIES
+from experiments._growth_panels import CLOUDS, KINDS
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, family, mean, rate, smoothness
 from theory_lab.report import figures
 from theory_lab.theory import factorisation
 
 REACHES = (10.0, 100.0, 1000.0)  # of the entries of adapters without decay
-ENVELOPES = ("least steps", "steps ahead", "L0 + L1 u^p", "inflated")
+VALLEYS = 10  # adapters whose scale is varied
+ENVELOPES = tuple(KINDS)
 ALPHA = 0.1  # how often `inflated` may break its promise
 EDGE = 1.99  # what is called less than 2: powers are not yet attained where p is fitted
 LEVEL = 0.95  # of the intervals of p whose coverage is counted
@@ -48,16 +50,6 @@ POOL = 2**13  # pairs of a cloud
 D = 3  # of the clouds on which intervals are counted
 INTERVALS = {"power 4": tl.power(4.0), "exponential": tl.exponential()}  # and their profiles
 COLUMNS = ["what", "name", "quantity", "pairs", "u", "value", "low", "high", "samples", "note", "predicted"]
-SHOWN = {  # their l, and colours
-    "power 4": (lambda u: 3 * u ** (2 / 3), "#0072B2"),
-    "exponential": (lambda u: 1 + u, "#009E73"),
-    "x + 1/x": (lambda u: 2 * (1 + u) ** 1.5, "#DDAA33"),
-    "x − log x": (lambda u: (1 + u) ** 2, "#D55E00"),
-    "x − 2√x": (lambda u: (1 + u) ** 3 / 2, "#882255"),
-}
-LABELS = {"steep": "adapter, steep", "scale": "adapter, scale"}
-RUNS = {"far": ("#009E73", "^", "from far out"), "fresh": ("#D55E00", "o", "from B = 0")}
-KINDS = dict(zip(ENVELOPES, (("#D55E00", "s"), ("#DDAA33", "v"), ("#332288", "D"), ("#009E73", "o")), strict=True))
 KNOWN, ADAPTER = "theory_lab, growth functions", "theory_lab, no global growth function"
 EXCHANGE = "folklore: of exchangeable points each is the last with the same chance"
 LINEAR = "measured conjecture: curvature grows about linearly with the gradient norm along training"
@@ -74,7 +66,6 @@ class Settings:
     starts: int
 
 
-CLOUDS = {"cosh and exponential": "cosh, exp", "curve": "one curve", "adapter": "adapter", "logistic": "logistic"}
 QUICK = Settings(pairs=(20,), clouds=tuple(CLOUDS)[:2], replications=240, intervals=60, starts=12)
 FULL = Settings(pairs=(20, 60), clouds=tuple(CLOUDS), replications=1000, intervals=250, starts=48)
 
@@ -109,7 +100,7 @@ def _families(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         points = [{"y": jnp.array([t])} for t in places]
         yield from _fitted(smoothness.growth(_clouds.in_one_variable, points, key=key, args=(i,)), name, power, beyond)
     problem = _clouds.objective("logistic")
-    cloud = [_clouds.cloud_point(problem, part) for part in jax.random.split(key, 80)]
+    cloud = [_clouds.cloud_point(problem, jax.random.fold_in(key, i)) for i in range(80)]
     yield from _fitted(smoothness.growth(problem.value, [dict(problem.init(key)), *cloud], key=key), "logistic", 0, 0)
 
 
@@ -127,21 +118,24 @@ def _fitted(rows: pd.DataFrame, name: str, power: float, beyond: float = 0) -> I
 
 def _adapter(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """The steep curve with decay, clouds of growing scale, and clouds about the valley without decay."""
-    shapes = zip(jax.random.split(key, 3), ((2, 4), (4, 2), (4, 4)), strict=True)
-    a, b, r = (np.asarray(jax.random.normal(part, (120, *shape))) for part, shape in shapes)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    a, b, r = (rng.standard_normal((120, *shape)) for shape in ((2, 4), (4, 2), (4, 4)))
     one = lambda *shape: np.pad([[1.0]], [(0, length - 1) for length in shape])  # 1 in the corner
     look = lambda points, decay: smoothness.growth(_clouds.adapter, points, key=key, args=(decay, one(4, 4)))
     steep = [factorisation.steep_instance(entry, DECAY) for entry in np.geomspace(100, 1e4, 60)]
     yield from _fitted(look([_clouds.adapted(at.a * one(2, 4), at.b * one(4, 2)) for at in steep], DECAY), "steep", 2)
     points = [_clouds.adapted(s * a[i], s * b[i]) for i, s in enumerate(np.geomspace(3, 3e4, 120))]
     yield from _fitted(look(points, DECAY), "scale", 2 / 3)
-    for reach in REACHES:
-        valley = one(4, 4) - reach**2 * b[0] @ a[0]
-        around = [valley + off * r[i] for i, off in enumerate(np.geomspace(1e-6, 1, 60))]
-        rows = look([_clouds.adapted(reach * a[0], reach * b[0], w) for w in around], 0.0)
-        yield _number(
-            "L0", smoothness.envelope(rows.gradient_norm, rows.block_y, resamples=99).offset, name="valley", u=reach
-        )
+    floors = [[_floor(look, reach * a[i], reach * b[i], r[10 * i :]) for reach in REACHES] for i in range(VALLEYS)]
+    slopes = np.polyfit(np.log(REACHES), np.log(floors).T, 1)[0]
+    yield _number("exponent of L0", mean("exponent", slopes), name="valley", predicted=2.0)
+
+
+def _floor(look: Callable[..., pd.DataFrame], a: np.ndarray, b: np.ndarray, away: np.ndarray) -> float:
+    """L0 of the envelope on ten points about the point of the valley W + B A = target that these adapters have."""
+    valley = np.diag([1.0, 0.0, 0.0, 0.0]) - b @ a
+    rows = look([_clouds.adapted(a, b, valley + off * away[i]) for i, off in enumerate(np.geomspace(1e-6, 1, 10))], 0.0)
+    return float(smoothness.envelope(rows.gradient_norm, rows.block_y, resamples=0).offset)
 
 
 def _drawn(name: str, u: np.ndarray, y: np.ndarray) -> smoothness.Steps | smoothness.Envelope:
@@ -189,9 +183,9 @@ def _interval(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     u, y = map(np.asarray, _clouds.pool(tl.separable({"y": D}, profile), key, POOL))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     hits = 0
-    for part in jax.random.split(key, cell["count"]):
+    for i in range(cell["count"]):
         own = rng.choice(POOL, 60, replace=False)
-        found = smoothness.envelope(u[own], y[own], confidence=LEVEL, resamples=20, key=part).power
+        found = smoothness.envelope(u[own], y[own], confidence=LEVEL, resamples=20, key=jax.random.fold_in(key, i)).power
         hits += found.low <= power <= found.high
     yield _number("covers", rate.proportion(hits, cell["count"], confidence=family.confidence(2)))
 
@@ -201,15 +195,17 @@ def _training(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     fresh, target = cell["name"] == "fresh", 1.5 * np.random.default_rng(0).standard_normal((4, 4))
     stride, eta = (3, {"x": 1e-3, "y": 1e-2}) if fresh else (5, {"x": 4e-4, "y": 4e-4})
     found: dict[str, list[float]] = {"rank correlation": [], "p": [], "random": [], "later": [], "excess": []}
-    for i, part in enumerate(jax.random.split(key, cell["count"])):
-        a, b = jax.random.normal(part, (2, 8)) / np.sqrt(2)
+    for i in range(cell["count"]):
+        part = jax.random.fold_in(key, i)
+        a, b = np.asarray(jax.random.normal(part, (2, 8))) / np.sqrt(2)
         factors = (a, 0 * b) if fresh else (4 * a, 4 * b)
         path = _clouds.descent(_clouds.adapted(factors[0].reshape(2, 4), factors[1].reshape(4, 2)), eta, stride, target)
+        path = jax.tree.map(np.asarray, path)
         points = [jax.tree.map(lambda leaf, k=k: leaf[k], path) for k in range(60)]
         rows = smoothness.growth(_clouds.adapter, points, key=part, args=(0.0, target))
         found["rank correlation"].append(stats.spearmanr(rows.gradient_norm, rows.block_y)[0])
         fit = partial(smoothness.envelope, rows.gradient_norm, rows.block_y, resamples=0)
-        random = [fit(split="random", key=k).coverage.value for k in jax.random.split(part, 10)]
+        random = [fit(split="random", key=k).coverage.value for k in (jax.random.fold_in(part, j) for j in range(10))]
         later = fit(split="later")
         found["random"].append(float(np.mean(random)))
         found["later"].append(later.coverage.value)
@@ -225,15 +221,16 @@ def _training(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Twelve claims."""
+    """Thirteen claims."""
     part = lambda what, quantity: frame[(frame.what == what) & (frame.quantity == quantity)]
-    families, steep, scale = part("family", "p"), *(_named(part("adapter", "p"), name) for name in ("steep", "scale"))
+    families, steep, scale = (
+        part("family", "p"),
+        *(panels.named(part("adapter", "p"), name) for name in ("steep", "scale")),
+    )
     bounded, further = part("family", "rising part"), frame[frame.what == "further"]
     below = families.high < EDGE
     right = [*(below == (families.predicted < 2)), *(steep.high >= EDGE), *(bounded.value < 0.01)]
     error = [_less(row) for _, row in families.iterrows()]
-    reaches = part("adapter", "L0")
-    exponent = np.polyfit(np.log(reaches.u), np.log(reaches.value.clip(1e-300)), 1)[0]
     promise = part("further", "promise")
     broken = int(np.rint((promise.value * promise.samples).sum()))
     training = {(row["name"], row.quantity): _rows.measurement(row) for _, row in frame[frame.what == "training"].iterrows()}
@@ -247,8 +244,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         .check(_rows.measurement(steep.iloc[0])),
         claim("matrix factorisation, clouds of growing scale: p", "folklore: degree k has p = (k-2)/(k-1)", "equals", 2 / 3,
               tolerance=0.05).check(_rows.measurement(scale.iloc[0])),
-        claim("without decay there is no l(0): exponent of L0 in the scale of the adapter", ADAPTER, "equals", 2.0,
-              tolerance=0.05).check(exact("exponent", exponent)),
+        claim(f"without decay there is no l(0): exponent of L0 in the scale of the adapter, mean over {VALLEYS} adapters",
+              ADAPTER, "equals", 2.0, tolerance=0.05)
+        .check(_rows.measurement(part("adapter", "exponent of L0").iloc[0])),
         claim("m+1 times the chance of a further pair to lie above is the number of pairs above the envelope of all others: "
               "measured / counted", EXCHANGE, "equals", 1.0, tolerance=0.25)
         .check(family.farthest("(m+1) V / k", _against_counts(further), centre=1.0)),
@@ -269,11 +267,10 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         claim("random halves of a run tell how the envelope of the first half holds in the second: difference of coverage",
               "folklore: pairs held out at random", "equals", 0.0, tolerance=0.1, expected="fails", why=wanting)
         .check(family.farthest("difference", [training[name, "later - random"] for name in ("fresh", "far")], centre=0.0)),
+        claim("curvature in a run's second half / envelope of its first: worst pair, mean over starts, larger of both kinds",
+              "folklore: what a run has shown bounds what it will show", "at most", 1.0, expected="fails", why=wanting)
+        .check(family.largest("excess", [training[name, "excess"] for name in ("fresh", "far")])),
     ]  # fmt: skip
-
-
-def _named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    return rows[rows["name"] == name]
 
 
 def _less(row: pd.Series) -> Measurement:
@@ -294,68 +291,9 @@ def _against_counts(further: pd.DataFrame) -> list[Measurement]:
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """Families, their exponents, what envelopes say of further pairs, and two training runs."""
     figure, ((pairs, powers), (further, training)) = figures.new_figure(2, 2, height=8.2, width=11.2)
-    _draw_families(pairs, frame[frame.quantity == "pair"])
-    _draw_powers(powers, frame[(frame.quantity == "p") & (frame.what != "training")])
-    _draw_further(further, frame[frame.what == "further"])
-    _draw_training(training, frame[(frame.quantity == "pair") & (frame.what == "training")])
+    panels.families(pairs, frame[frame.quantity == "pair"])
+    panels.powers(powers, frame[(frame.quantity == "p") & (frame.what != "training")])
+    panels.further(further, frame[frame.what == "further"])
+    panels.training(training, frame[(frame.quantity == "pair") & (frame.what == "training")])
     figures.title_with_verdicts(figure, "Growth functions: what points demand, and what they say of others", verdicts)
     return figure
-
-
-def _draw_families(axes: Axes, pairs: pd.DataFrame) -> None:
-    for name, (law, colour) in SHOWN.items():
-        mine = _named(pairs, name)
-        figures.points(axes, mine.u, mine.value, like=figures.Look(colour, "o", "-", f"{name}: p = {FAMILIES[name][2]:.3g}"))
-        u = np.geomspace(1e-2 if FAMILIES[name][3] == 0 else 100, 1e6, 60)
-        figures.theory_line(axes, u, law(u), label="known l(u)")
-    steep = _named(pairs, "steep")
-    figures.points(axes, steep.u, steep.value, like=figures.Look("#56B4E9", "D", "-", LABELS["steep"] + ": p = 2"))
-    axes.set(xscale="log", yscale="log", xlim=(1e-2, 1e6), ylim=(1e-1, 1e13), title="curvature against gradient",
-             xlabel="gradient norm |∇f|", ylabel="curvature ‖H‖")  # fmt: skip
-    figures.legend(axes, fontsize=8.5, loc="upper left")
-
-
-def _draw_powers(axes: Axes, rows: pd.DataFrame) -> None:
-    rows = rows.iloc[::-1]
-    at = np.arange(len(rows))
-    axes.axvspan(-0.05, 0.05, color="#eeeeee", zorder=0)
-    axes.axvline(0, color="black", linewidth=1.2)
-    bars = [rows.value - rows.low, rows.high - rows.value]
-    axes.errorbar(rows.value - rows.predicted, at, xerr=bars, fmt="o", color="#0072B2", markeredgecolor="white", zorder=4)
-    axes.set_yticks(
-        at,
-        [f"{LABELS.get(name, name)}: {p:.3g}" for name, p in zip(rows["name"], rows.predicted, strict=True)],
-        fontsize=8.5,
-    )
-    axes.set(xlim=(-0.08, 0.08), title="exponent of the envelope, and the known one", xlabel="p of the envelope − known p")
-
-
-def _draw_further(axes: Axes, rows: pd.DataFrame) -> None:
-    rows = rows[rows.pairs == rows.pairs.max()]
-    clouds = [cloud for cloud in CLOUDS if cloud in set(rows["name"])]
-    for k, name in enumerate(ENVELOPES):
-        colour, marker = KINDS[name]
-        at = np.arange(len(clouds)) + 0.16 * (k - 1.5)
-        mine = rows[rows.quantity == f"violations {name}"].set_index("name").loc[clouds]
-        figures.points(axes, at, mine.value, mine.low, mine.high, like=figures.Look(colour, marker, "-", name))
-        counted = rows[rows.quantity == f"needed {name}"].set_index("name").value.reindex(clouds, fill_value=1)
-        for x, value in zip(at, counted, strict=True):
-            figures.theory_line(axes, [x - 0.07, x + 0.07], [value, value], label="pairs needed, k")
-    m = int(rows.pairs.iloc[0])
-    axes.set_xticks(range(len(clouds)), [CLOUDS[cloud] for cloud in clouds])
-    axes.set(
-        yscale="log", ylim=(0.6, 8 * m), title=f"a further pair above the envelope of m = {m}", ylabel="(m + 1) × chance"
-    )
-    figures.legend(axes, loc="upper left", fontsize=8.5, ncols=2)
-
-
-def _draw_training(axes: Axes, pairs: pd.DataFrame) -> None:
-    for name, (colour, marker, words) in RUNS.items():
-        mine = _named(pairs, name)
-        start = mine.iloc[0]
-        few = mine[::2]
-        figures.points(axes, few.u / start.u, few.value / start.value, like=figures.Look(colour, marker, "-", words))
-        axes.plot(mine.u / start.u, mine.predicted / start.value, "--", color=colour, label="envelope of its first half")
-    axes.set(title="matrix factorisation along training (right to left)", xlabel="gradient norm / at the start",
-             ylabel="curvature of the adapter ‖H_yy‖ / at the start", ylim=(0, None))  # fmt: skip
-    figures.legend(axes, fontsize=8.5)

@@ -19,7 +19,11 @@ Where f is no quadratic there is besides the edge: the step size from which trai
 lower than it began. Nobody predicts it; a linear limit is often taken for it.
 
 The families were chosen by hand, one of each kind, and are no sample of anything: shares are a census of them. Its interval
-counts the cases that lie within the factor with all of their interval, and those that may.
+counts the cases that lie within the factor with all of their interval, and those that may. `FAMILIES` and the data sets are
+a development set: the advice was improved while looking at them. `HELD_OUT` was named before any advice was taken on it, and
+nothing was changed since because of it; it is judged apart. It goes where the others do not: more than 200 dimensions,
+coupled, which advice sees by spectral densities alone; random signs on steep coupled spectra; noise correlated between
+blocks, and correlated features, in 65 to 200 dimensions; some directions on the sphere.
 
 What would refute it: more than a tenth of the cases beyond a factor 1.5.
 
@@ -79,7 +83,7 @@ class Settings:
 
 
 QUICK = Settings((EXAMPLE, "uncoupled", "unequal blocks", "steep spectrum"), search=6, runs=48, map=13)
-FULL = Settings((*_families.FAMILIES, *BUNDLED))
+FULL = Settings((*_families.FAMILIES, *_families.HELD_OUT, *BUNDLED))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -97,7 +101,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """One case, or the map."""
     name = cell["case"]
     bench = Bench(*_families.family(name, cell["rows"]), key, cell["search"], cell["runs"], cell["confidence"])
-    known = {"case": Path(name).name, "real": name not in _families.FAMILIES}
+    held_out = name in _families.HELD_OUT
+    known = {"case": Path(name).name, "real": not held_out and name not in _families.FAMILIES, "held_out": held_out}
     rows = _map(bench, cell["points"]) if cell["part"] == "map" else _case(bench)
     return pd.DataFrame([{**known, **columns} for columns in rows])
 
@@ -140,14 +145,14 @@ def _row(
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Shares of cases within the factor, and the time on real data."""
-    of = {what: rows for what, rows in _clean(frame).groupby("what", sort=False)}
-    times, real = of["ratio"].assign(predicted=1.0), of["ratio"][of["ratio"].real]
-    verdicts = [
-        _share("time: advised / best of the grid, at most 1.5", times, least=0.0),
-        _share("limits: measured / predicted, within a factor 1.5", of["limit"]),
-        _share("steps at the advised pair: measured / predicted, within a factor 1.5", of["advised"]),
-    ]
+    """Shares of cases within the factor, of the development set and of what was held out, and the time on real data."""
+    frame = _clean(frame)
+    of = {what: rows for what, rows in frame[~frame.held_out].groupby("what", sort=False)}
+    real = of["ratio"][of["ratio"].real]
+    verdicts = _shares(of)
+    if frame.held_out.any():
+        fresh = {what: rows for what, rows in frame[frame.held_out].groupby("what", sort=False)}
+        verdicts += _shares(fresh, "held-out families: ")
     if len(real):
         worst = claim("real data: time, advised / best of the grid, largest", AIM, "at most", FACTOR)
         verdicts.append(worst.check(family.largest("advised/best", measurements(real))))
@@ -159,6 +164,15 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         )  # fmt: skip
         verdicts.append(edges)
     return verdicts
+
+
+def _shares(of: dict[str, pd.DataFrame], which: str = "") -> list[Verdict]:
+    """Times, limits and predicted steps."""
+    return [
+        _share(f"{which}time: advised / best of the grid, at most 1.5", of["ratio"].assign(predicted=1.0), least=0.0),
+        _share(f"{which}limits: measured / predicted, within a factor 1.5", of["limit"]),
+        _share(f"{which}steps at the advised pair: measured / predicted, within a factor 1.5", of["advised"]),
+    ]
 
 
 def _clean(frame: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +247,8 @@ def _draw_times(axes: Axes, rows: pd.DataFrame) -> None:
             axes.annotate(words, (top, place), ha="right", va="center", fontsize=7.5, color=look.colour)
     axes.axvline(1.0, color="black", linewidth=1.2, zorder=1)
     axes.axvline(FACTOR, color="black", linewidth=1.2, linestyle="--", zorder=1)
-    axes.set_yticks(places, rows.case, fontsize=8)
+    names = [f"{one.case}{' (held out)' if one.held_out else ''}" for one in rows.itertuples()]
+    axes.set_yticks(places, names, fontsize=7.5)
     axes.set(xlim=(0.75, top), xlabel="steps, advised / best of the grid", title="Times (dashed: the aim, 1.5)")
     axes.grid(axis="y", visible=False)
 

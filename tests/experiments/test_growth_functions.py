@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import _clouds, _rows
+from experiments import _clouds, _growth_panels, _rows
 from experiments import growth_functions as experiment
 from experiments._clouds import FAMILIES
-from experiments.growth_functions import ALPHA, CLOUDS, ENVELOPES, REACHES
+from experiments.growth_functions import ALPHA, CLOUDS, ENVELOPES
 from theory_lab.measure import Measurement, exact, rate, smoothness
 
 
@@ -34,7 +34,7 @@ def frame() -> pd.DataFrame:
     for name, power in (("steep", 2.0), ("scale", 2 / 3)):
         rows.append(number("adapter", "p", around(power, 0.005), name=name, predicted=power))
     rows.append(number("adapter", "pair", 1e4, name="steep", u=10.0))
-    rows += [number("adapter", "L0", 7 * reach**2, name="valley", u=reach) for reach in REACHES]
+    rows.append(number("adapter", "exponent of L0", around(2.0, 0.001, 10), name="valley", predicted=2.0))
     for cloud in CLOUDS:
         at = {"name": cloud, "pairs": 20}
         for name, k in zip(ENVELOPES, (9.0, 6.0, 2.6, 1.0), strict=True):
@@ -42,11 +42,12 @@ def frame() -> pd.DataFrame:
             rows += [number("further", f"needed {name}", around(k, 0.03 * k), **at)] if name != "inflated" else []
         rows.append(number("further", "promise", rate.proportion(100, 1000), predicted=ALPHA, **at))
     rows += [number("interval", "covers", rate.proportion(390, 400), name=name) for name in ("power 4", "exponential")]
-    for name, sign, power, gap in (("fresh", -1.0, np.nan, -0.95), ("far", 0.95, 1.31, -0.4)):
+    for name, sign, power, gap, excess in (("fresh", -1.0, np.nan, -0.95, 1.06), ("far", 0.95, 1.31, -0.4, 1.02)):
         at = {"name": name}
         rows.append(number("training", "rank correlation", around(sign, 0.01), **at))
         rows.append(number("training", "p", around(power, 0.05), **at))
         rows.append(number("training", "later - random", around(gap, 0.1), **at))
+        rows.append(number("training", "excess", around(excess, 0.01), **at))
         rows += [number("training", "pair", 2 - u, u=u, predicted=2.0, **at) for u in (1.0, 0.5, 0.2)]
     return pd.DataFrame(rows).reindex(columns=experiment.COLUMNS)
 
@@ -57,10 +58,10 @@ def unexpected(frame: pd.DataFrame) -> set[str]:
 
 def test_agreement_is_recognised(frame: pd.DataFrame) -> None:
     verdicts = experiment.judge(frame)
-    assert [verdict.outcome for verdict in verdicts].count("fails") == 3
+    assert [verdict.outcome for verdict in verdicts].count("fails") == 4
     assert {verdict.outcome for verdict in verdicts} == {"holds", "fails"}
     assert unexpected(frame) == set()
-    assert len(verdicts) == 12
+    assert len(verdicts) == 13
 
 
 WRONG = [
@@ -75,6 +76,8 @@ WRONG = [
     ("training", "rank correlation", "fresh", -1.0, {"from B = 0: rank cor"}),
     ("training", "p", "far", 0.77, {"from far out: p alon"}),
     ("training", "later - random", "", 0.01, {"random halves of a r"}),
+    ("training", "excess", "", 0.9, {"curvature in a run's"}),
+    ("adapter", "exponent of L0", "valley", 0.5, {"without decay there "}),
 ]
 
 
@@ -98,11 +101,16 @@ def test_an_envelope_that_needs_more_pairs_than_parameters_is_caught(frame: pd.D
     assert unexpected(wrong) == {"L0 + L1 u^p has thre"}
 
 
-def test_bounded_curvature_that_rises_and_a_valley_with_a_floor_are_caught(frame: pd.DataFrame) -> None:
+def test_an_exponent_of_the_floor_that_is_not_known_is_undecided(frame: pd.DataFrame) -> None:
+    wide = frame.copy()
+    wide.loc[wide.quantity == "exponent of L0", ["low", "high"]] = (1.9, 2.1)
+    assert {v.outcome for v in experiment.judge(wide) if v.claim.startswith("without decay")} == {"undecided"}
+
+
+def test_bounded_curvature_that_rises_is_caught(frame: pd.DataFrame) -> None:
     wrong = frame.copy()
     wrong.loc[wrong.quantity == "rising part", "value"] = 0.5
-    wrong.loc[wrong.quantity == "L0", ["value", "low", "high"]] = 7.0
-    assert unexpected(wrong) == {"p < 2, p >= 2 or no ", "without decay there "}
+    assert unexpected(wrong) == {"p < 2, p >= 2 or no "}
 
 
 def test_the_figure_is_drawn(frame: pd.DataFrame) -> None:
@@ -120,7 +128,7 @@ def test_pools_are_what_products_measure() -> None:
 
 
 def test_every_family_has_a_curvature_below_its_known_law() -> None:
-    for name, (law, _) in experiment.SHOWN.items():
+    for name, (law, _) in _growth_panels.SHOWN.items():
         profile, places, _, beyond = FAMILIES[name]
         u = np.abs(np.asarray(jax.vmap(jax.grad(profile))(places)))
         bends = np.asarray(jax.vmap(jax.grad(jax.grad(profile)))(places))

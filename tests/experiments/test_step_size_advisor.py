@@ -11,18 +11,21 @@ from experiments import _brute_force, _families, step_size_advisor
 from experiments._brute_force import Bench
 from experiments._families import Family
 from experiments._minibatches import minibatches
+from theory_lab import blocks
 from theory_lab.theory import quadratic, stability_region
 
 KEY = jax.random.key(0)
 CASES = [step_size_advisor.EXAMPLE, *(f"family {i}" for i in range(8)), "data 1", "data 2"]
+FRESH = ["fresh 1", "fresh 2"]  # held out
 
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
     """All is as advised, to a few per cent."""
     rows = []
-    for i, case in enumerate(CASES):
-        known = {"case": case, "real": case.startswith("data"), "samples": 128, "note": "", "label": "", "how": "",
+    for i, case in enumerate([*CASES, *FRESH]):
+        known = {"case": case, "real": case.startswith("data"), "held_out": case in FRESH, "samples": 128,
+                 "note": "", "label": "", "how": "",
                  "step_size_x": 0.01 * (1 + i), "step_size_y": 0.5}  # fmt: skip
         spread = lambda value: {"value": value, "low": 0.96 * value, "high": 1.04 * value}
         rows.append({**known, "what": "best", **spread(200.0), "predicted": 200.0})
@@ -33,7 +36,16 @@ def frame() -> pd.DataFrame:
             rows.append({**known, "what": "limit", "label": label, "how": how, **spread(0.02), "predicted": 0.021})
             if i % 2:
                 rows.append({**known, "what": "edge", "label": label, "how": "edge", **spread(0.2), "predicted": 0.021})
-    at = {"case": CASES[0], "real": False, "samples": 1, "note": "", "label": "", "how": "", "predicted": np.nan}
+    at = {
+        "case": CASES[0],
+        "real": False,
+        "held_out": False,
+        "samples": 1,
+        "note": "",
+        "label": "",
+        "how": "",
+        "predicted": np.nan,
+    }
     for x in (0.001, 0.01, 0.02):
         for y in (0.1, 0.5, 1.0):
             value = 1 / x if x < 0.02 else np.inf
@@ -46,7 +58,9 @@ def frame() -> pd.DataFrame:
 
 
 def outcomes(frame: pd.DataFrame) -> dict[str, str]:
-    return {verdict.claim.split(":")[0]: verdict.outcome for verdict in step_size_advisor.judge(frame)}
+    """By the beginnings of the claims; those on what was held out keep two words."""
+    short = lambda claim: claim.replace("held-out families: ", "held-out ").split(":")[0]
+    return {short(verdict.claim): verdict.outcome for verdict in step_size_advisor.judge(frame)}
 
 
 def worse(frame: pd.DataFrame, what: str, cases: list[str], factor: float) -> pd.DataFrame:
@@ -59,7 +73,8 @@ def worse(frame: pd.DataFrame, what: str, cases: list[str], factor: float) -> pd
 
 
 def test_good_advice_is_recognised(frame: pd.DataFrame, tmp_path) -> None:
-    expected = dict.fromkeys(("time", "limits", "steps at the advised pair", "real data"), "holds")
+    each = ("time", "limits", "steps at the advised pair")
+    expected = dict.fromkeys((*each, *(f"held-out {one}" for one in each), "real data"), "holds")
     assert outcomes(frame) == expected | {"training from the start breaks at the predicted limits": "fails"}
     assert all(verdict.as_expected for verdict in step_size_advisor.judge(frame))
     frame.to_csv(tmp_path / "frame.csv", index=False)
@@ -99,6 +114,26 @@ def test_slow_advice_on_real_data_is_caught(frame: pd.DataFrame) -> None:
     assert outcomes(worse(frame, "ratio", ["data 2"], 2.0))["real data"] == "fails"
 
 
+@pytest.mark.parametrize("what, claim", [("ratio", "time"), ("limit", "limits"), ("advised", "steps at the advised pair")])
+def test_what_was_held_out_is_judged_apart(frame: pd.DataFrame, what: str, claim: str) -> None:
+    after = outcomes(worse(frame, what, FRESH, 2.0))
+    assert {name for name in after if after[name] != outcomes(frame)[name]} == {f"held-out {claim}"}
+    assert {name for name in outcomes(frame[~frame.held_out]) if name.startswith("held-out")} == set()
+
+
+def test_held_out_families_go_where_the_others_do_not() -> None:
+    assert not set(_families.HELD_OUT) & set(_families.FAMILIES)
+    assert set(_families.HELD_OUT) < set(step_size_advisor.FULL.cases)
+    made = {name: _families.family(name, 0) for name in _families.HELD_OUT}
+    sizes = {name: blocks.size(problem.init(KEY)) for name, (_, problem) in made.items()}
+    assert max(sizes.values()) > 200
+    assert 65 <= sizes["correlated noise"] <= 200
+    tilts = np.asarray(made["correlated noise"][1].tilts)
+    np.testing.assert_allclose(tilts.sum(axis=0), 0, atol=1e-12)
+    along = tilts @ np.full(120, 120**-0.5)  # one direction of 120, of both blocks
+    assert np.sum(along**2) > 0.25 * np.sum(tilts**2)
+
+
 def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(step_size_advisor.draw(frame, step_size_advisor.judge(frame)), Figure)
     quick = frame[(frame.what != "edge") & ~frame.real]
@@ -115,7 +150,7 @@ def test_cells_are_distinct_and_read_data(tmp_path) -> None:
 
 def test_there_are_at_least_eight_families_and_two_data_sets() -> None:
     assert len(_families.FAMILIES) >= 8
-    assert len(set(step_size_advisor.FULL.cases) - set(_families.FAMILIES)) == 2
+    assert len(set(step_size_advisor.FULL.cases) - set(_families.FAMILIES) - set(_families.HELD_OUT)) == 2
     assert set(step_size_advisor.QUICK.cases) < set(_families.FAMILIES)
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "tridiagonalise",
 ]
 KEPT = 10**7  # numbers of a basis that is kept for reorthogonalisation: 80 MB of float64
+LOOSE = 1e-12  # of the distance of an outer end from its Ritz value, by which it may lie too far out
 UNIT = 1.001  # a norm that is 1 up to the rounding of long single-precision sums
 
 
@@ -171,7 +172,8 @@ def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     """The largest Ritz value, and a bound on the largest eigenvalue, given the least overlap of start and eigenvector.
 
     Lanczos polynomials by their recurrence, beta_{j+1} phi_{j+1} = (x - alpha_{j+1}) phi_j - beta_j phi_{j-1};
-    bisection finds where their squares add up to 1/overlap^2, or where `recurrence` excludes x.
+    bisection finds where their squares add up to 1/overlap^2, or where `recurrence` excludes x; of the last bracket the end
+    that is excluded is the bound.
 
     The weight of the top Ritz value (of all that rounding cannot tell from it) is at least that of any eigenvalue beyond.
     Where it refutes the overlap or nearly so, the start is one of the unlucky few; half the overlap it leaves is taken
@@ -191,6 +193,8 @@ def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if excluded(matrix, middle, least) else (middle, high)
+        if high - low <= LOOSE * (high - inside):
+            break
     return inside, high
 
 
