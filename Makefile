@@ -22,7 +22,8 @@ verify: $(VENV)/.run
 	$(RUN) -m experiments --profile quick --executor experiments:2
 
 test: $(VENV)/.test
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto -m "not optimized"
+	XLA_FLAGS= $(RUN) -m pytest -n auto -m optimized tests
 
 # What continuous integration adds to the tests.
 check: $(VENV)/.test

@@ -339,6 +339,7 @@ def test_second_moment_on_linear_functions_is_that_of_the_law(name):
         assert largest_score(squares, factor * (g @ g), rounding) < quantile(1)
 
 
+@pytest.mark.optimized
 @oracles
 def test_oracle_is_a_function_of_its_key_alone(name):
     gradients, _, drawn = queried(name, 0.0)

@@ -128,6 +128,7 @@ def test_an_adapter_may_be_the_zeroth_order_block():
     assert loss(new, batch) < loss(begin, batch)
 
 
+@pytest.mark.optimized
 def test_a_thousand_steps_of_size_zero_leave_every_bit():
     loss, begin, batch = start("opt", "lora", jnp.bfloat16)
     begin["base"]["layers"]["fc1"]["bias"] = begin["base"]["layers"]["fc1"]["bias"].at[0, :3].set(-0.0)
@@ -178,6 +179,7 @@ class Sized:
         return models.mean_loss(self.config, params, batch, jnp.ones_like(batch), adapter=adapter, remat=remat)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("kind", ["opt", "llama"])
 def test_memory_of_a_zeroth_order_step(kind):
     """Temporaries at most 1.15 times those of a forward pass and one layer; the update is in place."""
@@ -188,6 +190,7 @@ def test_memory_of_a_zeroth_order_step(kind):
         assert memory(step, sized.base, (), *sized.rest) <= 1.15 * (forward + sized.layer)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("kind, remat", [("opt", False), ("opt", True), ("llama", False)])
 def test_memory_of_a_hybrid_step(kind, remat):
     """Temporaries at most 1.05 times those of the first-order step of the adapter."""

@@ -8,6 +8,7 @@ import pytest
 from theory_lab.models import shift
 from theory_lab.oracles import directions
 
+pytestmark = pytest.mark.optimized  # bits
 KEY = jax.random.key(3)
 BLOCK = {"a": (40, 7), "b": (3, 5, 6), "c": (4,), "d": ()}
 LAWS = pytest.mark.parametrize("law", ["gaussian", "rademacher"])

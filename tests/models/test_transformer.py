@@ -61,6 +61,7 @@ def test_the_side_of_the_padding_does_not_matter(name, kind):
     near(of(left, left_mask)[left_mask.astype(bool)], of(right, right_mask)[right_mask.astype(bool)])
 
 
+@pytest.mark.optimized
 @configs
 def test_no_token_sees_the_next_one(name):
     config, params = CONFIGS[name], {"base": base_of(name)}

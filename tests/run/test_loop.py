@@ -148,11 +148,12 @@ def test_the_order_depends_on_the_key_alone():
     np.testing.assert_allclose(pairs, first.reshape(3, 2, 2).mean(axis=2), atol=1e-9)
 
 
+@pytest.mark.optimized
 def test_same_key_same_bytes_and_one_compilation():
+    simulate.clear_cache()  # others may have compiled the same in this process, or fill the cache up to its bound
     first = run(oracle=HYBRID, epochs=2)
-    compiled = simulate._cache_size()
     again, other = run(oracle=HYBRID, epochs=2), run(oracle=HYBRID, epochs=2, key=jax.random.key(4))
-    assert simulate._cache_size() == compiled
+    assert simulate._cache_size() == 1
     assert first.value.tobytes() == again.value.tobytes()
     assert first.params["x"].tobytes() == again.params["x"].tobytes()
     assert (first.value[1:] != other.value[1:]).all()
@@ -259,6 +260,7 @@ def test_everything_runs_with_64_bit_types_switched_off():
     assert trace.value[0, 0, -1] < trace.value[0, 0, 0]
 
 
+@pytest.mark.optimized
 def test_progress_changes_nothing_and_is_silent_without_tqdm(capsys, monkeypatch):
     plain = run()
     shown = run(progress=True)

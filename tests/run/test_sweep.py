@@ -48,6 +48,7 @@ def test_every_cell_of_a_sweep_is_a_run(batch_size):
                 np.testing.assert_allclose(trace.gradient_norm_sq[b][g, s], single.gradient_norm_sq[b], rtol=1e-9)
 
 
+@pytest.mark.optimized
 def test_one_compilation_for_grid_and_seeds_and_none_for_other_numbers():
     simulate.clear_cache()  # other tests in this process may have compiled the same, or fill the cache up to its bound
     options = {"resolution": "epoch", "ordering": tl.shuffle_once}

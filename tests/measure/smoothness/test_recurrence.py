@@ -57,6 +57,7 @@ def test_a_margin_in_a_million_dimensions(dtype):
             assert np.isnan(found.curvature)
 
 
+@pytest.mark.optimized
 def test_memory_is_a_few_vectors_and_not_one_for_every_product():
     point, args, top = large(jnp.float32)
     hessian = curvature(tilted, point, scaling={"x": top, "y": top}, args=args)
