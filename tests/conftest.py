@@ -4,7 +4,7 @@ import os
 
 import jax
 
-# Most of the suite's time is XLA's: without LLVM's optimizations, and with the older emitters of fusions, it takes half as long.
+# Most of the suite's time is XLA's: without LLVM's optimizations and with the older emitters of fusions it takes half as long.
 # What rests on the compiler, bits and memory, is marked `optimized`, and `make test` runs it with no flags. XLA aborts at a
 # flag that it does not know: versions that may not know the second are not given it.
 if "XLA_FLAGS" not in os.environ:
