@@ -14,7 +14,9 @@ what it leaves out:
   the highest accuracy on dev is taken, of equal ones the lowest loss there. The product of both grids gives the hybrid nine
   trials for the three of the others. Every trial is kept in the table.
 
-A group is read as a task with its three adapters, won where the sum of right answers is higher; ties are left aside.
+A group is read as a task with its three adapters, won where the sum of right answers is higher; ties are left aside. So few
+comparisons can refute the paper's counts, not confirm them. (Ties on dev were first broken by the smallest step sizes, which
+made the hybrid its twin wherever dev did not tell its trials apart.)
 
 The new knowledge is a question of its own: facts that pretraining cannot contain, told in three forms and asked for in a
 fifth. Someone who knows a share k of them and guesses the others is right in (1 + k)/2 of the cases; "little" is read as
@@ -54,6 +56,7 @@ LITTLE = 5 / 8
 KNOWLEDGE = "new_knowledge"
 NAMES = {"lora": "LoRA", "prefix": "Prefix", "prompt": "Prompt"}
 ORDER = ("FO-FT", "ZO-FT", *(f"{kind}-{name}" for name in NAMES.values() for kind in ("FO", "Hybrid")))
+EVEN = "in a hundred steps a small base and its adapters come to differ by a few answers, for either side as often"
 PAPER, MEASURED = "measured conjecture (the paper's Table 1)", "measured conjecture"
 
 
@@ -84,11 +87,11 @@ class Settings:
     dev: int = 64
     test: int = 128
     knowledge: int = 12
-    facts: int = 1
+    facts: int = 2
     hybrid: bool = True
 
 
-QUICK = Settings(groups=(("plausible",),), adapters=("lora",), full=False, hybrid=False)
+QUICK = Settings(groups=(("plausible",),), adapters=("lora",), full=False, facts=1, hybrid=False)
 FULL = Settings()
 
 
@@ -209,7 +212,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         groups = twins.groupby("task").lead.sum()
         for words, leads, won, of in (("comparisons", twins.lead, 41, 54), ("tasks, adapters together,", groups, 17, 18)):
             said = f"equal {budget}: of the {words} that are no ties, Hybrid-PEFT wins as large a share as {won} of {of}"
-            verdicts.append(claim(said, PAPER, "at least", won / of).check(_share(leads)))
+            count = claim(said, PAPER, "at least", won / of, expected="fails", why=EVEN)
+            verdicts.append(count.check(_share(leads)))
         some = claim(
             f"equal {budget}: at least every second win of Hybrid-PEFT is more than chance (McNemar, Holm 0.05)",
             PAPER, "at least", 0.5, expected="fails",
