@@ -28,7 +28,7 @@ import numpy as np
 from scipy import linalg
 
 from theory_lab import _checks
-from theory_lab._typing import Array, Key
+from theory_lab._typing import Array, Key, Scalar
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import recurrence
 from theory_lab.measure.smoothness.curvature import Curvature
@@ -49,6 +49,7 @@ __all__ = [
 ]
 KEPT = 10**7  # numbers of a basis that is kept for reorthogonalisation: 80 MB of float64
 LOOSE = 1e-12  # of the distance of an outer end from its Ritz value, by which it may lie too far out
+ROOMS = (20, 40)  # vectors that there is room for, so that runs of other lengths share a program
 UNIT = 1.001  # a norm that is 1 up to the rounding of long single-precision sums
 
 
@@ -107,7 +108,9 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     k = min(iterations, hessian.dimension)
     if not (keeps(hessian, k) if keep is None else keep):
         return from_recurrence(hessian, recurrence.recur(hessian, k, start))
-    *numbers, basis = _krylov(hessian, k, start)
+    if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
+        start = jax.random.normal(start, (hessian.dimension,), hessian.dtype)
+    *numbers, basis = _krylov(hessian, _room(hessian, k), k, start)
     steps, coefficients, norms = map(np.asarray, numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
@@ -231,18 +234,21 @@ def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     return -value, -bound
 
 
+def _room(hessian: Curvature, k: int) -> int:
+    """For how many vectors a run of k has room."""
+    return next((room for room in ROOMS if room >= k and room * hessian.dimension <= KEPT), k)
+
+
 @jax.jit(static_argnums=1)
-def _krylov(hessian: Curvature, k: int, start: Array) -> tuple[Array, Array, Array, Array]:
-    """At most k steps with full reorthogonalisation, done twice each; memory of k vectors.
+def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Array, Array, Array, Array]:
+    """At most k steps with full reorthogonalisation, done twice each; memory of K = ``room`` vectors, K >= k.
 
     Returns:
-        The number of steps; the coefficients of A q_j on q_0 ... q_j in row j, (k, k); the norms of what is left of it,
-        (k,); the vectors q_j, (k, d).
+        The number of steps; the coefficients of A q_j on q_0 ... q_j in row j, (K, K); the norms of what is left of it,
+        (K,); the vectors q_j, (K, d).
     """
-    d, dtype = hessian.dimension, hessian.dtype
-    if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
-        start = jax.random.normal(start, (d,), dtype)
-    basis = jnp.zeros((k, d), dtype).at[0].set(start / jnp.linalg.norm(start))
+    dtype = hessian.dtype
+    basis = jnp.zeros((room, hessian.dimension), dtype).at[0].set(start / jnp.linalg.norm(start))
 
     def step(carry: Any) -> Any:
         j, basis, coefficients, norms, _ = carry
@@ -257,6 +263,7 @@ def _krylov(hessian: Curvature, k: int, start: Array) -> tuple[Array, Array, Arr
         return j + 1, basis, coefficients.at[j].set(first + second), norms.at[j].set(norm), leads_on
 
     going = lambda carry: (carry[0] < k) & carry[-1]
-    carry = (jnp.zeros((), jnp.int32), basis, jnp.zeros((k, k), dtype), jnp.zeros(k, dtype), jnp.array(True))
+    empty = jnp.zeros((room, room), dtype)
+    carry = (jnp.zeros((), jnp.int32), basis, empty, empty[0], jnp.array(True))
     steps, basis, coefficients, norms, _ = jax.lax.while_loop(going, step, carry)
     return steps, coefficients, norms, basis
