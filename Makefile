@@ -1,4 +1,4 @@
-# Two commands: `make verify` (verdicts on the built-in problems) and `make test`.
+# Two commands: `make verify` (verdicts on the built-in problems) and `make test`; `make parity` adds torch, 1 GB.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # XLA uses all cores; NumPy's small matrices in the theory are faster on one.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: verify test check figures clean
+.PHONY: verify test parity check figures clean
 
 # A stamp per set of extras, so that a second call installs nothing.
 $(VENV)/.run: pyproject.toml
@@ -18,12 +18,22 @@ $(VENV)/.test: $(VENV)/.run
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	touch $@
 
+# Torch for the CPU alone, of one version; the tests against it are the same everywhere.
+$(VENV)/.parity: $(VENV)/.test
+	$(RUN) -m pip install --quiet --disable-pip-version-check torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[parity]"
+	touch $@
+
 verify: $(VENV)/.run
 	$(RUN) -m experiments --profile quick --executor experiments:2
 
 test: $(VENV)/.test
 	$(RUN) -m pytest -n auto -m "not optimized"
 	XLA_FLAGS= $(RUN) -m pytest -n auto -m optimized tests
+
+# Language models against transformers and peft; `make test` skips these where they are not installed.
+parity: $(VENV)/.parity
+	$(RUN) -m pytest -n auto -m parity tests/models
 
 # What continuous integration adds to the tests.
 check: $(VENV)/.test

@@ -3,6 +3,8 @@
 problem -> oracle -> optimizer -> run -> measure -> claim -> report; constants -> theorem -> prediction.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from theory_lab import claims, constants, measure, orderings, problems, theory
 from theory_lab.advise import Advice, advise
 from theory_lab.claims import Claim, Verdict, claim
@@ -26,6 +28,9 @@ from theory_lab.problems import (
     separable,
 )
 from theory_lab.run import Trace, run, step_size_grid, sweep
+
+if TYPE_CHECKING:
+    from theory_lab import finetune, models
 
 __version__ = "0.1.0"
 
@@ -51,6 +56,7 @@ __all__ = [
     "cosh",
     "cosine",
     "exponential",
+    "finetune",
     "finite_sum",
     "geman_mcclure",
     "hybrid_sgd",
@@ -58,6 +64,7 @@ __all__ = [
     "logistic",
     "matrix_factorisation",
     "measure",
+    "models",
     "orderings",
     "power",
     "problems",
@@ -70,3 +77,16 @@ __all__ = [
     "theory",
     "with_replacement",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The rooms of language models, imported when they are first asked for."""
+        if name == "finetune":
+            import theory_lab.finetune as room
+        elif name == "models":
+            import theory_lab.models as room
+        else:
+            raise AttributeError(f"module 'theory_lab' has no attribute {name!r}")
+        return room

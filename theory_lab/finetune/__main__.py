@@ -16,7 +16,7 @@ import optax
 from theory_lab import _checks
 from theory_lab.advise import Advice, advise
 from theory_lab.finetune import baselines, bases, language, tasks
-from theory_lab.finetune.encoding import Questions, encode
+from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.methods import METHODS, Method, method
 from theory_lab.finetune.moving import moving
 from theory_lab.finetune.options import parser
@@ -103,10 +103,7 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
     virtual = 0 if adapter is None else adapter.virtual_tokens
     length = model.config.max_position_embeddings - virtual if given.length is None else given.length
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
-    questions = {
-        name: encode(examples, model.tokenizer, length=length, start=model.start, pad=model.pad)
-        for name, examples in splits.items()
-    }
+    questions = {name: model.encode(examples, length=length) for name, examples in splits.items()}
     problem = fine_tune(model.config, model.base, questions["train"], adapter, remat=given.remat)
     return Setting(model, task, questions, problem)
 

@@ -5,6 +5,7 @@ the command that made it (README.md) and its curve of held-out perplexity (curve
 writes them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 from theory_lab import _checks
 from theory_lab._typing import Block, Key
 from theory_lab.finetune import language
+from theory_lab.finetune.encoding import Questions, encode
+from theory_lab.finetune.tasks.base import Example
 from theory_lab.models import Config, LlamaConfig, OPTConfig, init_base, load_pretrained
 from theory_lab.models.tokenizer import load_tokenizer
 
@@ -30,6 +33,19 @@ class Base(NamedTuple):
     tokenizer: Any
     start: tuple[int, ...]  # the tokens that open a text
     pad: int
+
+    def encode(self, examples: Sequence[Example], *, length: int | None = None) -> Questions:
+        """`encode` with this base's tokenizer, opening tokens and padding.
+
+        Args:
+            examples: of a task's split.
+            length: the most tokens of a text; None is as many as the model has positions. Virtual tokens need some of them.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        most = self.config.max_position_embeddings if length is None else length
+        return encode(examples, self.tokenizer, length=most, start=self.start, pad=self.pad)
 
 
 def names() -> tuple[str, ...]:
