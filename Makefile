@@ -29,7 +29,7 @@ verify: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(RUN) -m pytest -n auto -m "not optimized"
-	XLA_FLAGS= $(RUN) -m pytest -n auto -m optimized tests
+	$(RUN) -m pytest -n auto -m optimized tests
 
 # Language models against transformers and peft; `make test` skips these where they are not installed.
 parity: $(VENV)/.parity

@@ -60,7 +60,9 @@ class View:
     Attributes:
         name: "the start", "the look-ahead point", "point 3".
         hessian: (d, d).
-    return View(name, params, settings, hessian, tilts, None if alike else deviations, len(each), value, gradient)
+        tilts: (m, d) component gradients less their mean, as `centred` scales them.
+        deviations: (m, d, d) component Hessians likewise, None where they are one.
+        looked: components whose Hessians were looked at, m or, where they are one, as many as say so.
         value: f.
         gradient: (d,).
     """
@@ -164,12 +166,7 @@ def view(problem: Problem, params: Params, name: str, settings: Settings, seed: 
         return None
     deviations, tilts = centred(each, problem.n), centred(gradients, problem.n)
     alike = np.abs(deviations).max() <= SAME * np.abs(hessian).max()
-<<<<<<< HEAD
-    return View(name, params, settings, hessian, tilts, None if alike else deviations, value, gradient)
-=======
-    tilts = gradients - gradients.mean(axis=0)
     return View(name, params, settings, hessian, tilts, None if alike else deviations, len(each), value, gradient)
->>>>>>> 9197cac (Advice says what it leaves out: negative curvature, samples, orders; component Hessians at every point; tests by enumeration)
 
 
 def centred(parts: np.ndarray, n: int) -> np.ndarray:
