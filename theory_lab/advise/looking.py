@@ -60,8 +60,8 @@ class View:
     Attributes:
         name: "the start", "the look-ahead point", "point 3".
         hessian: (d, d).
-        tilts: (m, d) component gradients less their mean, as `centred` scales them.
-        deviations: (m, d, d) component Hessians likewise, None where they are one.
+        tilts: (m, d) component gradients less their mean.
+        deviations: (m, d, d) component Hessians less their mean, None where they are one.
         looked: components whose Hessians were looked at, m or, where they are one, as many as say so.
         value: f.
         gradient: (d,).
