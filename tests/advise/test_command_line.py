@@ -13,6 +13,7 @@ problem = tl.block_quadratic({"base": 3, "peft": 2}, n=2)
 made = lambda: problem
 loss = (lambda z, e: jnp.sum((z["x"] - e) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(3)})
 number = 3
+bare = lambda z, e: jnp.sum(z["x"] - e)
 """
 
 
@@ -48,12 +49,14 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
         (["missing.py:problem"], "error: PROBLEM must be in a file that exists, got 'missing.py'"),
         (
             ["{}:number"],
-            "error: number of {} must be a Problem, a function that returns one, or (loss, data, params), got int",
+            "error: number of {} must be a Problem, a function without arguments that returns one, or (loss, data, params), got int",
         ),
         (
-            ["{}:absent"],
-            "error: absent of {} must be a Problem, a function that returns one, or (loss, data, params), got NoneType",
+            ["{}:bare"],
+            "error: bare of {} must be a Problem, a function without arguments that returns one, or (loss, data, params), "
+            "got a function with missing a required argument: 'z'",
         ),
+        (["{}:absent"], "error: PROBLEM must be a name that {} defines, got 'absent'"),
         (["{}:problem", "--zeroth", "bas"], "error: zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)"),
         (["{}:problem", "--accuracy", "-1"], "error: accuracy must be positive and finite, got -1.0"),
         (["{}:problem", "--figure", "/no/such/folder/a.png"], "error: [Errno 2] No such file or directory"),

@@ -28,6 +28,14 @@ def loss(z, example):
     return jnp.sum(z["x"] * example)
 
 
+def one_argument(z):
+    return jnp.sum(z["x"])
+
+
+def untraceable(z, e):
+    return float(z["x"][0]) * e
+
+
 def finite_sum(loss=loss, examples=EXAMPLES, params=None, **options):
     return lambda: tl.finite_sum(loss, examples, {"x": jnp.zeros(2)} if params is None else params, **options)
 
@@ -225,6 +233,11 @@ DOORS = {
     ],
     "finite_sum": [
         (finite_sum(loss="mse"), "loss must be a function of parameters and one example, got 'mse'"),
+        (
+            finite_sum(loss=one_argument),
+            f"loss must be a function of two arguments, parameters and one example, got {one_argument!r}",
+        ),
+        (finite_sum(loss=untraceable), f"loss must be a function that JAX can trace, got {untraceable!r}"),
         (finite_sum(examples=1.0), "examples must be arrays with one common leading axis of length at least 1, got [0]"),
         (
             finite_sum(examples=np.zeros((0, 2))),

@@ -5,6 +5,7 @@ Numbers are float32 unless JAX_ENABLE_X64=1 is set.
 """
 
 import argparse
+import inspect
 import json
 import math
 import runpy
@@ -56,13 +57,20 @@ def named(name: str) -> Problem:
         raise ValueError(f"PROBLEM must be FILE.py:NAME or one of {', '.join(BUILT_IN)}, got {name!r}")
     if not Path(path).is_file():
         raise ValueError(f"PROBLEM must be in a file that exists, got {path!r}")
-    found = runpy.run_path(path).get(inside)
+    defined = runpy.run_path(path)
+    if inside not in defined:
+        raise ValueError(f"PROBLEM must be a name that {path} defines, got {inside!r}")
+    found = defined[inside]
+    rule = "a Problem, a function without arguments that returns one, or (loss, data, params)"
     if isinstance(found, tuple) and len(found) == 3:
         return finite_sum(*found)
     if callable(found) and not isinstance(found, Problem):
+        try:
+            inspect.signature(found).bind()
+        except TypeError as error:
+            raise ValueError(f"{inside} of {path} must be {rule}, got a function with {error}") from None
         found = found()
     if not isinstance(found, Problem):
-        rule = "a Problem, a function that returns one, or (loss, data, params)"
         raise ValueError(f"{inside} of {path} must be {rule}, got {type(found).__name__}")
     return found
 

@@ -122,6 +122,9 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
     if sight.timing is None:
         why = f"undecided: at the best point found, {norm}, the Hessian has negative curvature"
         return Reason("steps", choice.steps, RECURSION, why, "parameters nearer a minimum")
+    if not any(choice.step_sizes.values()):
+        why = "undecided: no curvature was measured in any block, so nothing moves"
+        return Reason("steps", choice.steps, "measured", why, "parameters where the loss is curved")
     way = "the Hessian averaged over the way to" if sight.averaged else "the Hessian at"
     end = "the look-ahead point" if sight.ahead.reached else "the best point found"
     why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "

@@ -1,5 +1,6 @@
 """Your own loss as a problem."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -48,8 +49,9 @@ def finite_sum(
         optimum: a minimiser, if you know one; distances to it are then logged.
 
     Raises:
-        ValueError: a loss that is not scalar and floating, examples that are not finite or have no common leading axis,
-            parameters without labels or other than finite float32 or float64, an optimum or constants unlike the parameters.
+        ValueError: a loss that is not scalar and floating, that does not take two arguments or that JAX cannot trace;
+            examples that are not finite or have no common leading axis; parameters without labels or other than finite
+            float32 or float64; an optimum or constants unlike the parameters.
 
     Example:
         >>> x, y = jnp.arange(6.0).reshape(3, 2), jnp.array([1.0, 2.0, 3.0])
@@ -78,7 +80,16 @@ def finite_sum(
             _checks.same_labels(f"constants.{name}", getattr(constants, name), start)
     if optimum is not None:
         blocks.check_params(optimum, start, "optimum")
-    result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
+    try:
+        inspect.signature(loss).bind(start, examples)
+    except TypeError:
+        raise _checks.refuse("loss", "a function of two arguments, parameters and one example", loss) from None
+    except ValueError:  # a callable that does not tell its signature
+        pass
+    try:
+        result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
+    except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
+        raise _checks.refuse("loss", "a function that JAX can trace", loss) from error
     if getattr(result, "shape", None) != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise _checks.refuse("loss", "scalar and floating point", result)
     return FiniteSum(

@@ -139,6 +139,16 @@ def test_the_cross_norm_is_that_of_the_block(seed):
         smoothness.cross_norm(quadratic, point(SIZES), ("x", "w"), key=KEY, args=(matrix,))
 
 
+def test_a_margin_says_its_answers():
+    matrix, sizes = np.diag([1.0, -3.0]), {"x": 1, "y": 1}
+    found = smoothness.margin(quadratic, point(sizes), {"x": 2.0, "y": 2.0}, key=KEY, args=(matrix,), probability=0.9)
+    assert str(found).splitlines()[:2] == ["H <= D: certified at probability 0.9", "-D <= H <= D: violated"]
+    assert "1 + lambda_min: -0.5 in [" in str(found)
+    kink = smoothness.margin(lambda z: jnp.sum(jnp.sqrt(z["x"] - 1)), {"x": jnp.ones(2)}, {"x": 1.0}, key=KEY)
+    assert str(kink).startswith("H <= D: undecided")
+    assert "nan in [nan, nan] (a Hessian-vector product is not finite)" in str(kink)
+
+
 def test_what_is_not_finite_is_undecided():
     fn = lambda z: jnp.sum(jnp.abs(z["x"]) ** 1.5)  # infinite curvature at 0
     found = smoothness.margin(fn, {"x": jnp.zeros(3)}, {"x": 1.0}, key=KEY)
@@ -153,6 +163,11 @@ def test_what_is_not_finite_is_undecided():
     ("call", "message"),
     [
         (lambda: smoothness.margin(quadratic, point(SIZES), {"x": 1.0}, key=KEY, args=(np.eye(12),)), "scaling must have"),
+        (
+            lambda: smoothness.frontier(quadratic, point(SIZES), {"x": 1.0}, key=KEY),
+            "scales must be a sequence of directions",
+        ),
+        (lambda: smoothness.frontier(quadratic, point(SIZES), 1.0, key=KEY), "scales must be a sequence of directions"),
         (lambda: smoothness.frontier(quadratic, point(SIZES), [], key=KEY, args=(np.eye(12),)), "the number of scales must"),
         (
             lambda: smoothness.partner(quadratic, point(SIZES), given={"x": 1.0}, label="x", key=KEY, args=(np.eye(12),)),

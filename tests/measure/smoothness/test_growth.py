@@ -55,6 +55,13 @@ def test_matrix_factorisation_with_decay_grows_like_the_square():
     assert found.power.value == pytest.approx(2.0, abs=0.1)
 
 
+def test_no_curvature_is_zero_and_not_minus_zero():
+    rows = smoothness.growth(lambda z: jnp.sum(z["x"]) + jnp.sum(z["y"]), [{"x": jnp.ones(2), "y": jnp.ones(3)}], key=KEY)
+    found = rows[["block_x", "block_y", "smoothness_x", "smoothness_y"]].to_numpy()
+    assert (found == 0).all()
+    assert not np.signbit(found).any()
+
+
 def test_no_points_are_refused():
     with pytest.raises(ValueError, match=r"^points must be a non-empty sequence"):
         smoothness.growth(lambda z: 0.0, [], key=KEY)

@@ -16,7 +16,7 @@ blocks; for two blocks they are L_y = lambda_max(C + B'(L_x I - A)^{-1} B) over 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -64,6 +64,20 @@ class Margin:
         """Whether -D <= H <= D."""
         answers = {_answer(self.above), _answer(self.below)}
         return "violated" if "violated" in answers else "undecided" if "undecided" in answers else "certified"
+
+    def __str__(self) -> str:
+        """Both answers, and the intervals they rest on, in four lines."""
+        words = {
+            "certified": f"certified at probability {self.probability:g}",
+            "violated": "violated",
+            "undecided": "undecided",
+        }
+        sides = (("1 - lambda_max", self.above), ("1 + lambda_min", self.below))
+        lines = [f"H <= D: {words[self.one_sided]}", f"-D <= H <= D: {words[self.two_sided]}"]
+        lines += [
+            f"{name}: {m.value:.6g} in [{m.low:.6g}, {m.high:.6g}]" + (f" ({m.note})" if m.note else "") for name, m in sides
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -116,8 +130,11 @@ def margin(
         >>> point, key = {"x": jax.numpy.zeros(1), "y": jax.numpy.zeros(1)}, jax.random.key(0)
         >>> margin(fn, point, {"x": 1.0, "y": 1.0}, key=key).one_sided
         'violated'
-        >>> margin(fn, point, {"x": 3.0, "y": 2.0}, key=key).two_sided
-        'certified'
+        >>> print(margin(fn, point, {"x": 3.0, "y": 2.0}, key=key))
+        H <= D: certified at probability 0.99
+        -D <= H <= D: certified at probability 0.99
+        1 - lambda_max: 0.166667 in [0.166667, 0.166667]
+        1 + lambda_min: 1 in [1, 1]
 
     Reference: the module; Kuczynski & Wozniakowski 1992 for the certificate's probability.
     """
@@ -209,6 +226,8 @@ def frontier(
         >>> round(one.smoothness["x"], 3), round(one.smoothness["y"], 3)
         (1.5, 3.0)
     """
+    if isinstance(scales, (str, Mapping)) or not isinstance(scales, Iterable):
+        raise _checks.refuse("scales", "a sequence of directions {label: s_b > 0}, such as [{'x': 1, 'y': 2}]", scales)
     directions = list(scales)
     _checks.count("the number of scales", len(directions))
     _checks.between("probability", probability, 0, 1, closed="()")

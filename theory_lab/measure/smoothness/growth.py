@@ -79,8 +79,8 @@ def _row(
             norms[label] = outer[label] = np.nan
             continue
         low, high, _ = found
-        norms[label] = max(-low.value, high.value)
-        outer[label] = max(-low.low, high.high)
+        norms[label] = max(0.0, -low.value, high.value)
+        outer[label] = max(0.0, -low.low, high.high)
     top = max(outer.values())
     multiple = np.nan
     if np.isfinite(list(outer.values())).all():
