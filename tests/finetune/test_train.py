@@ -115,7 +115,6 @@ def test_what_diverges_is_recorded_and_stops():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(done.best))
 
 
-@pytest.mark.optimized
 def test_given_parameters_are_used_up_and_others_are_not():
     one = problem(adapter=models.lora(2))
     params = one.init(jax.random.key(8))
@@ -153,7 +152,6 @@ def resumable(folder):
     return train(one, hybrid, key=KEY, folder=folder, **SETTING)
 
 
-@pytest.mark.optimized
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     """Killed by SIGKILL while it writes: the best parameters of step 4 are on disk, the checkpoint is that of step 2."""
     whole = resumable(tmp_path / "whole")
