@@ -105,6 +105,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.optimized  # a schedule is of float32, and its rounding is the compiler's
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_optax_transformation_runs_as_in_a_loop_of_ones_own(name):
     optimizer = OPTIMIZERS[name]
