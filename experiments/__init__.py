@@ -54,6 +54,7 @@ ORDER = (
     "growth_functions",
     "step_size_advisor",
     "figure1_smoothness",
+    "figure2_learning_rates",
     "table1_tasks",
     "table2_memory",
     "table3_adam",

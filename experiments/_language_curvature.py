@@ -16,6 +16,7 @@ from experiments import _fine_tuning
 from theory_lab._typing import Params
 from theory_lab.finetune.problem import FineTune
 from theory_lab.measure import Measurement, smoothness
+from theory_lab.measure.base import unmeasured
 from theory_lab.measure.smoothness.modules import Relabelled
 
 AWAY = 1e16  # the scale L of what is left out; its coordinates shrink by L^(-1/2)
@@ -64,11 +65,27 @@ def _norm(where: Where, scaling: Mapping[str, float], key: jax.Array, iterations
     return Measurement("norm", value, max(-low.high, high.low), max(-low.low, high.high), 1, high.note, high.products)
 
 
-def trace(where: Where, labels: Iterable[str], key: jax.Array, products: int) -> Measurement:
-    """The trace of the diagonal block that some modules make up."""
-    return smoothness.trace(
-        where.fn, where.params, key=key, scaling=scales(where, labels), products=products, args=where.args
+def absolute_trace(where: Where, labels: Iterable[str], key: jax.Array, iterations: int, starts: int) -> Measurement:
+    """tr |A| of the diagonal block A that some modules make up: what tr S is for the least S with -S <= A <= S."""
+    density = smoothness.spectral_density(
+        where.fn, where.params, key=key, scaling=scales(where, labels), iterations=iterations, starts=starts, args=where.args
     )
+    if density is None:
+        return unmeasured("tr |H|", starts, "a Hessian-vector product is not finite")
+    share, d = density.average(np.abs), sum(leaf.size for leaf in jax.tree.leaves(where.params))
+    return Measurement(
+        "tr |H|", d * share.value, d * max(share.low, 0.0), d * share.high, starts, share.note, density.products
+    )
+
+
+def limits(where: Where, key: jax.Array, *, iterations: int, starts: int) -> dict[str, Measurement]:
+    """2/(tr |H_base| + 2 |H_base|) and 2/|H_peft|: what Theorem 1 allows a quadratic of this curvature, block by block."""
+    base, peft = (norm(where, where.of(block), key, iterations) for block in ("base", "peft"))
+    trace = absolute_trace(where, where.of("base"), key, iterations, starts)
+    value, low, high = (2 / (total + 2 * size) for total, size in (
+        (trace.value, base.value), (trace.high, base.high), (trace.low, base.low)))  # fmt: skip
+    adapter = Measurement("limit", 2 / peft.value, 2 / peft.high, 2 / peft.low, 1)
+    return {"base": Measurement("limit", value, low, high, starts, trace.note), "peft": adapter}
 
 
 class Look(NamedTuple):

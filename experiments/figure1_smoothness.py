@@ -13,10 +13,11 @@ the base's is far larger than a fresh LoRA's; hybrid smoothness asks for growth 
 - the base against the three adapters, fresh and trained;
 - the modules of the base, one against another.
 
-Steps by a rule: half the limits at the start, eta_peft = 1/|H_peft| and eta_base = 1/(tr H_base + 2 |H_base|), both divided
-by four until both runs stay below the loss at which they began; that the first would do is a claim. The Lipschitz constant
-is that of the loss of all training examples; a minibatch's is larger. Curvature is taken where the loss is smooth: the kinks
-of ReLU (tiny-opt) count nothing, tiny-llama has none.
+Steps by a rule: half the limits at the start, eta_peft = 1/|H_peft| and eta_base = 1/(tr |H_base| + 2 |H_base|), both divided
+by four until both runs stay below the loss at which they began; that the first would do is a claim. (At the start H has
+curvature of both signs, and its trace may be negative: |H| is what dominates it.) The Lipschitz constant is that of the loss
+of all training examples; a minibatch's is larger. Curvature is taken where the loss is smooth: the kinks of ReLU (tiny-opt)
+count nothing, tiny-llama has none.
 
 Found: the curvature of both blocks changes severalfold along fine-tuning, but not with the gradient norm, which falls while
 the adapter's curvature rises. The base's is far larger than a fresh LoRA's, less so than a trained one's.
@@ -122,9 +123,10 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     if len(cell["epochs"]) == 1:
         rows += _curvature(problem, start, cell, keys[3])
     else:
-        limits = _rates(problem, start, cell, keys[3])
+        where = _language_curvature.at(problem, start)
+        limits = _language_curvature.limits(where, keys[3], iterations=cell["iterations"], starts=8)
         for divisor in DIVISORS:
-            rates = {b: rate / divisor for b, rate in limits.items()}
+            rates = {b: limit.value / 2 / divisor for b, limit in limits.items()}
             runs = [_language_curvature.along(problem, rates, cell["epochs"], keys[run]) for run in (FITTED, HELD_OUT)]
             if all(run[-1].epoch == cell["epochs"][-1] for run in runs):
                 break
@@ -150,14 +152,6 @@ def _curvature(problem: FineTune, point: Params, cell: dict[str, Any], key: jax.
     norms = {b: _language_curvature.norm(where, where.of(b), jax.random.fold_in(key, i), cell["iterations"])
              for i, b in enumerate(BLOCKS)}  # fmt: skip
     return [{"what": "curvature", "run": FITTED, "epoch": 0, "block": b, **_rows.row(norms[b])} for b in BLOCKS]
-
-
-def _rates(problem: FineTune, start: Params, cell: dict[str, Any], key: jax.Array) -> dict[str, float]:
-    """Half the limits at the start."""
-    where = _language_curvature.at(problem, start)
-    base, peft = (_language_curvature.norm(where, where.of(b), key, cell["iterations"]).value for b in BLOCKS)
-    trace = _language_curvature.trace(where, where.of("base"), key, 48).value
-    return {"base": 1 / (max(trace, base) + 2 * base), "peft": 1 / peft}
 
 
 def _followed(problem: FineTune, runs: list[list[Look]], cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:

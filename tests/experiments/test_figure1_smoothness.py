@@ -134,4 +134,9 @@ def test_a_block_is_what_is_left_when_the_rest_has_shrunk() -> None:
     exact = np.abs(np.linalg.eigvalsh([[6 / 4, 40 / 6], [40 / 6, -0.02 / 9]])).max()
     assert both.low <= exact <= both.high
     assert both.value == pytest.approx(exact, rel=1e-4)
-    assert _language_curvature.trace(where, ["base"], key, 48).value == pytest.approx(36, rel=1e-5)
+    for block, trace in (("base", 36), ("peft", 0.08)):
+        found = _language_curvature.absolute_trace(where, [block], key, 10, 64)
+        assert found.low <= trace <= found.high < 1.5 * trace
+    limits = _language_curvature.limits(where, key, iterations=10, starts=64)
+    assert limits["base"].low <= 2 / (36 + 2 * 6) <= limits["base"].high
+    assert limits["peft"].value == pytest.approx(2 / 0.02, rel=1e-4)
