@@ -79,13 +79,17 @@ def absolute_trace(where: Where, labels: Iterable[str], key: jax.Array, iteratio
 
 
 def limits(where: Where, key: jax.Array, *, iterations: int, starts: int) -> dict[str, Measurement]:
-    """2/(tr |H_base| + 2 |H_base|) and 2/|H_peft|: what Theorem 1 allows a quadratic of this curvature, block by block."""
+    """What Theorem 1 allows a quadratic of this curvature, block by block: 2/(tr |H_base| + 2 |H_base|) and 2/|H_peft|.
+
+    "rank one" is 2/(3 |H_base|), the most that the base's norm allows: no trace of |H| is smaller than the norm.
+    """
     base, peft = (norm(where, where.of(block), key, iterations) for block in ("base", "peft"))
     trace = absolute_trace(where, where.of("base"), key, iterations, starts)
     value, low, high = (2 / (total + 2 * size) for total, size in (
         (trace.value, base.value), (trace.high, base.high), (trace.low, base.low)))  # fmt: skip
-    adapter = Measurement("limit", 2 / peft.value, 2 / peft.high, 2 / peft.low, 1)
-    return {"base": Measurement("limit", value, low, high, starts, trace.note), "peft": adapter}
+    inverse = lambda size, c: Measurement("limit", c / size.value, c / size.high, c / size.low, 1)
+    least = Measurement("limit", value, low, high, starts, trace.note)
+    return {"base": least, "peft": inverse(peft, 2.0), "rank one": inverse(base, 2 / 3)}
 
 
 class Look(NamedTuple):

@@ -8,10 +8,14 @@ language on facts that it cannot know, and the limits are predicted from the Hes
   curvature of both signs, and its trace may be negative: |H| is what dominates it.)
 - eta_peft < 2/|H_peft|.
 
-Diverged is what ends above the loss at which it began, or not finite. Each limit is measured with the other block still, as
-the median over seeds of where runs first diverge on a grid with steps of sqrt(2), with the exact interval of a median
-widened by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has the adapter's
-rate for both blocks, tied-small the base's.
+Diverged is what ends above the loss at which it began, or not finite. The limit of a block is where, with the other block
+still, runs first fail to descend: a loss above the one at the look before. (Adapters beyond theirs seldom diverge, they land
+on a worse plateau.) It is the median over seeds, on a grid with steps of sqrt(2), with the exact interval of a median widened
+by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has the adapter's rate
+for both blocks, tied-small the base's. A Hessian of one curved direction would have the base's limit at 2/(3 |H_base|).
+
+Found: the base bears several times what tr |H| allows, and less than what |H| alone would; the adapter about half of what its
+curvature at the start allows, which training raises. What is expected to fail was so noted after the first runs.
 
 Minutes: quick 0.7, full 5 (two cells at once).
 """
@@ -20,14 +24,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from experiments import _fine_tuning, _language_curvature, _rows
+from experiments import _figure2_panels, _fine_tuning, _language_curvature, _rows
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune.problem import FineTune
 from theory_lab.measure import Measurement, exact, family, rate
@@ -35,18 +36,18 @@ from theory_lab.measure.base import unmeasured
 from theory_lab.report import figures
 from theory_lab.report.figures import Look
 
-COLUMNS = ["what", "base", "kind", "step_base", "step_peft", "seed", "epoch", "value", "low", "high", "samples", "note"]
+COLUMNS = ["what", "base", "kind", "step_base", "step_peft", "seed", "epoch",
+           "value", "low", "high", "rise", "samples", "note"]  # fmt: skip
 BLOCKS = ("base", "peft")
 SHARE = 1 / 8  # of the predicted limits, for the curves
 SAFE = 1 / 4  # of both limits, on the map
-FACTORS = 2.0 ** np.arange(-4, 2.01, 0.5)  # of the predicted limit, along a line
+FACTORS = 2.0 ** np.arange(-4, 2.51, 0.5)  # along a line, of 2/|H_peft| and of the geometric mean of the base's two bounds
 SEEDS = 2  # of one sweep
 KINDS = {
     "tied-large": Look("#D55E00", "s", "-", "tied, large"),
     "tied-small": Look("#56B4E9", "o", "-", "tied, small"),
     "asymmetric": Look("#332288", "D", "-", "asymmetric"),
 }
-LINES = {"base": Look("#882255", "s", "-", "base alone"), "peft": Look("#332288", "D", "-", "adapter alone")}
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Settings:
 
 
 QUICK = Settings(base="tiny-opt", others=(), task="new_knowledge", adapter="lora", examples=16, looks=(0, 1, 2, 4, 6),
-                 batches=4, grid=(9, 8), span=(4.0, 4.0), iterations=10, starts=16)  # fmt: skip
-FULL = replace(QUICK, others=("tiny-llama",), looks=(0, 1, 2, 4, 8, 12, 16), batches=6, grid=(15, 12), starts=32)
+                 batches=4, grid=(11, 8), span=(1.0, 4.0), iterations=10, starts=16)  # fmt: skip
+FULL = replace(QUICK, others=("tiny-llama",), looks=(0, 1, 2, 4, 8, 12, 16), batches=6, grid=(14, 12), starts=32)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -93,7 +94,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows as in COLUMNS.
 
     what = "predicted": the limit of a block (kind); "line": the loss at the end of a run in which one block alone moves
-    (kind), low: at its start; "curve": the loss of a kind of rates along the epochs; "map": as "line", of both blocks.
+    (kind), low: at its start, rise: the largest loss over the one at the look before; "curve": the loss of a kind of rates
+    along the epochs; "map": as "line", of both blocks.
     """
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
     problem = _fine_tuning.setting(cell["base"], cell["task"], adapter, train=cell["examples"], dev=8, test=8).problem
@@ -106,11 +108,12 @@ def _limits(problem: FineTune, cell: dict[str, Any], key: jax.Array) -> list[dic
     own = jax.random.fold_in(key, 0)
     where = _language_curvature.at(problem, problem.init(own))
     limits = _language_curvature.limits(where, own, iterations=cell["iterations"], starts=cell["starts"])
-    rows = [{"what": "predicted", "kind": block, **_rows.row(limits[block])} for block in BLOCKS]
+    rows = [{"what": "predicted", "kind": kind, **_rows.row(limit)} for kind, limit in limits.items()]
     base, peft = (limits[block].value for block in BLOCKS)
     large, small = SHARE * peft, SHARE * base
     kinds = {"tied-large": (large, large), "tied-small": (small, small), "asymmetric": (small, large)}
-    pairs = [("line", "base", f * base, 0.0) for f in FACTORS] + [("line", "peft", 0.0, f * peft) for f in FACTORS]
+    middle = float(np.sqrt(base * limits["rank one"].value))
+    pairs = [("line", "base", f * middle, 0.0) for f in FACTORS] + [("line", "peft", 0.0, f * peft) for f in FACTORS]
     pairs += [("curve", kind, *rates) for kind, rates in kinds.items()]
     for batch in range(cell["batches"]):
         rows += _runs(problem, pairs, cell, jax.random.fold_in(key, 1 + batch), SEEDS * batch)
@@ -140,14 +143,15 @@ def _runs(
     for i, (what, kind, base, peft) in enumerate(pairs):
         for seed in range(SEEDS):
             losses = trace.value[i, seed]
-            own = {"what": what, "kind": kind, "step_base": base, "step_peft": peft, "seed": first + seed}
+            rise = np.max(losses[1:] / losses[:-1]) if np.isfinite(losses).all() else np.inf
+            own = {"what": what, "kind": kind, "step_base": base, "step_peft": peft, "seed": first + seed, "rise": rise}
             shown = range(len(looks)) if what == "curve" else [-1]
             rows += [{**own, "epoch": looks[k], "value": losses[k], "low": losses[0]} for k in shown]
     return rows
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    """Three sentences of the paper, four claims on predicted limits and on what the base's steps bring."""
+    """Three sentences of the paper, six claims on predicted limits and on what the base's steps bring."""
     paper = "folklore: figure 2 of Ma, Yu, Huang 2026"
     large, small, both = (_ends(frame, kind) for kind in KINDS)
     diverges = claim("the adapter's rate for both blocks diverges: least share of runs, over bases", paper, "at least", 0.5)
@@ -164,12 +168,25 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         faster.check(_medians(both, small)),
         helps.check(_medians(both, still)),
     ]
-    for block, formula in (("base", "2/(tr |H| + 2 |H|)"), ("peft", "2/|H|")):
+    found = {block: {base: limit(frame, base, block) for base in _bases(frame)} for block in BLOCKS}
+    for kind, relation, words, source in (
+        ("base", "at least", "at least 2/(tr |H| + 2 |H|), least over bases", "theory_lab, Theorem 1"),
+        ("rank one", "at most", "at most 2/(3 |H|), what one curved direction bears, largest over bases",
+         "folklore: the base's curvature has more than one direction"),
+    ):  # fmt: skip
+        side = claim(f"the limit of eta_base alone is {words}: measured / predicted", source, relation, 1.0)
+        over = [family.ratio("", m, _limit(frame, base, kind)) for base, m in found["base"].items()]
+        pick = family.smallest if relation == "at least" else family.largest
+        verdicts.append(side.check(pick("measured / predicted", over)))
+    for block, formula, why in (
+        ("base", "2/(tr |H| + 2 |H|)", "curvatures of both signs, which tr |H| adds up, cancel in the loss"),
+        ("peft", "2/|H|", "training raises the adapter's curvature"),
+    ):
         within = claim(f"the limit of eta_{block} alone is {formula} at the start within a factor of 2: log2 of measured / "
                        "predicted, farthest over bases", "design aim: predicted limits within a factor of 2", "equals", 0.0,
-                       tolerance=1.0)  # fmt: skip
-        found = [_log2(limit(frame, base, block), _limit(frame, base, block)) for base in _bases(frame)]
-        verdicts.append(within.check(family.farthest("log2(measured / predicted)", found, centre=0.0)))
+                       tolerance=1.0, expected="fails", why=why)  # fmt: skip
+        over = [_log2(measured, _limit(frame, base, block)) for base, measured in found[block].items()]
+        verdicts.append(within.check(family.farthest("log2(measured / predicted)", over, centre=0.0)))
     safe = claim(f"pairs of at most {SAFE:g} of both predicted limits do not diverge: share of the runs on the map",
                  "design aim: predicted limits are safe with a margin", "at least", 0.95)  # fmt: skip
     return [*verdicts, safe.check(_census(frame))]
@@ -189,11 +206,11 @@ def _diverged(rows: pd.DataFrame) -> pd.Series:
 
 
 def limit(frame: pd.DataFrame, base: str, block: str) -> Measurement:
-    """Where runs first diverge, with the other block still: the median over seeds, and its interval widened by the grid."""
+    """Where runs first fail to descend, the other block still: the median over seeds, its interval widened by the grid."""
     lines = frame[(frame.what == "line") & (frame.base == base) & (frame.kind == block)]
     lasts, firsts = [], []
     for _, run in lines.groupby("seed"):
-        steps, gone = (column.to_numpy() for _, column in run.assign(gone=_diverged(run)).sort_values(f"step_{block}")[
+        steps, gone = (column.to_numpy() for _, column in run.assign(gone=~(run.rise <= 1)).sort_values(f"step_{block}")[
             [f"step_{block}", "gone"]].items())  # fmt: skip
         at = int(np.argmax(gone)) if gone.any() else len(steps)
         lasts.append(steps[at - 1] if at else 0.0)
@@ -242,50 +259,19 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     figure, ((curves, lines, both),) = figures.new_figure(1, 3, width=12.2, height=4.9)
     base = _bases(frame)[0]
     own = frame[frame.base == base]
+    predicted = {kind: _limit(frame, base, kind).value for kind in ("base", "peft", "rank one")}
+    found = {block: limit(frame, base, block) for block in BLOCKS}
     for kind, like in KINDS.items():
-        runs = own[(own.what == "curve") & (own.kind == kind)].groupby("epoch").value
-        figures.band(curves, runs.median().index, runs.median(), runs.min(), runs.max(), like=like)
+        _figure2_panels.curve(curves, own[(own.what == "curve") & (own.kind == kind)], like)
     curves.set(
         yscale="log", xlabel="epoch", ylabel="training loss, median and range", title=f"three pairs of rates ({base})"
     )
     curves.set_ylim(own[own.what == "curve"].value.min() / 3, 30 * own[own.what == "curve"].low.max())
     figures.legend(curves, loc="upper left", fontsize=8)
-    for block, like in LINES.items():
-        _line(lines, own, block, like)
-    figures.theory_line(lines, [1, 1], [1e-2, 1e2], label="predicted limit")
-    lines.set(xscale="log", yscale="log", xlabel="step size / predicted limit", ylabel="end loss / start, median and range",
-              ylim=(0.05, 20), title="one block alone; bands: measured limits")  # fmt: skip
-    figures.legend(lines, loc="upper left", fontsize=8)
-    _draw_map(figure, both, frame, base)
+    _figure2_panels.lines(lines, own[own.what == "line"], predicted, found)
+    rows = frame[frame.what == "map"]
+    _figure2_panels.rates(figure, both, rows.assign(gone=_diverged(rows)), predicted, found)
     figures.title_with_verdicts(
         figure, "Learning rates of base and adapter, and the limits that curvature predicts", verdicts
     )
     return figure
-
-
-def _line(axes: Axes, own: pd.DataFrame, block: str, like: Look) -> None:
-    rows, unit = own[(own.what == "line") & (own.kind == block)], _limit(own, own.base.iloc[0], block).value
-    ratios = (rows.value / rows.low).fillna(np.inf).clip(upper=1e3).groupby(rows[f"step_{block}"])
-    figures.band(axes, ratios.median().index / unit, ratios.median(), ratios.min(), ratios.max(), like=like)
-    found = limit(own, own.base.iloc[0], block)
-    axes.axvspan(max(found.low / unit, 1e-3), min(found.high / unit, 1e3), color=like.colour, alpha=0.13, lw=0)
-
-
-def _draw_map(figure: Figure, axes: Axes, frame: pd.DataFrame, base: str) -> None:
-    rows = frame[frame.what == "map"]
-    cells = rows.assign(ratio=(rows.value / rows.low).fillna(np.inf), gone=_diverged(rows)).groupby(
-        ["step_peft", "step_base"]
-    )
-    table, gone = cells.ratio.median().unstack(), cells.gone.mean()
-    mesh = axes.pcolormesh(table.columns, table.index, table.clip(0.1, 10), norm=LogNorm(0.1, 10), shading="nearest",
-                           cmap=matplotlib.colormaps[figures.DIVERGING])  # fmt: skip
-    figure.colorbar(mesh, ax=axes, label="end loss / start")
-    crosses = gone[gone > 0.5].reset_index()
-    axes.scatter(crosses.step_base, crosses.step_peft, marker="x", color="0.25", s=14, lw=0.9)
-    for block, direct, span in (("base", axes.axvline, axes.axvspan), ("peft", axes.axhline, axes.axhspan)):
-        direct(_limit(frame, base, block).value, color="black", lw=2)
-        found = limit(frame, base, block)
-        if np.isfinite([found.low, found.high]).all():
-            span(found.low, found.high, facecolor="none", edgecolor=LINES[block].colour, hatch="//", lw=0, alpha=0.6)
-    axes.set(xscale="log", yscale="log", xlabel=r"$\eta_{base}$", ylabel=r"$\eta_{peft}$",
-             title="×: diverged; black: predicted; hatched: measured")  # fmt: skip
