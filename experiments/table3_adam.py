@@ -15,8 +15,8 @@ With alpha fixed instead, as is usual, scaling = alpha/r turns these exponents i
 All ranks are the first rows of one LoRA of rank 64 at scaling 2 (that of r = 8, alpha = 16), the other rows of A being zero:
 these get neither gradient nor step, so it is a LoRA of the smaller rank, and all are one program. Every seed has its own
 examples, its own A and its own directions, shared by the ranks; the seeds of the two optimizers are other ones. First
-eta_peft is tried at eta_base = `MIDDLE`, then eta_base, 0 among them (FO-LoRA), at the best eta_peft; best is the least loss
-on the training examples after the last epoch, between grid points by a parabola. The test questions choose nothing.
+eta_peft is tried, for FO-LoRA and at eta_base = `MIDDLE` for the hybrid, then eta_base at the best eta_peft; best is the least
+loss on the training examples after the last epoch, between grid points by a parabola. The test questions choose nothing.
 
 Memory is XLA's own analysis of the compiled step in place, temporaries included. Adam keeps two numbers more for every
 parameter of the adapter, 8 bytes, and should need nothing else.
@@ -57,8 +57,8 @@ MIDDLE = 3e-5
 RATES = {
     "sgd": tuple(10.0 ** np.arange(-4.0, -0.4, 0.5)),
     "adam": tuple(10.0 ** np.arange(-4.5, -0.9, 0.5)),
-    "base": (0.0, *(10.0 ** np.arange(-5.5, -2.4, 0.5))),
 }
+BASES = tuple(10.0 ** np.arange(-6.0, -2.4, 0.5))  # of the base; as many of each, so that all are one program
 LEVEL = 0.05
 TOLERANCE = 0.25
 REASONED, AIM = "measured conjecture (no theorem)", "design aim"
@@ -93,7 +93,7 @@ class Settings:
     twin: bool = True
 
 
-QUICK = Settings(ranks=(1, 64), seeds=2, epochs=2, twin=False)
+QUICK = Settings(ranks=(1, 64), seeds=2, epochs=1, twin=False)
 FULL = Settings()
 
 
@@ -130,27 +130,26 @@ def _narrowed(params: Params, rank: int) -> Params:
 
 
 def _runs(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    """First eta_peft, then eta_base at the best eta_peft."""
+    """For each seed and rank eta_peft of FO-LoRA, then of the hybrid, then eta_base at the hybrid's best eta_peft."""
     name = cell["optimizer"]
     for seed in cell["seeds"]:
         own = jax.random.fold_in(key, seed)
         setting = _setting(cell, own)
-        start, test = setting.problem.init(own), setting.questions["test"]
+        start = setting.problem.init(own)
         fixed: dict[str, Any] = {"oracle": tuning.HYBRID, "make_optimizer": MAKERS[name], "keys": own[None], "batch_size": 8}
-        swept = partial(tl.sweep, **fixed, epochs=cell["epochs"], log_epochs=[cell["epochs"]])
+        swept = partial(tl.sweep, setting.problem, **fixed, epochs=cell["epochs"], log_epochs=[cell["epochs"]])
         for rank in cell["ranks"]:
-            at = {"what": "trial", "optimizer": name, "rank": rank, "seed": seed}
-            params = _narrowed(start, rank)
-            grid = {"base": [MIDDLE] * len(RATES[name]), "peft": list(RATES[name])}
-            losses = swept(setting.problem, step_sizes=grid, params=params).value[:, 0, -1]
-            for peft, loss in zip(grid["peft"], losses, strict=True):
-                yield {**at, "axis": "peft", "base": MIDDLE, "peft": peft, "value": float(loss)}
-            best = grid["peft"][int(np.argmin(losses))]
-            grid = {"base": list(RATES["base"]), "peft": [best] * len(RATES["base"])}
-            trace = swept(setting.problem, step_sizes=grid, params=params)
-            right = tuning.correct(setting.problem, trace.params, test)[:, 0]
-            for base, loss, found in zip(grid["base"], trace.value[:, 0, -1], right, strict=True):
-                yield {**at, "axis": "base", "base": base, "peft": best, "value": float(loss), **answers.packed(found)}
+            params, best = _narrowed(start, rank), np.nan
+            for axis in ("alone", "peft", "base"):
+                varied = [best] * len(BASES) if axis == "base" else RATES[name]
+                bases = BASES if axis == "base" else [MIDDLE if axis == "peft" else 0.0] * len(varied)
+                trace = swept(step_sizes={"base": bases, "peft": varied}, params=params)
+                losses = trace.value[:, 0, -1]
+                right = tuning.correct(setting.problem, trace.params, setting.questions["test"])[:, 0]
+                for base, peft, loss, found in zip(bases, varied, losses, right, strict=True):
+                    at = {"what": "trial", "optimizer": name, "rank": rank, "seed": seed, "axis": axis}
+                    yield {**at, "base": base, "peft": peft, "value": float(loss), **answers.packed(found)}
+                best = varied[int(np.argmin(losses))]
 
 
 def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
@@ -182,7 +181,7 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
 
 def _best(rows: pd.DataFrame, axis: str) -> float:
     """The step size of least loss, between grid points by a parabola; nan at an end of the grid."""
-    rows = rows[(rows.axis == axis) & (rows[axis] > 0)].sort_values(axis)
+    rows = rows[rows.axis == axis].sort_values(axis)
     sizes, losses = np.log(rows[axis].to_numpy()), rows.value.to_numpy()
     i = int(np.argmin(losses))
     if i in (0, losses.size - 1):
@@ -230,7 +229,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     curved = frame[frame.what == "curvature"].sort_values("rank")
     slope = np.polyfit(np.log(curved["rank"].to_numpy(float)), np.log(curved.value), 1)[0]
     text = "at equal scaling the adapter's curvature at its start grows like the rank: exponent"
-    bends = claim(text, REASONED, "equals", 1.0, tolerance=TOLERANCE)
+    why = "the inputs of a layer point in many directions: until r exceeds their number, A spreads the curvature over more of them"
+    bends = claim(text, REASONED, "equals", 1.0, tolerance=TOLERANCE, expected="fails", why=why)
     verdicts.append(bends.check(replace(exact("exponent", float(slope)), samples=len(curved))))
     return [*verdicts, _weakened(bests), *_accurate(frame), *_lean(frame)]
 
@@ -248,29 +248,31 @@ def _weakened(bests: pd.DataFrame) -> Verdict:
 
 def _tested(frame: pd.DataFrame) -> dict[tuple[str, int, str], np.ndarray]:
     """The answers at the least training loss, of the hybrid and of its twin, by optimizer, rank and method."""
-    trials = frame[(frame.what == "trial") & (frame.axis == "base")]
-    kinds = {"FO": trials[trials.base == 0], "Hybrid": trials[trials.base > 0]}
-    return {
-        (name, rank, kind): answers.unpacked(rows.sort_values("value").groupby("seed").head(1).sort_values("seed"))
-        for kind, some in kinds.items()
-        for (name, rank), rows in some.groupby(["optimizer", "rank"])
-    }
+    tested = {}
+    for axis, kind in (("alone", "FO"), ("base", "Hybrid")):
+        for (name, rank), rows in frame[frame.axis == axis].groupby(["optimizer", "rank"]):
+            best = rows.sort_values("value").groupby("seed").head(1).sort_values("seed")
+            tested[name, rank, kind] = answers.unpacked(best)
+    return tested
 
 
 def _accurate(frame: pd.DataFrame) -> list[Verdict]:
+    """The seeds of the two optimizers are independent, those of the hybrid and its twin are paired."""
     tested = _tested(frame)
     ranks = sorted({rank for _, rank, _ in tested})
     each = family.confidence(2 * len(ranks), overall=1 - LEVEL)
     shares = {at: accuracy(right, confidence=each) for at, right in tested.items()}
-    quotients = [family.ratio(f"rank {r}", shares["adam", r, "Hybrid"], shares["sgd", r, "Hybrid"]) for r in ranks]
+    over_sgd = [family.ratio(f"rank {r}", shares["adam", r, "Hybrid"], shares["sgd", r, "Hybrid"]) for r in ranks]
+    over_lora = [family.ratio(f"rank {r}", shares["sgd", r, "Hybrid"], shares["adam", r, "FO"]) for r in ranks]
     text = "Hybrid-LoRA is as accurate with Adam as with SGD, each at its best rates: the farthest of their ratios from 1"
-    equal = claim(text, REASONED, "equals", 1.0, tolerance=0.2)
+    equal = claim(text, REASONED, "equals", 1.0, tolerance=0.2).check(family.farthest("ratio", over_sgd, centre=1.0))
+    text = "Hybrid-LoRA with SGD is at least as accurate as LoRA with Adam: accuracy / accuracy, the smallest"
+    better = claim(text, "measured conjecture (the paper's Table 3)", "at least", 1.0)
     values = [mcnemar(tested[name, r, "Hybrid"], tested[name, r, "FO"]).value for name in MAKERS for r in ranks]
-    unlike = int(answers.holm(values, LEVEL).sum())
     text = "at the best rates test answers do not tell the hybrid from FO-LoRA: how often they do (McNemar, Holm 0.05)"
     twins = claim(text, REASONED, "at most", 0.0)
-    count = replace(exact("significant differences", float(unlike)), samples=len(values))
-    return [equal.check(family.farthest("accuracy / accuracy", quotients, centre=1.0)), twins.check(count)]
+    unlike = replace(exact("significant differences", float(answers.holm(values, LEVEL).sum())), samples=len(values))
+    return [equal, better.check(family.smallest("ratio", over_lora)), twins.check(unlike)]
 
 
 def _lean(frame: pd.DataFrame) -> list[Verdict]:
@@ -279,7 +281,8 @@ def _lean(frame: pd.DataFrame) -> list[Verdict]:
     size = frame[frame.what == "adapter"].set_index("rank").value
     more = (peaks.adam - peaks.sgd).loc["Hybrid-PEFT"] / size
     text = "Hybrid-LoRA: a step of Adam needs the bytes of two adapters more than one of SGD: adapters, the farthest from 2"
-    two = claim(text, AIM, "equals", 2.0, tolerance=0.1)
+    why = "XLA lays out the temporaries of the two programs differently, by an eighth of an adapter"
+    two = claim(text, AIM, "equals", 2.0, tolerance=0.1, expected="fails", why=why)
     verdicts = [two.check(family.farthest("adapters", [exact("", float(one)) for one in more], centre=2.0))]
     if "FO-PEFT" in peaks.index.get_level_values("axis"):
         largest = float((peaks.loc["Hybrid-PEFT"] / peaks.loc["FO-PEFT"]).to_numpy().max())
