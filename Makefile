@@ -35,6 +35,10 @@ test: $(VENV)/.test
 parity: $(VENV)/.parity
 	$(RUN) -m pytest -n auto -m parity tests/models
 
+# Language models against transformers and peft; `make test` skips these where they are not installed.
+parity: $(VENV)/.parity
+	$(RUN) -m pytest -n auto -m parity tests/models
+
 # What continuous integration adds to the tests.
 check: $(VENV)/.test
 	$(RUN) -m ruff check
