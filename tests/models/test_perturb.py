@@ -174,9 +174,9 @@ class Sized:
         self.rest = (self.batch, jax.random.key(0), jnp.float32(0))
         self.layer = sum(4 * math.prod(s) for m in layer_shapes(self.config).values() for s in m.values())
 
-    def loss(self, params, batch, remat=False):
+    def loss(self, params, batch, **options):
         adapter = self.adapter if "peft" in params else None
-        return models.mean_loss(self.config, params, batch, jnp.ones_like(batch), adapter=adapter, remat=remat)
+        return models.mean_loss(self.config, params, batch, jnp.ones_like(batch), adapter=adapter, **options)
 
 
 @pytest.mark.optimized
@@ -200,3 +200,15 @@ def test_memory_of_a_hybrid_step(kind, remat):
     twin = memory(perturb.fo_step(loss, optimizer), sized.both, state, *sized.rest)
     step = perturb.hybrid_step(loss, perturb.differences(1e-3), optimizer)
     assert memory(step, sized.both, state, *sized.rest) <= 1.05 * twin
+
+
+@pytest.mark.parametrize("kind", ["opt", "llama"])
+def test_the_backward_pass_keeps_no_cast_copy_of_the_base(kind):
+    """Float32 parameters, half-precision computation: of the eight layers' copies that casting could leave, at most one.
+
+    On two short texts, so that it is layers that need memory and not activations, which conversion costs some too."""
+    sized, optimizer = Sized(kind), optax.sgd(1e-3)
+    state, batch = jax.eval_shape(optimizer.init, sized.both["peft"]), jax.ShapeDtypeStruct((2, 16), jnp.int32)
+    arguments = (sized.both, state, batch, *sized.rest[1:])
+    wide, half = (memory(perturb.fo_step(partial(sized.loss, dtype=t), optimizer), *arguments) for t in (None, jnp.bfloat16))
+    assert half <= wide + sized.layer

@@ -9,7 +9,6 @@ values, H width of a head, F width inside, V vocabulary, E width of an embedding
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -187,12 +186,16 @@ def attention(
 
 def linear(x: Array, p: Block) -> Array:
     """x W' + b, and beside it LoRA's scaling * x A' B' where the module has one: (..., in) -> (..., out)."""
-    p = jax.tree.map(lambda a: a.astype(x.dtype), p)
-    times = partial(jnp.einsum, "...i,oi->...o")  # without a transpose: the backward pass then needs no copy of W
-    y = times(x, p["weight"])
+    y = _times(x, p["weight"])
     if "bias" in p:
-        y = y + p["bias"]
-    return y + p["scaling"] * times(times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
+        y = y + p["bias"].astype(x.dtype)
+    return y + p["scaling"].astype(x.dtype) * _times(_times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
+
+
+def _times(x: Array, w: Array) -> Array:
+    """x W' in the type of x. Where W has another, the backward pass casts it again and keeps no copy of any layer."""
+    product = lambda x, w: jnp.einsum("...i,oi->...o", x, w.astype(x.dtype))  # a transpose would need a copy of W there
+    return product(x, w) if w.dtype == x.dtype else jax.checkpoint(product, prevent_cse=False)(x, w)
 
 
 def layer_norm(x: Array, p: Block) -> Array:
