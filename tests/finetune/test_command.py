@@ -71,6 +71,7 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--method", "FO-PEFT", "--learning-rate-base", "1"], "--learning-rate-base must be left out for FO-PEFT, got 1.0"),
         (["--method", "FO-PEFT", "--learning-rate-peft", "-1"], r"learning_rates\['peft'\] must be nonnegative"),
         (["--steps", "3", "--epochs", "2"], "steps and epochs must be given one without the other"),
+        (["--task", "sst2"], "--data must be the folder with the official files of sst2, got None"),
         (["--length", "2"], "length must be at least 3"),
         (["--batch-size", "0"], "--batch-size must be a whole number of at least 1, got 0"),
         (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.steps is not None and given.epochs is not None:
+        raise _checks.refuse("steps and epochs", "given one without the other", (given.steps, given.epochs))
     key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
@@ -92,6 +94,8 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
+    if given.data is None and given.task in tasks.READERS and given.task not in language.TASKS:
+        raise _checks.refuse("--data", f"the folder with the official files of {given.task}", None)
     model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
     sizes = {split: getattr(given, split) for split in ("train", "dev", "test") if getattr(given, split) is not None}
     stream = jax.random.fold_in(key, TASK)
