@@ -55,7 +55,9 @@ class Checkpoints:
                                      record["run"].get(name))  # fmt: skip
         params = _on_device(kept.load(path, "params", moving(self.method, begin.params)))
         optimizer = _on_device(kept.load(path, "optimizer", begin.optimizer))
-        recorded = {name: tuple(record[name]) if isinstance(record[name], list) else record[name] for name in RECORDED}
+        recorded: dict[str, Any] = {
+            name: tuple(record[name]) if isinstance(record[name], list) else record[name] for name in RECORDED
+        }
         return replace(begin, params={**begin.params, **params}, optimizer=optimizer, **recorded)
 
     def best(self, like: Params) -> Params:
