@@ -49,7 +49,8 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
         (["missing.py:problem"], "error: PROBLEM must be in a file that exists, got 'missing.py'"),
         (
             ["{}:number"],
-            "error: number of {} must be a Problem, a function without arguments that returns one, or (loss, data, params), got int",
+            "error: number of {} must be a Problem, a function without arguments that returns one, or (loss, data, params), "
+            "got int",
         ),
         (
             ["{}:bare"],
