@@ -9,13 +9,15 @@ language on facts that it cannot know, and the limits are predicted from the Hes
 - eta_peft < 2/|H_peft|.
 
 Diverged is what ends above the loss at which it began, or not finite. The limit of a block is where, with the other block
-still, runs first fail to descend: a loss above the one at the look before. (Adapters beyond theirs seldom diverge, they land
-on a worse plateau.) It is the median over seeds, on a grid with steps of sqrt(2), with the exact interval of a median widened
-by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has the adapter's rate
-for both blocks, tied-small the base's. A Hessian of one curved direction would have the base's limit at 2/(3 |H_base|).
+still, runs first fail to descend: a loss more than 1% above the one at the look before, since a step along a random direction
+on a minibatch may raise the loss of all examples a little at any step size. (Adapters beyond their limit seldom diverge, they
+land on a worse plateau.) It is the median over seeds, on a grid with steps of sqrt(2), with the exact interval of a median
+widened by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has the
+adapter's rate for both blocks, tied-small the base's. A Hessian of one curved direction would have the base's limit at
+2/(3 |H_base|).
 
-Found: the base bears several times what tr |H| allows, and less than what |H| alone would; the adapter about half of what its
-curvature at the start allows, which training raises. What is expected to fail was so noted after the first runs.
+Found: the base bears several times what tr |H| allows, and less than what |H| alone would; the adapter about half of what
+its curvature at the start allows, which training raises. What is expected to fail was so noted after the first runs.
 
 Minutes: quick 0.7, full 5 (two cells at once).
 """
@@ -43,6 +45,7 @@ SHARE = 1 / 8  # of the predicted limits, for the curves
 SAFE = 1 / 4  # of both limits, on the map
 FACTORS = 2.0 ** np.arange(-4, 2.51, 0.5)  # along a line, of 2/|H_peft| and of the geometric mean of the base's two bounds
 SEEDS = 2  # of one sweep
+RISE = 1.01  # from look to look, in which a run fails to descend
 KINDS = {
     "tied-large": Look("#D55E00", "s", "-", "tied, large"),
     "tied-small": Look("#56B4E9", "o", "-", "tied, small"),
@@ -210,7 +213,7 @@ def limit(frame: pd.DataFrame, base: str, block: str) -> Measurement:
     lines = frame[(frame.what == "line") & (frame.base == base) & (frame.kind == block)]
     lasts, firsts = [], []
     for _, run in lines.groupby("seed"):
-        steps, gone = (column.to_numpy() for _, column in run.assign(gone=~(run.rise <= 1)).sort_values(f"step_{block}")[
+        steps, gone = (column.to_numpy() for _, column in run.assign(gone=~(run.rise <= RISE)).sort_values(f"step_{block}")[
             [f"step_{block}", "gone"]].items())  # fmt: skip
         at = int(np.argmax(gone)) if gone.any() else len(steps)
         lasts.append(steps[at - 1] if at else 0.0)
