@@ -9,11 +9,11 @@ language on facts that it cannot know, and the limits are predicted from the Hes
 - eta_peft < 2/|H_peft|.
 
 Diverged is what ends above the loss at which it began, or not finite. The limit of a block is where, with the other block
-still, runs first fail to descend: a loss more than 1% above the one at the look before, since a step along a random direction
-on a minibatch may raise the loss of all examples a little at any step size. (Adapters beyond their limit seldom diverge, they
-land on a worse plateau.) It is the median over seeds, on a grid with steps of sqrt(2), with the exact interval of a median
-widened by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has the
-adapter's rate for both blocks, tied-small the base's. A Hessian of one curved direction would have the base's limit at
+still, runs first fail to descend: a loss more than 1% above the one at the look before, since a step along a random
+direction on a minibatch may raise the loss of all examples a little at any step size. (Adapters beyond their limit seldom
+diverge, they land on a worse plateau.) It is the median over seeds, on a grid with steps of sqrt(2), with the exact interval
+of a median widened by the grid. The three pairs of the curves are an eighth of the predicted limits, by rule: tied-large has
+the adapter's rate for both blocks, tied-small the base's. A Hessian of one curved direction would have the base's limit at
 2/(3 |H_base|).
 
 Found: the base bears several times what tr |H| allows, and less than what |H| alone would; the adapter about half of what
@@ -172,14 +172,12 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         helps.check(_medians(both, still)),
     ]
     found = {block: {base: limit(frame, base, block) for base in _bases(frame)} for block in BLOCKS}
-    for kind, relation, words, source in (
-        ("base", "at least", "at least 2/(tr |H| + 2 |H|), least over bases", "theory_lab, Theorem 1"),
-        ("rank one", "at most", "at most 2/(3 |H|), what one curved direction bears, largest over bases",
-         "folklore: the base's curvature has more than one direction"),
-    ):  # fmt: skip
-        side = claim(f"the limit of eta_base alone is {words}: measured / predicted", source, relation, 1.0)
+    least = claim("the limit of eta_base alone is at least 2/(tr |H| + 2 |H|), least over bases: measured / predicted",
+                  "measured conjecture: |H| at the start sets the steps", "at least", 1.0)  # fmt: skip
+    most = claim("the limit of eta_base alone is at most 2/(3 |H|), what one curved direction bears, largest over bases: "
+                 "measured / predicted", "folklore: the base's curvature has more than one direction", "at most", 1.0)  # fmt: skip
+    for side, kind, pick in ((least, "base", family.smallest), (most, "rank one", family.largest)):
         over = [family.ratio("", m, _limit(frame, base, kind)) for base, m in found["base"].items()]
-        pick = family.smallest if relation == "at least" else family.largest
         verdicts.append(side.check(pick("measured / predicted", over)))
     for block, formula, why in (
         ("base", "2/(tr |H| + 2 |H|)", "curvatures of both signs, which tr |H| adds up, cancel in the loss"),
