@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from theory_lab.report import figures
 from theory_lab.report.figures import Look
@@ -10,6 +11,14 @@ from theory_lab.report.figures import Look
 BLOCKS = {"base": Look("#882255", "s", "-", "base"), "peft": Look("#332288", "D", "-", "adapter")}
 ADAPTERS = {"lora": Look("#332288", "D", "-", "LoRA"), "prefix": Look("#D55E00", "P", "-", "prefix"),
             "prompt": Look("#009E73", "^", "-", "prompt")}  # fmt: skip
+
+
+def _gradient_norms(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, also over less than a decade."""
+    axes.set(xscale="log", xlabel="gradient norm u")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def growth(axes: Axes, frame: pd.DataFrame) -> None:
@@ -32,8 +41,9 @@ def growth(axes: Axes, frame: pd.DataFrame) -> None:
     base = along[along.block == "base"].sort_values("gradient")
     u = np.array([base.gradient.min(), base.gradient.max()])
     figures.theory_line(axes, u, base.value.iloc[-1] * u / u[1], label="linear: the paper's sentence", line=":")
-    axes.set(xscale="log", yscale="log", xlabel="gradient norm u", ylabel="‖H‖ of the block",
+    axes.set(yscale="log", ylabel="‖H‖ of the block",
              title=f"along fine-tuning ({first.base}, {first.adapter})")  # fmt: skip
+    _gradient_norms(axes)
     axes.set_ylim(along.value.min() / 30, 2 * along.value.max())
     figures.legend(axes, loc="lower left", ncols=2, fontsize=7.5)
 
@@ -83,8 +93,9 @@ def held_out(axes: Axes, frame: pd.DataFrame) -> None:
         figures.points(axes, run.gradient, run.value, run.low, run.high, like=like)
     ends = np.array([rows.gradient.min(), rows.gradient.max()]) if len(rows) else np.array([0.1, 1.0])
     figures.theory_line(axes, ends, np.ones(2), label="hybrid smoothness: at most 1", line="--")
-    axes.set(xscale="log", xlabel="gradient norm u", ylabel=r"$\Vert D^{-1/2} H D^{-1/2}\Vert$", ylim=(0, None),
+    axes.set(ylabel=r"$\Vert D^{-1/2} H D^{-1/2}\Vert$", ylim=(0, None),
              title=r"$(l_x, l_y)$ of one run, on another")  # fmt: skip
+    _gradient_norms(axes)
     low, high = axes.get_ylim()
     axes.set_ylim(low, 1.35 * high)
     figures.legend(axes, loc="upper left", fontsize=7.5)

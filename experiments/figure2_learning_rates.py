@@ -175,7 +175,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     least = claim("the limit of eta_base alone is at least 2/(tr |H| + 2 |H|), least over bases: measured / predicted",
                   "measured conjecture: |H| at the start sets the steps", "at least", 1.0)  # fmt: skip
     most = claim("the limit of eta_base alone is at most 2/(3 |H|), what one curved direction bears, largest over bases: "
-                 "measured / predicted", "folklore: the base's curvature has more than one direction", "at most", 1.0)  # fmt: skip
+                 "measured / predicted", "folklore: the base's curvature has more than one direction",
+                 "at most", 1.0)  # fmt: skip
     for side, kind, pick in ((least, "base", family.smallest), (most, "rank one", family.largest)):
         over = [family.ratio("", m, _limit(frame, base, kind)) for base, m in found["base"].items()]
         verdicts.append(side.check(pick("measured / predicted", over)))
