@@ -186,7 +186,7 @@ def _source(other: str, way: str) -> str:
 def _expected(other: str, way: str) -> dict[str, Any]:
     """What was expected after the first run: fewer steps than ZO-FT and FO-PEFT, but not for so much less."""
     if other == "FO-FT":
-        why = "gradients of all weights of so small a base outrun an adapter of a twentieth of them"
+        why = "gradients of all weights of so small a base outrun an adapter of a few per cent of them"
     elif other == "FO-PEFT" and way != STEPS:
         why = "a hybrid step costs 4/3 of its twin's in passes, and in time more, and saves fewer steps than that"
     else:
