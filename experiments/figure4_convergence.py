@@ -300,4 +300,4 @@ def _draw_ratios(axes: Axes, found: pd.DataFrame) -> None:
     figures.theory_line(axes, [-0.5, 2.5], [1, 1], label="as much", line="--")
     axes.set(yscale="log", title="Hybrid / other, all settings", ylabel="ratio to reach the level")
     axes.set_xticks(range(3), [STEPS, "passes", TIME])
-    figures.legend(axes)
+    figures.legend(axes, below=True, ncols=2)
