@@ -15,14 +15,15 @@ With alpha fixed instead, as is usual, scaling = alpha/r turns these exponents i
 All ranks are the first rows of one LoRA of rank 64 at scaling 2 (that of r = 8, alpha = 16), the other rows of A being zero:
 these get neither gradient nor step, so it is a LoRA of the smaller rank, and all are one program. Every seed has its own
 examples, its own A and its own directions, shared by the ranks; the seeds of the two optimizers are other ones. First
-eta_peft is tried, for FO-LoRA and at eta_base = `MIDDLE` for the hybrid, then eta_base at the best eta_peft; best is the least
-loss on the training examples after the last epoch, between grid points by a parabola. The test questions choose nothing.
+eta_peft is tried, for FO-LoRA and at eta_base = `MIDDLE` for the hybrid, then eta_base at the best eta_peft; best is the
+least loss on the training examples after the last epoch, between grid points by a parabola. Test questions choose nothing.
 
 Memory is XLA's own analysis of the compiled step in place, temporaries included. Adam keeps two numbers more for every
 parameter of the adapter, 8 bytes, and should need nothing else.
 
-Refuted by: an exponent off by more than 0.25 (the reasoning neglects that A moves and that a loss is no quadratic), memory
-off by more than a tenth of an adapter.
+Refuted by: an exponent off by more than 0.25, memory off by a tenth of an adapter. Measured, and kept as claims that fail:
+the curvature grows like r^0.4; the best eta_peft goes like r^0.2 for SGD and r^-0.5 for Adam. Which eta_base below 3e-4 is
+best can hardly be seen in so few steps: of the ratio little more than its size is known.
 
 Minutes: quick 0.7, full 2.5.
 """
@@ -41,15 +42,15 @@ from matplotlib.figure import Figure
 
 import theory_lab as tl
 from experiments import _adam_panels as panels
+from experiments import _adam_rates as rates
 from experiments import _fine_tuning as tuning
 from experiments import _task_answers as answers
 from theory_lab._typing import Params
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune.methods import method
 from theory_lab.finetune.problem import Batch
-from theory_lab.measure import Measurement, exact, family, mean, smoothness
+from theory_lab.measure import exact, family, smoothness
 from theory_lab.measure.accuracy import accuracy, mcnemar
-from theory_lab.measure.base import unmeasured
 from theory_lab.models import lora
 
 WIDEST, SCALING = 64, 2
@@ -61,6 +62,11 @@ RATES = {
 BASES = tuple(10.0 ** np.arange(-6.0, -2.4, 0.5))  # of the base; as many of each, so that all are one program
 LEVEL = 0.05
 TOLERANCE = 0.25
+WHY = {
+    "sgd": "the curvature grows more slowly than the rank; why the best rate even rises a little is not known",
+    "adam": "the parts do not all agree: they add up to about the root of the rank",
+    "curvature": "the inputs of a layer point in many directions, over which a larger A spreads the curvature",
+}
 REASONED, AIM = "measured conjecture (no theorem)", "design aim"
 
 
@@ -82,7 +88,7 @@ class Settings:
         ranks: of LoRA, at most `WIDEST`.
         seeds: each with its own examples, adapter and directions.
         epochs: of 16 steps of 8 examples.
-        twin: whether the memory of FO-LoRA is analysed too.
+        twin: whether memory is analysed at all ranks, and that of FO-LoRA too; else of the hybrid at the largest.
     """
 
     base: str = "tiny-opt"
@@ -166,12 +172,12 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shaped["peft"]))
         yield {"what": "adapter", "rank": rank, "value": float(size)}
         batch = Batch(own.sequences[:8], np.full(8, 1 / 8, np.float32))
-        for optimizer, make in MEMORY.items():
+        for optimizer, make in MEMORY.items() if cell["twin"] or rank == max(cell["ranks"]) else ():
             methods = {"Hybrid-PEFT": {"base": 1e-5, "peft": make()}}
             if cell["twin"]:
                 methods["FO-PEFT"] = {"peft": make()}
-            for name, rates in methods.items():
-                how = method(name, rates)
+            for name, moved in methods.items():
+                how = method(name, moved)
                 state = jax.eval_shape(how.start, shaped)
                 done = how.step(own.loss).lower(shaped, state, batch, key, jnp.float32(0)).compile().memory_analysis()
                 peak = done.argument_size_in_bytes + done.output_size_in_bytes - done.alias_size_in_bytes
@@ -179,58 +185,19 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
                 yield {"what": "memory", "rank": rank, "optimizer": optimizer, "axis": name, "value": float(peak)}
 
 
-def _best(rows: pd.DataFrame, axis: str) -> float:
-    """The step size of least loss, between grid points by a parabola; nan at an end of the grid."""
-    rows = rows[rows.axis == axis].sort_values(axis)
-    sizes, losses = np.log(rows[axis].to_numpy()), rows.value.to_numpy()
-    i = int(np.argmin(losses))
-    if i in (0, losses.size - 1):
-        return np.nan
-    before, at, after = losses[i - 1 : i + 2]
-    bend = before - 2 * at + after
-    shift = (before - after) / (2 * bend) if np.isfinite(bend) and bend > 0 else 0.0
-    return float(np.exp(sizes[i] + shift * (sizes[1] - sizes[0])))
-
-
-def _bests(frame: pd.DataFrame) -> pd.DataFrame:
-    """Best step sizes and their ratio, by optimizer, rank and seed."""
-    by = ["optimizer", "rank", "seed"]
-    trials = frame[frame.what == "trial"].groupby(by)
-    found = [(*at, _best(rows, "peft"), _best(rows, "base")) for at, rows in trials]
-    return pd.DataFrame(found, columns=[*by, "peft", "base"]).eval("ratio = peft / base")
-
-
-def _exponent(bests: pd.DataFrame, name: str, column: str) -> Measurement:
-    """In the rank: the mean over seeds of the slope of the logarithm."""
-    found = bests[bests.optimizer == name].pivot(index="seed", columns="rank", values=column)
-    if found.isna().to_numpy().any():
-        lost = int(found.isna().to_numpy().sum())
-        return unmeasured("exponent", len(found), f"{lost} of {found.size} best step sizes lie at an end of the grid")
-    slopes = np.polyfit(np.log(found.columns.to_numpy(float)), np.log(found.to_numpy().T), 1)[0]
-    return mean("exponent", slopes, confidence=1 - LEVEL)
-
-
-def _geometric(bests: pd.DataFrame, column: str, confidence: float) -> Measurement:
-    """The geometric mean over seeds."""
-    if bests[column].isna().any():
-        return unmeasured(column, len(bests), "a best step size lies at an end of the grid")
-    logs = mean(column, np.log(bests[column]), confidence=confidence)
-    return Measurement(column, *np.exp([logs.value, logs.low, logs.high]).tolist(), logs.samples, logs.note)
-
-
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    bests, verdicts = _bests(frame), []
+    bests, verdicts = rates.bests(frame), []
     said = {"peft": ("best eta_peft", -1.0), "base": ("best eta_base", 0.0), "ratio": ("best eta_peft/eta_base", -1.0)}
     for name in MAKERS:
         for column, (words, exponent) in said.items():
             text = f"{panels.LOOKS[name].label} at equal scaling: {words}: exponent in the rank"
-            each = claim(text, REASONED, "equals", exponent, tolerance=TOLERANCE)
-            verdicts.append(each.check(_exponent(bests, name, column)))
+            wrong: dict[str, Any] = {} if column == "base" else {"expected": "fails", "why": WHY[name]}
+            each = claim(text, REASONED, "equals", exponent, tolerance=TOLERANCE, **wrong)
+            verdicts.append(each.check(rates.exponent(bests, name, column)))
     curved = frame[frame.what == "curvature"].sort_values("rank")
     slope = np.polyfit(np.log(curved["rank"].to_numpy(float)), np.log(curved.value), 1)[0]
     text = "at equal scaling the adapter's curvature at its start grows like the rank: exponent"
-    why = "the inputs of a layer point in many directions: until r exceeds their number, A spreads the curvature over more of them"
-    bends = claim(text, REASONED, "equals", 1.0, tolerance=TOLERANCE, expected="fails", why=why)
+    bends = claim(text, REASONED, "equals", 1.0, tolerance=TOLERANCE, expected="fails", why=WHY["curvature"])
     verdicts.append(bends.check(replace(exact("exponent", float(slope)), samples=len(curved))))
     return [*verdicts, _weakened(bests), *_accurate(frame), *_lean(frame)]
 
@@ -239,7 +206,7 @@ def _weakened(bests: pd.DataFrame) -> Verdict:
     """Does Adam weaken the asymmetry of the two rates?"""
     ranks = sorted(bests["rank"].unique())
     each = family.confidence(2 * len(ranks), overall=1 - LEVEL)
-    found = {(name, r): _geometric(rows, "ratio", each) for (name, r), rows in bests.groupby(["optimizer", "rank"])}
+    found = {(name, r): rates.geometric(rows, "ratio", each) for (name, r), rows in bests.groupby(["optimizer", "rank"])}
     quotients = [family.ratio(f"rank {r}", found["adam", r], found["sgd", r]) for r in ranks]
     text = "Adam weakens the asymmetry at every rank: its best ratio eta_peft/eta_base over that of SGD, the largest"
     weaker = claim(text, "measured conjecture (a reviewer's question)", "at most", 1.0)
@@ -268,18 +235,20 @@ def _accurate(frame: pd.DataFrame) -> list[Verdict]:
     equal = claim(text, REASONED, "equals", 1.0, tolerance=0.2).check(family.farthest("ratio", over_sgd, centre=1.0))
     text = "Hybrid-LoRA with SGD is at least as accurate as LoRA with Adam: accuracy / accuracy, the smallest"
     better = claim(text, "measured conjecture (the paper's Table 3)", "at least", 1.0)
-    values = [mcnemar(tested[name, r, "Hybrid"], tested[name, r, "FO"]).value for name in MAKERS for r in ranks]
-    text = "at the best rates test answers do not tell the hybrid from FO-LoRA: how often they do (McNemar, Holm 0.05)"
-    twins = claim(text, REASONED, "at most", 0.0)
-    unlike = replace(exact("significant differences", float(answers.holm(values, LEVEL).sum())), samples=len(values))
-    return [equal, better.check(family.smallest("ratio", over_lora)), twins.check(unlike)]
+    pairs = [(tested[name, r, "Hybrid"], tested[name, r, "FO"]) for name in MAKERS for r in ranks]
+    clear = answers.holm([mcnemar(*pair).value for pair in pairs], LEVEL) & [a.sum() > b.sum() for a, b in pairs]
+    text = "Hybrid-LoRA beats FO-LoRA by more than chance in every second pair of rank and optimizer (McNemar, Holm 0.05)"
+    why = "a few points at most lie between them"
+    often = claim(text, "measured conjecture (the paper's Table 1)", "at least", 0.5, expected="fails", why=why)
+    share = replace(exact("share of pairs", float(np.mean(clear))), samples=len(pairs))
+    return [equal, better.check(family.smallest("ratio", over_lora)), often.check(share)]
 
 
 def _lean(frame: pd.DataFrame) -> list[Verdict]:
     """Memory: Adam against SGD, and the hybrid against its twin."""
     peaks = frame[frame.what == "memory"].pivot_table(index=["axis", "rank"], columns="optimizer", values="value")
     size = frame[frame.what == "adapter"].set_index("rank").value
-    more = (peaks.adam - peaks.sgd).loc["Hybrid-PEFT"] / size
+    more = (peaks.adam - peaks.sgd).loc["Hybrid-PEFT"].div(size).dropna()
     text = "Hybrid-LoRA: a step of Adam needs the bytes of two adapters more than one of SGD: adapters, the farthest from 2"
     why = "XLA lays out the temporaries of the two programs differently, by an eighth of an adapter"
     two = claim(text, AIM, "equals", 2.0, tolerance=0.1, expected="fails", why=why)
@@ -293,10 +262,10 @@ def _lean(frame: pd.DataFrame) -> list[Verdict]:
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """Rates, their ratio, accuracy and memory against the rank."""
-    bests = _bests(frame)
+    bests = rates.bests(frame)
     steps = {
         column: {
-            name: [(rank, _geometric(some, column, 1 - LEVEL)) for rank, some in rows.groupby("rank")]
+            name: [(rank, rates.geometric(some, column, 1 - LEVEL)) for rank, some in rows.groupby("rank")]
             for name, rows in bests.groupby("optimizer")
         }
         for column in ("peft", "ratio")

@@ -54,10 +54,6 @@ def made(
     return pd.DataFrame(found).fillna({"questions": 0, "answers": ""}).astype({"questions": int})
 
 
-def unexpected(frame: pd.DataFrame) -> set[str]:
-    return {verdict.claim for verdict in table.judge(frame) if verdict.outcome != verdict.expected}
-
-
 def verdict(frame: pd.DataFrame, words: str) -> Verdict:
     (found,) = (one for one in table.judge(frame) if words in one.claim)
     return found
@@ -98,10 +94,9 @@ def test_accuracies_that_differ_are_seen() -> None:
     assert verdict(poor, "as accurate with Adam").outcome == "fails"
     assert verdict(poor, "with SGD is at least").outcome == "holds"
     assert verdict(made(right={"sgd": 60, "adam": 60, "FO": 100}), "with SGD is at least").outcome == "fails"
-    apart = verdict(made(right={"sgd": 127, "adam": 100, "FO": 100}), "do not tell")
-    assert apart.outcome == "fails"
-    assert apart.measured == len(RANKS)
-    assert verdict(made(), "do not tell").outcome == "holds"
+    apart = verdict(made(right={"sgd": 127, "adam": 100, "FO": 100}), "in every second pair")
+    assert (apart.outcome, apart.measured) == ("holds", 0.5)
+    assert verdict(made(right={"sgd": 60, "adam": 60, "FO": 100}), "in every second pair").measured == 0.0
 
 
 def test_memory_beyond_two_moments_or_beyond_the_twin_is_caught() -> None:
