@@ -84,6 +84,6 @@ def _memory(axes: Axes, rows: pd.DataFrame) -> None:
         label = f"{LOOKS[name].label}, {KINDS[kind]}"
         figures.points(axes, place, some.value / 1e6, like=LOOKS[name], label=label, hollow=kind == "FO")
     plain = peaks.get_group(("sgd", "Hybrid-PEFT")).set_index("rank").value / 1e6
-    figures.theory_line(axes, plain.index, plain + 2 * size, label="SGD + 2 adapters")
+    figures.theory_line(axes, plain.index, plain + 2 * size[plain.index], label="SGD + 2 adapters")
     figures.log_log(axes, set(size.index))
     axes.set(yscale="linear", title="peak of a step, MB")

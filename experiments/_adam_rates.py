@@ -43,4 +43,5 @@ def geometric(found: pd.DataFrame, column: str, confidence: float) -> Measuremen
     if found[column].isna().any():
         return unmeasured(column, len(found), "a best step size lies at an end of the grid")
     logs = mean(column, np.log(found[column]), confidence=confidence)
-    return Measurement(column, *np.exp([logs.value, logs.low, logs.high]).tolist(), logs.samples, logs.note)
+    value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
+    return Measurement(column, value, low, high, logs.samples, logs.note)

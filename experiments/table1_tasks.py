@@ -237,7 +237,7 @@ def _significant(twins: pd.DataFrame) -> Measurement:
     if won.empty:
         return unmeasured("share", 0, f"no comparison is won; {against} of {len(twins)} are significant losses")
     note = f"{int(won.significant.sum())} of {len(won)} wins; {against} losses of {len(twins)} comparisons are significant"
-    return Measurement("share of wins", *[float(won.significant.mean())] * 3, len(won), note)
+    return replace(exact("share of wins", float(won.significant.mean())), samples=len(won), note=note)
 
 
 def _above(table: dict[tuple[str, str], np.ndarray]) -> list[Verdict]:

@@ -179,7 +179,8 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
             for name, moved in methods.items():
                 how = method(name, moved)
                 state = jax.eval_shape(how.start, shaped)
-                done = how.step(own.loss).lower(shaped, state, batch, key, jnp.float32(0)).compile().memory_analysis()
+                step: Any = how.step(own.loss)
+                done = step.lower(shaped, state, batch, key, jnp.float32(0)).compile().memory_analysis()
                 peak = done.argument_size_in_bytes + done.output_size_in_bytes - done.alias_size_in_bytes
                 peak += done.temp_size_in_bytes
                 yield {"what": "memory", "rank": rank, "optimizer": optimizer, "axis": name, "value": float(peak)}

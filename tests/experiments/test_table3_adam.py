@@ -121,3 +121,5 @@ def test_a_narrowed_adapter_is_a_lora_of_that_rank() -> None:
 def test_the_picture_has_four_panels() -> None:
     frame = made()
     assert len(table.draw(frame, table.judge(frame)).axes) == 4
+    few = frame[(frame.what != "memory") | ((frame["rank"] == 64) & (frame.axis == "Hybrid-PEFT"))]
+    assert len(table.draw(few, table.judge(few)).axes) == 4
