@@ -74,6 +74,10 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--task", "sst2"], "--data must be the folder with the official files of sst2, got None"),
         (["--length", "2"], "length must be at least 3"),
         (["--batch-size", "0"], "--batch-size must be a whole number of at least 1, got 0"),
+        (["--advise", "--learning-rate-peft", "1"], "--learning-rate-peft must be left out with --advise.* got 1.0"),
+        (["--advise", "--optimizer", "adam"], "--optimizer must be sgd with --advise, whose limits are .* SGD, got 'adam'"),
+        (["--advise", "--order", "adapter_first"], "--order must be simultaneous with --advise, .* got 'adapter_first'"),
+        (["--advise", "--advise-examples", "0"], "--advise-examples must be a whole number of at least 1, got 0"),
         (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),
     ],
 )

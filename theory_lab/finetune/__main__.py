@@ -169,12 +169,17 @@ def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.A
     zeroth, first = how.moves
     problem = moving(setting.problem, [label for label in (zeroth, first) if label is not None], key, examples=examples)
     asked = Differences(1.0) if how.differences is None else how.differences
-    print(f"advice from {examples} of {setting.problem.n} examples, at most a few minutes", flush=True)
+    print(f"step sizes from the curvature on {examples} of {setting.problem.n} examples:", flush=True)
     told = advise(
-        problem, key=jax.random.fold_in(key, ADVICE), zeroth=() if zeroth is None else (zeroth,),
-        directions=asked.directions, law=asked.law, sided=asked.sided, ordering="random_reshuffling",
-        batch_size=given.batch_size, products=LOOK_AHEAD,
-    )  # fmt: skip
+        problem,
+        key=jax.random.fold_in(key, ADVICE),
+        zeroth=() if zeroth is None else (zeroth,),
+        directions=asked.directions,
+        law=asked.law,
+        ordering="random_reshuffling",
+        batch_size=given.batch_size,
+        products=LOOK_AHEAD,
+    )  # one-sided whatever --sided: the limits are the same, and --radius stays; two-sided asks for third derivatives
     for reason in told.reasons:
         if "step size" in reason.quantity:
             print(f"{reason.quantity}: {reason.value:.4g}\n    {reason.why} [{reason.statement}]", flush=True)
