@@ -198,7 +198,7 @@ class Bench:
         with np.errstate(over="ignore"):
             works = trace.value[..., -2:].mean(axis=(1, 2)) < trace.value[0, 0, 0]
         return {
-            label: _edge(best[i] * EDGE, works[i * len(EDGE) : (i + 1) * len(EDGE)], self.runs // 4)
+            label: edge(best[i] * EDGE, works[i * len(EDGE) : (i + 1) * len(EDGE)], self.runs // 4)
             for i, label in enumerate("xy")
         }
 
@@ -250,7 +250,7 @@ def _lines(units: Pair, factors: np.ndarray, other: Pair) -> dict[str, np.ndarra
     return _grid([*along_x, *along_y])
 
 
-def _edge(grid: np.ndarray, works: np.ndarray, seeds: int) -> Measurement:
+def edge(grid: np.ndarray, works: np.ndarray, seeds: int) -> Measurement:
     """Between the last step size that works and the first that does not."""
     if works.all() or not works[0]:
         where = f"up to {grid[-1]:.3g} everything works" if works.all() else f"{grid[0]:.3g} does not work"

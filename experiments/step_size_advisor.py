@@ -47,14 +47,14 @@ from matplotlib.figure import Figure
 from experiments import _families
 from experiments._brute_force import Bench
 from experiments._logistic import BUNDLED, files
-from experiments._rows import ENDS, measurements, row
+from experiments._rows import measurements, row
+from experiments._shares import FACTOR, share
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, family
 from theory_lab.problems.quadratic import BlockQuadratic
 from theory_lab.report import figures
 from theory_lab.theory import stability_region
 
-FACTOR, SHARE = 1.5, 0.9
 AIM = "design aim: limits and times within a factor 1.5 in 90% of the cases"
 EXAMPLE = "coupled"  # whose map is drawn
 KINDS = {"runs": ("o", "by runs"), "operator": ("s", "by the operator"), "edge": ("^", "edge of training")}
@@ -157,9 +157,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         worst = claim("real data: time, advised / best of the grid, largest", AIM, "at most", FACTOR)
         verdicts.append(worst.check(family.largest("advised/best", measurements(real))))
     if "edge" in of:
-        edges = _share(
+        edges = share(
             "training from the start breaks at the predicted limits: edge / limit, within a factor 1.5", of["edge"],
-            source="folklore: above the linear limit training breaks", expected="fails",
+            "folklore: above the linear limit training breaks", expected="fails",
             why="bounded gradients and falling curvature hold runs that a linear model loses",
         )  # fmt: skip
         verdicts.append(edges)
@@ -169,9 +169,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
 def _shares(of: dict[str, pd.DataFrame], which: str = "") -> list[Verdict]:
     """Times, limits and predicted steps."""
     return [
-        _share(f"{which}time: advised / best of the grid, at most 1.5", of["ratio"].assign(predicted=1.0), least=0.0),
-        _share(f"{which}limits: measured / predicted, within a factor 1.5", of["limit"]),
-        _share(f"{which}steps at the advised pair: measured / predicted, within a factor 1.5", of["advised"]),
+        share(f"{which}time: advised / best of the grid, at most 1.5", of["ratio"].assign(predicted=1.0), AIM, least=0.0),
+        share(f"{which}limits: measured / predicted, within a factor 1.5", of["limit"], AIM),
+        share(f"{which}steps at the advised pair: measured / predicted, within a factor 1.5", of["advised"], AIM),
     ]
 
 
@@ -179,28 +179,6 @@ def _clean(frame: pd.DataFrame) -> pd.DataFrame:
     """Empty texts as they were before the csv."""
     texts = {name: frame[name].astype(object).where(frame[name].notna(), "") for name in ("label", "note", "how")}
     return frame.assign(**texts)
-
-
-def _share(
-    name: str, rows: pd.DataFrame, *, least: float = 1 / FACTOR, source: str = AIM, expected: Any = "holds", why: str = ""
-) -> Verdict:
-    """The share of the rows whose value over what is predicted lies within ``least`` and the factor; the others by name."""
-    value, low, high = (rows[end] / rows.predicted for end in ENDS)
-    inside = value.between(least, FACTOR)
-    surely = inside & (low >= least) & (high <= FACTOR)
-    possibly = inside | value.isna() | ((low <= FACTOR) & (high >= least))
-    outside = [
-        f"{one.case} {one.label}".strip() + f" ({_words(ratio)})"
-        for one, ratio in zip(rows[~inside].itertuples(), value[~inside], strict=True)
-    ]
-    note = f"outside: {', '.join(outside)}" if outside else ""
-    share = Measurement("share", inside.mean(), surely.mean(), possibly.mean(), len(rows), note)
-    statement = claim(f"{name}: share of {len(rows)}", source, "at least", SHARE, expected=expected, why=why)
-    return statement.check(share)
-
-
-def _words(ratio: float) -> str:
-    return "unknown" if np.isnan(ratio) else "never" if np.isinf(ratio) else f"{ratio:.3g}"
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:

@@ -97,7 +97,7 @@ def test_limits_of_a_first_order_block_are_those_of_its_hessian(folder) -> None:
     model = bases.base_model(folder, KEY)
     task = language.task("sentiment", KEY, train=4, dev=2, test=2)
     questions = encode(task.train, model.tokenizer, start=model.start, pad=model.pad)
-    part = moving(fine_tune(config, base, questions, models.prompt(2)), ["peft"], KEY)
+    part = moving(fine_tune(config, base, questions, models.prompt(26)), ["peft"], KEY)
     told = advise(part, key=KEY, zeroth=(), batch_size=4, products=50)
     top = np.linalg.eigvalsh(dense_hessian(part.value, part.init(KEY)))[-1]
     assert told.limits["peft"].value <= 2 / top * (1 + 1e-3)
