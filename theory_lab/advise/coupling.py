@@ -119,7 +119,7 @@ def _quadratures(whole: Curvature, alone: Curvature, label: Label, key: Key) -> 
     v = jax.random.normal(key, (alone.dimension,), alone.dtype)
     own = ravel_pytree(alone.free)[1](v)
     inside = {b: own[b] if b == label else jax.tree.map(jnp.zeros_like, part) for b, part in whole.free.items()}
-    mask = {b: jax.tree.map(jnp.full_like, part, b == label) for b, part in whole.free.items()}
+    mask = {b: jax.tree.map(jnp.ones_like if b == label else jnp.zeros_like, part) for b, part in whole.free.items()}
     first, one = _quadrature(whole, ravel_pytree(inside)[0], ravel_pytree(mask)[0])
     other, two = _quadrature(alone, v, jnp.ones_like(v))
     return first, other, one + two
