@@ -51,13 +51,14 @@ FORWARD = "forward"
 
 
 def _opt(width: int, layers: int, heads: int) -> OPTConfig:
-    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "ffn_dim": 4 * width}
-    return OPTConfig(50272, **sizes, max_position_embeddings=2048)
+    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return OPTConfig(50272, **sizes, ffn_dim=4 * width, max_position_embeddings=2048)
 
 
 def _llama(width: int, layers: int, heads: int, inner: int, groups: int | None = None) -> LlamaConfig:
-    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner}
-    return LlamaConfig(32000, **sizes, num_key_value_heads=groups or heads, max_position_embeddings=4096)
+    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    sizes |= {"intermediate_size": inner, "num_key_value_heads": groups or heads}
+    return LlamaConfig(32000, **sizes, max_position_embeddings=4096)
 
 
 PUBLISHED: dict[str, Config] = {  # the shapes of published models
@@ -137,7 +138,8 @@ def _step_bytes(config: Config, adapter: Adapter | None, name: str, cell: dict[s
     moving = [label for label in METHODS[name] if label is not None]
     how = method(name, dict.fromkeys(moving, 1e-3))
     state = jax.eval_shape(how.start, params)
-    return _bytes(how.step(loss).lower(params, state, tokens, key, jnp.float32(0)))
+    step: Any = how.step(loss)  # a compiled function
+    return _bytes(step.lower(params, state, tokens, key, jnp.float32(0)))
 
 
 def _bytes(lowered: Any) -> dict[str, int]:
