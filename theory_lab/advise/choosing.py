@@ -178,15 +178,16 @@ def _stable(model: Local | GroupedBlocks, etas: Sequence[float]) -> bool:
 def _calibrated(
     sight: Sight, still: Sequence[float], moving: Sequence[Label]
 ) -> tuple[list[Local | GroupedBlocks], Local | GroupedBlocks | None]:
-    """The models with their noise scaled to where the whole matrix loses stability."""
+    """The models with their noise scaled to where the whole matrix loses stability; as they are where a block has no limit."""
     found: list[Local | GroupedBlocks] = []
     excess = None
     for model in sight.limiting:
         if isinstance(model, Local) and _whole(model) and len(moving) == len(still):
             test = lambda etas, model=model: model.modes(etas).stable
             alone = [axis_limit(test, still, i, resolution=1e-2) for i in range(len(still))]
-            model = calibrated(model, alone)
-            excess = model.excess
+            if all(0 < limit < math.inf for limit in alone):
+                model = calibrated(model, alone)
+                excess = model.excess
         found.append(model)
     timing = sight.timing
     return found, replace(timing, excess=excess) if isinstance(timing, Local) else timing
