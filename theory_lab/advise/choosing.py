@@ -178,7 +178,7 @@ def _stable(model: Local | GroupedBlocks, etas: Sequence[float]) -> bool:
 def _calibrated(
     sight: Sight, still: Sequence[float], moving: Sequence[Label]
 ) -> tuple[list[Local | GroupedBlocks], Local | GroupedBlocks | None]:
-    """The models with their noise scaled to where the whole matrix loses stability; as they are where a block has no limit."""
+    """The models with their noise scaled to where the whole matrix loses stability, if every block has a limit."""
     found: list[Local | GroupedBlocks] = []
     excess = None
     for model in sight.limiting:

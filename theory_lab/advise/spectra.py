@@ -179,7 +179,7 @@ def _noise(
         apart = _gradient(own) - mean
         found = density.weighted_density(at, apart, iterations=ITERATIONS // 2)
         v = jax.random.normal(jax.random.fold_in(key, j), mean.shape, mean.dtype)
-        squares += float(jnp.sum(jnp.square(own.product(v) - at.product(v))))
+        squares += float(jnp.sum(jnp.square(_product(own, v) - _product(at, v))))
         spent += 1
         if found is not None:
             nodes.append(found[0])
@@ -187,6 +187,11 @@ def _noise(
             spent += found[2]
     join = lambda parts: np.concatenate(parts) if parts else np.zeros(0)
     return (join(nodes), join(weights)), squares / len(chosen), spent
+
+
+@jax.jit
+def _product(at: Any, vector: jax.Array) -> jax.Array:
+    return at.product(vector)
 
 
 @jax.jit
