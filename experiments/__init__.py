@@ -59,6 +59,5 @@ ORDER = (
     "table1_tasks",
     "table2_memory",
     "table3_adam",
-    "transformer_step_sizes",
     "throughput",
 )
