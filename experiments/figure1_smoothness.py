@@ -23,7 +23,9 @@ Found: the curvature of both blocks changes severalfold along fine-tuning, less 
 base's is far larger than a fresh LoRA's, less so than a trained one's. With 2/(3 |H_base|) in the place of the base's limit
 its steps were some forty times as long, and runs left their start upwards.
 
-What is expected to fail was so noted after the first runs. Minutes: quick 0.7, full 5 (two cells at once).
+What is expected to fail was so noted after the first runs, which also decided the task (runs on entailment diverged), the
+rule that divides steps, the fit (an envelope's power met its cap) and the share asked of held-out points. Minutes: quick
+0.7, full 5 (two cells at once).
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,8 @@ the adapter's rate for both blocks, tied-small the base's. A Hessian of one curv
 2/(3 |H_base|).
 
 Found: the base bears several times what tr |H| allows, and less than what |H| alone would; the adapter about half of what
-its curvature at the start allows, which training raises. What is expected to fail was so noted after the first runs.
+its curvature at the start allows, which training raises. What is expected to fail was so noted after the first runs; they
+also moved the base's grid, twice, and what counts as failing to descend.
 
 Minutes: quick 0.7, full 5 (two cells at once).
 """
