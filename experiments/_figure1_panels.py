@@ -64,7 +64,7 @@ def adapters(axes: Axes, frame: pd.DataFrame) -> None:
                 figures.points(
                     axes, i + 0.16 * (2 * j - 1), at.value, at.low, at.high, like=like, label=words, hollow=hollow
                 )
-    axes.set_xticks(range(len(names)), names, fontsize=7 if len(names) > 3 else 8.5)
+    axes.set_xticks(range(len(names)), names, fontsize=7 if len(names) > 3 else 8.5, rotation=20, ha="right")
     axes.set(yscale="log", ylabel="‖H‖ of the block", title="base against adapter", xlim=(-0.6, len(names) - 0.4))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.35)

@@ -16,7 +16,7 @@ from theory_lab.theory.catalogue import OTHERS, STATEMENTS, statement_of
 FIGURES = readme.README.parent / "figures"
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_example_runs(number: int) -> None:
     printed, names = io.StringIO(), {}
     with contextlib.redirect_stdout(printed):
@@ -30,7 +30,7 @@ def test_example_runs(number: int) -> None:
 
 
 def test_every_python_block_is_tested() -> None:
-    assert len(readme.blocks()) == 3
+    assert len(readme.blocks()) == 4
 
 
 def test_gallery_is_that_of_the_figures() -> None:
