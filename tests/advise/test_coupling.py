@@ -66,15 +66,48 @@ def test_hybrid_steps_stay_within_the_dense_limits(strength):
 def test_the_ray_of_step_sizes_ends_where_second_moments_are_lost(ray):
     """Shares of what each block bears alone; four starts tell a trace of many eigenvalues to some per cent."""
     hessian, problem = coupled_quadratic(0.95)
-    model = local.local(hessian, [150, 60], [True, False])
     alone = 2 / (np.trace(hessian[:150, :150]) + 2), 2 / 3
-    etas = [share * limit for share, limit in zip(ray, alone, strict=True)]
-    settings = Settings(("x", "y"), (150, 60), ("x",), 1, "gaussian", "random_reshuffling", 1, 1)
+    found, exact, top = ends_of_the_ray(problem, hessian, SIZES, ("x",), np.multiply(ray, alone).tolist())
+    assert found / exact == pytest.approx(1, abs=0.1)
+    assert found <= 2 / top
+
+
+def test_two_blocks_of_two_points_each_hear_the_noise_of_the_other():
+    """x and y alike, coupled by 0.95: noise that leaves a block through the coupling comes back from the other."""
+    d = 105
+    matrix = np.kron([[1.0, 0.95], [0.95, 1.0]], np.eye(d))
+    whole, flat = jnp.asarray(matrix), lambda z: jnp.concatenate([z["x"], z["y"]])
+    loss = lambda z, e: flat(z) @ whole @ flat(z) / 2 + 0 * e
+    problem = tl.finite_sum(loss, jnp.zeros(1), {"x": jnp.ones(d), "y": jnp.ones(d)})
+    found, exact, _ = ends_of_the_ray(problem, matrix, {"x": d, "y": d}, ("x", "y"), [1 / (d + 2)] * 2)
+    assert found / exact == pytest.approx(1, abs=0.1)
+
+
+def ends_of_the_ray(problem, hessian, sizes, zeroth, etas):
+    """Where a ray ends by products and by the whole matrix of second moments, and the largest eigenvalue of K."""
+    labels, counts = tuple(sizes), tuple(sizes.values())
+    settings = Settings(labels, counts, zeroth, 1, "gaussian", "random_reshuffling", 1, 1)
     start = problem.init(KEY)
     view = spectral_view(problem, start, "the start", settings, gradient=problem.gradient(start), key=KEY, probability=0.99)
-    sight = SimpleNamespace(views=(view,), last=view)
-    points = coupling.coupled(problem, sight, etas, key=KEY, probability=0.99)
-    found = coupling.room(points, 64.0)
+    points = coupling.coupled(problem, SimpleNamespace(views=(view,), last=view), etas, key=KEY, probability=0.99)
+    model = local.local(hessian, counts, [label in zeroth for label in labels])
     exact = local_stability.boundary_scale(lambda e: local_stability.stable(model, e), etas, resolution=1e-3)
-    assert found / exact == pytest.approx(1, abs=0.1)
-    assert found <= 2 / points[0].top.value
+    return coupling.room(points, 64.0), exact, points[0].top.value
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [{"x": 210}, {"x": 150, "y": 60}, {"x": 40, "y": 20}])
+def test_more_parameters_than_rows_leave_flat_directions_that_limit_nothing(dtype, sizes):
+    """Least squares from 30 rows, by the whole matrix of second moments; noise of many directions is fastest at half of it."""
+    d, rng = sum(sizes.values()), np.random.default_rng(0)
+    features, targets = rng.standard_normal((30, d)) / 6, rng.standard_normal(30)
+    flat = lambda z: jnp.concatenate([z[label] for label in sorted(sizes)])
+    data = (jnp.asarray(features, dtype), jnp.asarray(targets, dtype))
+    start = {label: jnp.zeros(size, dtype) for label, size in sizes.items()}
+    problem = tl.finite_sum(lambda z, e: (e[0] @ flat(z) - e[1]) ** 2 / 2, data, start)
+    advice = advise(problem, key=KEY, batch_size=30)
+    model = local.local(features.T @ features / 30, list(sizes.values()), [label == "x" for label in sizes])
+    etas = [advice.step_sizes[label] for label in sizes]
+    found = local_stability.boundary_scale(lambda e: local_stability.noise_gain(model, e) < 1, etas, resolution=1e-3)
+    assert 0.95 / SAFE <= found < 2.5
+    assert np.isfinite(advice.steps)

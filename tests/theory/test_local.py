@@ -179,6 +179,27 @@ def test_a_gradient_in_flat_directions_stays():
     assert modes.steps_to(flat, 0.6) < math.inf
 
 
+@pytest.mark.parametrize("tiny", [1e-13, 1e-17, 1e-300])
+def test_groups_whose_curvature_is_rounding_are_flat(tiny):
+    """(1 - k)^2 is 1 in floating point below 1e-16: such a group would make the recursion singular, not stable."""
+    few = {"owners": [0, 0], "zeroth": [True], "dimensions": [16], "gradient_sq": [1.0, 0.25]}
+    grouped = groups.grouped_blocks([1.0, tiny], [8, 8], **few).modes([0.1])
+    assert grouped.stable
+    assert grouped.floor == pytest.approx(0.25)  # the gradient there stays
+    assert not groups.grouped_blocks([1.0, tiny], [8, 8], **few).modes([0.25]).stable
+    dense = local.local(np.diag([1.0] * 8 + [tiny] * 8), [16], [True], gradient=[0.0] * 15 + [0.5])
+    assert dense.modes([0.1]).stable
+    assert dense.modes([0.1]).floor == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("eta", [1e-6, 1e-9, 1e-20])
+def test_short_steps_along_slight_curvature_are_stable(eta):
+    """As of a block that all but stands still: k from eta to 1e-8 eta."""
+    spectrum = np.geomspace(1e-8, 1.0, 9)
+    assert local.local(np.diag(spectrum), [9], [True]).modes([eta]).stable
+    assert groups.grouped_blocks(spectrum, 1.0, [0] * 9, [True], [9]).modes([eta]).stable
+
+
 def test_negative_curvature_is_never_stable():
     model = local.local(np.diag([1.0, -0.1]), [2], [False], gradient=[1.0, 0.0])
     assert not model.modes([0.1]).stable

@@ -5,14 +5,15 @@ K is u K, so one run of Lanczos says it for the whole ray.
 
 The mean contracts if and only if u lambda_max(K) < 2. The upper end of lambda_max holds at a stated probability.
 
-Noise. Of what two points put into block b with covariance I, so much feeds back per unit of the gradient's second moment:
+Noise. Of what two points put into block b with covariance I, so much feeds back, as second moment of the gradient in Z, all
+the blocks that two points estimate (column sums of the gains between blocks bound their spectral radius):
 
-    sum_m |[K (1 - K)^m]_bb|_F^2 = E sum_gh c_g c_h W_gh k_g k_h / (k_g + k_h - k_g k_h),    c = V'v, W = V_b V_b',
+    sum_m |[K (1 - K)^m]_Zb|_F^2 = E sum_gh c_g c_h W_gh k_g k_h / (k_g + k_h - k_g k_h),    c = V'v, W = V_Z V_Z',
 
-with v normal in block b, V the eigenvectors of K as rows, V_b their part there. Lanczos from some v puts its Ritz vectors in
-their place. Without cross blocks W = 1 and k is of K_bb; the ratio of the two, from the same v, multiplies the noise of the
-block in its grouped model. Guarantee: the mean's at the stated probability; the noise's a measured conjecture: exact without
-cross blocks, where the ratio is 1.
+with v normal in block b, V the eigenvectors of K as rows, V_Z their part there; of a first-order block's noise Z is the
+block itself. Lanczos from some v puts its Ritz vectors in their place. Without cross blocks W = 1 and k is of K_bb; the
+ratio of the two, from the same v, multiplies the noise of the block in its grouped model. Guarantee: the mean's at the
+stated probability; the noise's a measured conjecture: exact without cross blocks, where the ratio is 1.
 """
 
 from collections.abc import Sequence
@@ -108,18 +109,21 @@ def _coupled(problem: Problem, view: SpectralView, etas: tuple[float, ...], key:
     pairs, spent = [], top.products
     for label, other in zip(labels, others, strict=True):
         alone = curvature(problem.value, view.params, block=label, scaling=scaling)
-        found = [_quadratures(whole, alone, label, start) for start in jax.random.split(other, STARTS)]
+        seen = view.settings.zeroth if label in view.settings.zeroth else (label,)
+        found = [_quadratures(whole, alone, label, seen, start) for start in jax.random.split(other, STARTS)]
         spent += sum(used for *_, used in found)
         pairs.append((tuple(w for w, *_ in found), tuple(a for _, a, _ in found)))
     return Coupled(view.model(), etas, top, tuple(w for w, _ in pairs), tuple(a for _, a in pairs), spent)
 
 
-def _quadratures(whole: Curvature, alone: Curvature, label: Label, key: Key) -> tuple[Quadrature, Quadrature, int]:
-    """Of one start in a block, by the whole matrix and by that block alone; and the products spent."""
+def _quadratures(
+    whole: Curvature, alone: Curvature, label: Label, seen: Sequence[Label], key: Key
+) -> tuple[Quadrature, Quadrature, int]:
+    """Of one start in a block: by the whole matrix in the blocks seen, by that block alone in itself; and products spent."""
     v = jax.random.normal(key, (alone.dimension,), alone.dtype)
     own = ravel_pytree(alone.free)[1](v)
     inside = {b: own[b] if b == label else jax.tree.map(jnp.zeros_like, part) for b, part in whole.free.items()}
-    mask = {b: jax.tree.map(jnp.ones_like if b == label else jnp.zeros_like, part) for b, part in whole.free.items()}
+    mask = {b: jax.tree.map(jnp.ones_like if b in seen else jnp.zeros_like, part) for b, part in whole.free.items()}
     first, one = _quadrature(whole, ravel_pytree(inside)[0], ravel_pytree(mask)[0])
     other, two = _quadrature(alone, v, jnp.ones_like(v))
     return first, other, one + two

@@ -7,6 +7,7 @@ the curvature: so it is where H_i has rank one and rows in general position, and
     s_g+ = (1 - k_g)^2 s_g + (k_g c_g / sum c k) kappa eta sum_h k_h s_h + [two points] {b k_g^2 s_g + a c_g sum_h (k_h^2 +
            kappa eta k_h) s_h} + noise.
 
+Groups that would not move in 2^44 steps are flat, and their gradient stays.
 Guarantee: exact for gaussian and sphere directions where blocks are not coupled, components share H and the groups are the
 spectrum; random signs make at most this noise.
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab.theory._per_block import per_block
-from theory_lab.theory.modes import Modes, ordering_ratios
+from theory_lab.theory.modes import FLAT, Modes, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -80,7 +81,7 @@ class GroupedBlocks:
                 total = float(np.sum(eta * self.noise * mine))
                 source = source + mine * (diagonal * eta * self.noise + self.counts * gain.trace * total)
                 source = source + mine * self.counts * step_sizes[block] * self.rounding[block]
-        keep = k > 0
+        keep = k > FLAT
         rest = float(np.sum(self.gradient_sq[~keep]))
         start = np.sqrt(self.gradient_sq[keep] * eta[keep]) / k[keep]
         weights = k[keep] ** 2 / eta[keep]

@@ -30,7 +30,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab.theory._matrices import symmetric
 from theory_lab.theory._per_block import per_block, shaped, symmetric_each
-from theory_lab.theory.modes import Modes, ordering_ratios
+from theory_lab.theory.modes import FLAT, Modes, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -78,7 +78,7 @@ class Local:
         k, u = np.linalg.eigh(root[:, None] * self.hessian * root)
         keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
         definite = not (k[keep] < -1e-9 * np.abs(k).max()).any()
-        keep &= k > 0
+        keep &= k > FLAT
         k, u = k[keep], u[:, keep]
         noise = root[:, None] * self.covariance * root
         own = np.einsum("ag,ab,bg->g", u, noise, u)

@@ -16,6 +16,9 @@ from theory_lab import _checks
 from theory_lab.theory.reshuffling import reshuffling_ratio
 
 DOUBLINGS = 44  # steps beyond 2^44 are called never
+FLAT = (
+    2.0**-DOUBLINGS
+)  # eta times curvature of a mode that never moves, then; a little below, (1 - k)^2 is 1 in floating point
 
 
 class Modes(NamedTuple):
