@@ -95,10 +95,11 @@ def ends_of_the_ray(problem, hessian, sizes, zeroth, etas):
     return coupling.room(points, 64.0), exact, points[0].top.value
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", [{"x": 210}, {"x": 150, "y": 60}, {"x": 40, "y": 20}])
+@pytest.mark.parametrize(
+    "dtype, sizes", [("float32", {"x": 210}), ("float64", {"x": 150, "y": 60}), ("float32", {"x": 40, "y": 20})]
+)
 def test_more_parameters_than_rows_leave_flat_directions_that_limit_nothing(dtype, sizes):
-    """Least squares from 30 rows, by the whole matrix of second moments; noise of many directions is fastest at half of it."""
+    """Least squares from 30 rows, by the whole matrix of second moments; with noise of directions half of it is fastest."""
     d, rng = sum(sizes.values()), np.random.default_rng(0)
     features, targets = rng.standard_normal((30, d)) / 6, rng.standard_normal(30)
     flat = lambda z: jnp.concatenate([z[label] for label in sorted(sizes)])

@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from theory_lab.advise.looking import centred
+from theory_lab.advise.looking import Settings, centred
+from theory_lab.advise.spectra import BlockSpectrum, SpectralView
+from theory_lab.measure import Measurement
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
@@ -22,3 +24,12 @@ def test_the_variance_of_a_sample_is_that_of_all_on_average(m):
 
 def test_one_component_has_no_variance():
     assert centred(np.ones((1, 3)), 1).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("low, expected", [(-1e-9, 0.0), (0.5e-9, 1e-9)])
+def test_a_curvature_that_may_be_rounding_counts_as_none(low, expected):
+    nothing = (np.zeros(0), np.zeros(0))
+    top = Measurement("highest eigenvalue", 1e-9, low, 3e-9, 1)
+    block = BlockSpectrum(top, top, nothing, nothing, nothing, 0.0, 0.0, 1)
+    settings = Settings(("x",), (300,), ("x",), 1, "gaussian", "with_replacement", 1, 1)
+    assert SpectralView("the start", {"x": np.zeros(300)}, settings, {"x": block}, 0.0).top("x") == expected

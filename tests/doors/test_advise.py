@@ -63,6 +63,10 @@ DOORS = {
         ),
         (made(loss=lambda z, e: jnp.sum(z["x"]) / 0), "the value of the problem at params must be finite, got nan"),
         (made(loss=lambda z, e: jnp.sum(jnp.sqrt(z["x"]))), "the gradient of the problem at params must be finite, got inf"),
+        (
+            made(loss=lambda z, e: jnp.sum(jnp.abs(z["x"]) ** 1.5), points=[{"x": jnp.ones(2)}]),
+            "the Hessian of the problem at params must be finite, got nan",
+        ),
     ],
     "figure": [(lambda: draw(3), "advice must be Advice, as advise(...) returns it, got 3")],
     "look-ahead": [

@@ -107,9 +107,10 @@ def see(
         *((f"point {i + 1}", p) for i, p in enumerate(points)),
         ("the look-ahead point", ahead.params),
     ]
-    views = _views(problem, named, settings, gradient, key, probability)
-    if not views:
+    found = _views(problem, named, settings, gradient, key, probability)
+    if found[0] is None:
         raise _checks.refuse("the Hessian of the problem at params", "finite", np.nan)
+    views = [view for view in found if view is not None]
     laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
     rounding = [
         laws[label].error(radius) ** 2 / size if label in laws else 0.0
@@ -146,8 +147,8 @@ def _views(
     gradient: Params,
     key: Key,
     probability: float,
-) -> list[View | SpectralView]:
-    """The views of the points at which everything is finite; the probability is that of all of them together."""
+) -> list[View | SpectralView | None]:
+    """The views of the points, None where something is not finite; the probability is that of all of them together."""
     each = 1 - (1 - probability) / len(named)
     views: list[View | SpectralView | None] = []
     for i, (name, point) in enumerate(named):
@@ -156,7 +157,7 @@ def _views(
         else:
             one = jax.random.fold_in(key, i)
             views.append(spectra.spectral_view(problem, point, name, settings, gradient=gradient, key=one, probability=each))
-    return [view for view in views if view is not None]
+    return views
 
 
 def _spent(problem: Problem, ahead: lookahead.Ahead, views: Sequence[View | SpectralView]) -> dict[str, int]:

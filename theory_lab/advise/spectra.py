@@ -64,7 +64,9 @@ class SpectralView:
         return sum(b.products for b in self.blocks.values())
 
     def top(self, label: Label) -> float:
-        return max(self.blocks[label].top.value, 0.0)
+        """The largest eigenvalue of a diagonal block; 0 where rounding cannot tell it from that."""
+        top = self.blocks[label].top
+        return top.value if top.low > 0 else 0.0
 
     def lowest(self, label: Label) -> float:
         return self.blocks[label].lowest.value

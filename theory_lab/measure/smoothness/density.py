@@ -46,7 +46,10 @@ class SpectralDensity:
         return mean("average over the spectrum", values, confidence=confidence)
 
     def below(self, x: Scalar, *, confidence: float = 0.99) -> Measurement:
-        """The share of eigenvalues up to x, smeared over the distance between neighbouring Ritz values."""
+        """The share of eigenvalues up to x, smeared over the distance between neighbouring Ritz values.
+
+        The interval is that of the smeared share: a step is no polynomial, and what the smearing moves is not in it.
+        """
         return self.average(lambda nodes: np.asarray(nodes <= x, dtype=np.float64), confidence=confidence)
 
 
