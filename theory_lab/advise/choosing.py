@@ -231,7 +231,8 @@ def _bracketed(name: str, value: float, sight: Sight, label: Label, together: fl
 
     The upper end is 2/L_b, by the certified inside of the largest curvature. The lower end is certified for a block alone
     whose components share their curvature; 0 where they differ. With others it is where the ray of all advised step sizes
-    ends: a stable region that holds a point holds what is smaller.
+    ends, which certifies nothing of the noise. Of the mean, a stable region that holds a point holds what is smaller; of
+    second moments nearly: a coupled block that slows down may cost another some per cent of its limit.
     """
     views = [view for view in sight.views if isinstance(view, SpectralView)]
     settings = sight.settings
