@@ -146,6 +146,10 @@ OWN = {
             lambda: smoothness.growth(bowl, POINT, key=KEY),
             f"points must be a non-empty sequence of parameters, got {POINT!r}",
         ),
+        (
+            lambda: smoothness.growth(bowl, [POINT, {"x": POINT["x"]}], key=KEY),
+            "points[1] must be of the labels and shapes of points[0], {'x': (3,), 'y': (2,)}, got {'x': (3,)}",
+        ),
     ],
 }
 

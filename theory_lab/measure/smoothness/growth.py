@@ -47,7 +47,7 @@ def growth(
         is not finite is nan.
 
     Raises:
-        ValueError: no points; otherwise as `smoothness.extreme_eigenvalues`.
+        ValueError: no points, or points of different structure; otherwise as `smoothness.extreme_eigenvalues`.
 
     Example:
         >>> fn = lambda z: jax.numpy.sum(jax.numpy.cosh(z["x"]))  # l(u)^2 = 1 + u^2
@@ -59,6 +59,10 @@ def growth(
         raise _checks.refuse("points", "a non-empty sequence of parameters", points)
     _checks.key("key", key)
     _checks.between("probability", probability, 0, 1, closed="()")
+    shapes = [jax.tree.map(np.shape, blocks.as_params("params", point)) for point in points]
+    for i, found in enumerate(shapes):
+        if found != shapes[0]:
+            raise _checks.refuse(f"points[{i}]", f"of the labels and shapes of points[0], {shapes[0]}", found)
     return pd.DataFrame(
         [_row(fn, point, jax.random.fold_in(key, i), iterations, probability, args) for i, point in enumerate(points)]
     )
