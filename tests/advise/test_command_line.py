@@ -60,6 +60,7 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
         (["{}:absent"], "error: PROBLEM must be a name that {} defines, got 'absent'"),
         (["{}:problem", "--zeroth", "bas"], "error: zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)"),
         (["{}:problem", "--accuracy", "-1"], "error: accuracy must be positive and finite, got -1.0"),
+        (["{}:problem", "--seed", str(2**64)], f"error: seed must be a whole number from 0 to 2^32 - 1, got {2**64}"),
         (["{}:problem", "--figure", "/no/such/folder/a.png"], "error: [Errno 2] No such file or directory"),
     ],
 )

@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.zeroth is not None:
         options["zeroth"] = () if given.zeroth == "none" else tuple(given.zeroth.split(","))
     try:
+        if not 0 <= given.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {given.seed}")
         advice = advise(named(given.problem), key=jax.random.key(given.seed), **options)
         if given.figure is not None:
             given.figure.write_bytes(png(draw(advice)))

@@ -148,6 +148,12 @@ def _settings(
         directions=_checks.count("directions", directions),
         law=_checks.choice("law", law, LAWS),
         ordering=_checks.choice("ordering", ordering, ORDERINGS),
-        batch_size=_checks.count("batch_size", batch_size),
+        batch_size=_batch_size(batch_size, problem.n),
         components=problem.n,
     )
+
+
+def _batch_size(given: Any, n: int) -> int:
+    if _checks.count("batch_size", given) > n:
+        raise _checks.refuse("batch_size", f"at most the number of components, {n}", given)
+    return given
