@@ -269,3 +269,31 @@ def test_the_same_key_gives_the_same_advice():
     one, other = advise(problem, key=KEY), advise(problem, key=KEY)
     assert isinstance(one, Advice)
     assert str(one) == str(other)
+
+
+def regression(n):
+    """Least squares, as many columns in either block."""
+    features = jax.random.normal(jax.random.key(0), (n, 4))
+    loss = lambda z, e: (e[:2] @ z["x"] + e[2:] @ z["y"] - 1) ** 2
+    return dict(problem=loss, data=features, params={"x": jnp.zeros(2), "y": jnp.zeros(2)}, key=jax.random.key(1))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_one_example_whose_hessian_is_of_rank_one(dtype):
+    """Curvature that is rounding in float32 does not stand in the way of a limit."""
+    given = regression(1)
+    given = {**given, "data": given["data"].astype(dtype), "params": jax.tree.map(dtype, given["params"])}
+    advice = advise(**given)
+    top = 2 * float(jnp.sum(given["data"][0, :2] ** 2))
+    assert 0 < advice.step_sizes["x"] < advice.limits["x"].value < 2 / top
+    assert math.isfinite(advice.steps)
+
+
+def test_a_limit_alone_is_that_of_the_block_without_the_others():
+    """Components differ and are reshuffled; what the other block leaves of the gradient must not pass for a rise."""
+    given = regression(40)
+    (y,) = [r.why for r in advise(**given).reasons if r.quantity == "limit of the step size of y"]
+    loss = lambda z, e: given["problem"]({"x": jnp.zeros(2), **z}, e)
+    lone = advise(loss, data=given["data"], params={"y": jnp.zeros(2)}, zeroth=(), key=given["key"])
+    told = float(y.rpartition("alone it would be ")[2])
+    assert told == pytest.approx(lone.limits["y"].value, rel=0.05)  # twice the resolution of the search

@@ -294,3 +294,26 @@ def test_coupled_blocks_with_deviations_are_those_of_the_whole_operator(ray):
     found = boundary(lambda etas: local_stability.stable(model, etas), ray)
     exact = boundary(lambda etas: radius(etas) < 1, ray)
     assert found == pytest.approx(exact, rel=2e-3)
+
+
+def test_along_orders_flat_directions_do_not_pass_for_a_rise():
+    """What they keep of X leaves rounding in the gradient, long after it has contracted."""
+    rows = np.array([[1.62, 2.03, -0.43, -0.08], [0.18, -0.97, -0.5, 0.49]])
+    each = 2 * rows[:, :, None] * rows[:, None, :]  # two examples, four columns: the mean Hessian has two flat directions
+    mean = each.mean(axis=0)
+    model = local.local(mean, [2, 2], [True, False], deviations=each - mean, n=2, ordering="random_reshuffling")
+    assert all(local_stability.stable(model, [0.013, y]) for y in np.linspace(0.4, 1.8, 15))
+    assert not local_stability.stable(model, [0.013, 2.5 / 0.49])
+
+
+def test_the_model_of_one_block_alone():
+    rng = np.random.default_rng(0)
+    each = np.array([a @ a.T for a in rng.standard_normal((6, 5, 5))])
+    mean, tilts = each.mean(axis=0), rng.standard_normal((6, 5))
+    whole = local.local(
+        mean, [2, 3], [True, False], gradient=np.ones(5), tilts=tilts, deviations=each - mean, rounding=[0.1, 0.0]
+    )
+    given = {"gradient": np.ones(3), "tilts": tilts[:, 2:], "deviations": (each - mean)[:, 2:, 2:], "rounding": [0.0]}
+    mine, lone = whole.alone(1).modes([0.05]), local.local(mean[2:, 2:], [3], [False], **given).modes([0.05])
+    for name in ("k", "matrix", "source", "weights"):
+        np.testing.assert_allclose(getattr(mine, name), getattr(lone, name), rtol=1e-10, atol=1e-14)

@@ -113,7 +113,7 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
     curve = pd.DataFrame(rows, columns=["label", "step_size", "steps", "stable"])
     for i, label in enumerate(moving):
         limits[label] = _limit(sight, label, _axis(exactly, best, i, alone[label]), together * best[i])
-    apart = {label: _axis(exactly, at_rest, i, alone[label]) for i, label in enumerate(moving)}
+    apart = {label: _apart(limiting, full(at_rest), labels.index(label), alone[label]) for label in moving}
     whole = {label: apart.get(label, math.inf) for label in labels}
     return Choice(
         etas,
@@ -146,6 +146,20 @@ def _by_modes(models: Sequence[Local | GroupedBlocks], etas: Sequence[float], bl
 def _axis(test: Callable[[Sequence[float]], bool], etas: Sequence[float], block: int, near: float) -> float:
     """The limit of one block with the others as given, looked for from where it is expected."""
     return axis_limit(test, [near if i == block else eta for i, eta in enumerate(etas)], block, resolution=2e-2)
+
+
+def _apart(models: Sequence[Local | GroupedBlocks], still: Sequence[float], block: int, near: float) -> float:
+    """The limit of one block with the others standing still.
+
+    Along orders it is that of a model of this block only: what the others leave of E||grad f||^2 would hide a rise.
+    """
+    along = [isinstance(m, Local) and _whole(m) and m.deviations is not None for m in models]
+    lone = [m.alone(block) if isinstance(m, Local) and hides else m for m, hides in zip(models, along, strict=True)]
+    test = lambda etas: all(
+        stable(model, [etas[block]]) if isinstance(model, Local) and hides else _stable(model, etas)
+        for model, hides in zip(lone, along, strict=True)
+    )
+    return _axis(test, still, block, near)
 
 
 def _whole(model: Local | GroupedBlocks) -> bool:

@@ -22,7 +22,7 @@ Reference: theory_lab, Theorem 5.
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,22 @@ class Local:
         rest = float(np.sum((self.gradient - jacobian @ start) ** 2))
         rest = rest if rest > 1e-20 * float(self.gradient @ self.gradient) else 0.0
         return Modes(k, np.maximum(matrix, 0), np.maximum(source, 0), start, weights, jacobian, rest, definite)
+
+    def alone(self, block: int) -> "Local":
+        """The model of one block, the others standing still."""
+        part = slice(sum(self.sizes[:block]), sum(self.sizes[: block + 1]))
+        return replace(
+            self,
+            hessian=self.hessian[part, part],
+            sizes=self.sizes[block : block + 1],
+            zeroth=self.zeroth[block : block + 1],
+            gradient=self.gradient[part],
+            covariance=self.covariance[part, part],
+            deviations=None if self.deviations is None else self.deviations[:, part, part],
+            bases=self.bases[block : block + 1],
+            rounding=self.rounding[block : block + 1],
+            excess=None,
+        )
 
     def _turned(self, turn: np.ndarray) -> np.ndarray:
         """turn' D_i turn of the deviations, of a sample of them where the work asks for it."""

@@ -30,6 +30,7 @@ from theory_lab.theory.moments import covariance_map
 
 WORK = 10**8  # components times d^3 that one application may cost; more components are sampled
 TOLERANCE, ROUNDS = 1e-4, 200
+GONE = 1e-24  # of its largest possible value: a squared gradient that is rounding
 LEAST = 240  # steps along an order, in three epochs at least
 FEWEST, MOST, FLOPS = 4, 16, 2 * 10**8  # orders, as many as the work allows
 MEAN = 1.97  # eigenvalue of K beyond which the mean, which is lost at 2, decides
@@ -116,6 +117,7 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
     rng = np.random.default_rng(seed)
     drawn = np.stack([np.arange(n) if fixed else rng.permutation(n) for _ in range(copies)])
     energy = model.hessian @ (p[:, None] * model.hessian)  # tr(P H X H) = <energy, X>
+    reach = float(np.linalg.norm(energy, 2))  # the most that <energy, X> can be at trace 1
     sampled = (n - size) / (size * (n - 1)) if n > size else 0.0  # share of the variance that groups of a sample keep
     deviations = deviations * (math.sqrt(model.share / sampled) if sampled > 0 else 1.0)
     logs, scale, x = [], 0.0, np.tile(np.eye(p.size), (copies, 1, 1))
@@ -130,7 +132,10 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
                 return -math.inf if trace == 0 else math.inf
             x = x / trace
             scale += math.log(trace)
-            logs.append(scale + math.log(max(float(np.vdot(energy, x.mean(axis=0))), 1e-300)))
+            square = float(np.vdot(energy, x.mean(axis=0)))
+            if square <= GONE * reach:
+                return -math.inf  # what flat directions keep of X leaves rounding, whose rise says nothing
+            logs.append(scale + math.log(square))
     third = len(logs) // 3
     return _mean(np.array(logs[2 * third :])) - _mean(np.array(logs[third : 2 * third]))
 
