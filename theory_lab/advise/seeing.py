@@ -110,6 +110,9 @@ def see(
     found = _views(problem, named, settings, gradient, key, probability)
     if found[0] is None:
         raise _checks.refuse("the Hessian of the problem at params", "finite", np.nan)
+    for i, view in enumerate(found[1:-1]):
+        if view is None:
+            raise _checks.refuse(f"the Hessian of the problem at points[{i}]", "finite", np.nan)
     views = [view for view in found if view is not None]
     laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
     rounding = [

@@ -104,7 +104,8 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
             trace = max(view.traces(label)[0] for view in sight.views)
             seen += f", trace {trace:.4g} (effective rank {trace / top:.3g})"
         if limit.low < limit.high:
-            least = "the certified largest curvature" if math.isnan(choice.together) else "the ray of all step sizes"
+            certified = math.isnan(choice.together)
+            least = "the certified largest curvature" if certified else "an estimate of where the ray of all step sizes ends"
             seen += f"; at most {limit.high:.3g} by the certified largest curvature, at least {limit.low:.3g} by {least}"
         why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
         alone = choice.alone[label]

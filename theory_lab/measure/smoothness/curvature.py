@@ -86,6 +86,7 @@ def curvature(
     block: Label | None = None,
     scaling: Mapping[Label, Scalar] | None = None,
     args: Sequence[Any] = (),
+    named: str = "scaling",
 ) -> Curvature:
     r"""The Hessian of fn at params, a diagonal block of it, or either in scaled coordinates.
 
@@ -98,6 +99,7 @@ def curvature(
         scaling: {label: L_b > 0} with the labels of the parameters; None leaves the coordinates as they are.
         args: further arguments of fn, arrays. Pass data and component indices here, where they may change without
             compiling anew.
+        named: what the caller calls its scaling, for what is refused.
 
     Raises:
         ValueError: labels that do not match, leaves that are not floating point, a value of fn that is not a finite
@@ -113,8 +115,8 @@ def curvature(
         _checks.choice("block", block, point)
     scales = dict.fromkeys(point, 1.0)
     if scaling is not None:
-        _checks.same_labels("scaling", _checks.labelled("scaling", scaling), point)
-        scales = {label: _checks.positive(f"scaling[{label!r}]", scaling[label]) ** -0.5 for label in point}
+        _checks.same_labels(named, _checks.labelled(named, scaling), point)
+        scales = {label: _checks.positive(f"{named}[{label!r}]", scaling[label]) ** -0.5 for label in point}
     return Curvature(fn, block, point, scales, arrays)
 
 

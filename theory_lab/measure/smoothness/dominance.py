@@ -138,7 +138,7 @@ def margin(
 
     Reference: the module; Kuczynski & Wozniakowski 1992 for the certificate's probability.
     """
-    hessian = curvature(fn, params, scaling=smoothness, args=args)
+    hessian = curvature(fn, params, scaling=smoothness, args=args, named="smoothness")
     _checks.key("key", key)
     _checks.count("iterations", iterations)
     _checks.between("probability", probability, 0, 1, closed="()")
@@ -236,7 +236,7 @@ def frontier(
     each = 1 - (1 - probability) / len(directions)
     points = []
     for i, direction in enumerate(directions):
-        hessian = curvature(fn, params, scaling=direction, args=args)
+        hessian = curvature(fn, params, scaling=direction, args=args, named=f"scales[{i}]")
         found = lanczos.extremes(hessian, jax.random.fold_in(key, i), iterations, each)
         own = {label: float(direction[label]) for label in hessian.params}
         if found is None:
