@@ -120,8 +120,9 @@ class Lab:
         return code, *self.capsys.readouterr()
 
     def start(self, *arguments: str, out: Path | None = None) -> subprocess.Popen[str]:
-        """The same in a process of its own."""
-        code = "import sys; from experiments.__main__ import main; sys.exit(main(sys.argv[2:], package=sys.argv[1]))"
+        """The same in a process of its own, which hears Ctrl-C even where the tests, in the background, do not."""
+        hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code = f"{hears}from experiments.__main__ import main; sys.exit(main(sys.argv[2:], package=sys.argv[1]))"
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.home}"}
         command = [sys.executable, "-c", code, self.package, *arguments, "--out", str(out or self.out)]
         pipe = subprocess.PIPE

@@ -162,7 +162,10 @@ def test_what_is_not_finite_is_undecided():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: smoothness.margin(quadratic, point(SIZES), {"x": 1.0}, key=KEY, args=(np.eye(12),)), "scaling must have"),
+        (
+            lambda: smoothness.margin(quadratic, point(SIZES), {"x": 1.0}, key=KEY, args=(np.eye(12),)),
+            "smoothness must have",
+        ),
         (
             lambda: smoothness.frontier(quadratic, point(SIZES), {"x": 1.0}, key=KEY),
             "scales must be a sequence of directions",

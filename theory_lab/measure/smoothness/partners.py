@@ -1,7 +1,7 @@
 """The one point of the frontier whose other constants are given."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from theory_lab import _checks
@@ -56,8 +56,7 @@ def partner(
     _checks.text("label", label)
     if label in given:
         raise _checks.refuse("given", f"without the label that is sought, {label!r}", dict(given))
-    if isinstance(params, Mapping):  # frontier refuses what is not
-        _checks.same_labels("given and label", {**given, label: 1.0}, params)
+    _checks.same_labels("given and label", {**given, label: 1.0}, _checks.labelled("params", params))
     _checks.positive("tolerance", tolerance)
 
     start = math.log(max(float(_checks.positive(f"given[{b!r}]", s)) for b, s in given.items()))
