@@ -30,7 +30,7 @@ predicted, a quarter of the limits is advised, and the accuracy is out of reach 
 `generalized_smoothness`. *breast cancer*, predicted steps: runs take twice as many; a few large rows carry most of the
 curvature, and which of them come when differs between orders (by some ten per cent in the limits, too). The edge of training
 lies beyond linear limits on all that is not quadratic: growth there bends over. Not in here, since found later: networks
-beyond 200 dimensions, whose limits come out a hundredfold too low (see the README).
+beyond 200 dimensions, whose limits come out far too low unless a horizon is given (see the README).
 
 What would refute it: more than a tenth of the cases beyond a factor 1.5.
 

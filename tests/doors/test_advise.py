@@ -53,6 +53,7 @@ DOORS = {
         (asked(batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
         (made(batch_size=4), "batch_size must be at most the number of components, 3, got 4"),
         (asked(products=0), "products must be a whole number of at least 1, got 0"),
+        (asked(horizon=0), "horizon must be a whole number of at least 1, got 0"),
         (asked(probability=1), "probability must be in (0, 1), got 1"),
         (asked(points=3), "points must be a sequence of parameters, got 3"),
         (asked(points=[3]), f"points[0] must be {LABELS}, got 3"),

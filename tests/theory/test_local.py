@@ -317,3 +317,21 @@ def test_the_model_of_one_block_alone():
     mine, lone = whole.alone(1).modes([0.05]), local.local(mean[2:, 2:], [3], [False], **given).modes([0.05])
     for name in ("k", "matrix", "source", "weights"):
         np.testing.assert_allclose(getattr(mine, name), getattr(lone, name), rtol=1e-10, atol=1e-14)
+
+
+def test_within_a_horizon_flat_directions_feed_nothing_back():
+    """A curved direction and two hundred nearly flat ones: for ever they decide, within a thousand steps they do not."""
+    given = [1.0, 1e-6], [1, 200], [0, 0], [True], [201]
+    forever = groups.grouped_blocks(*given, kappa=[1.0], gradient_sq=[1.0, 0.0])
+    soon = groups.grouped_blocks(*given, kappa=[1.0], gradient_sq=[1.0, 0.0], horizon=1000)
+    limit = lambda model: local_stability.boundary_scale(lambda etas: model.modes(etas).stable, [1.0])
+    assert limit(soon) > 20 * limit(forever)
+
+    def left(eta, steps):
+        """E||grad f||^2 after so many steps, by the recursion with all modes, in units of its start."""
+        found = forever.modes([eta])
+        start = np.square(found.start)
+        return found.weights @ np.linalg.matrix_power(found.matrix, steps) @ start / (found.weights @ start)
+
+    assert left(0.9 * limit(soon), 1000) < 1 < left(1.1 * limit(soon), 1000)
+    assert left(0.9 * limit(soon), 10**5) > 1

@@ -1,5 +1,6 @@
 """`advise`: from measured curvature and noise to step sizes, each with its reason."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ def advise(
     points: Sequence[Params] = (),
     products: int = 2000,
     probability: float = 0.99,
+    horizon: int | None = None,
 ) -> Advice:
     r"""Step sizes, radius and the rest of a run's settings, from what the problem shows, each with its reason.
 
@@ -61,6 +63,9 @@ def advise(
         products: Hessian-vector products that the look-ahead may spend.
         probability: that the outer ends of measured spectra hold, all together; beyond 200 dimensions that is also the
             probability with which the advised step sizes contract the mean of every model.
+        horizon: steps that the limits must hold for; None is for ever. Noise that gathers in hundreds of nearly flat
+            directions feeds back only in the very long run: in networks a horizon, the length of training, raises limits
+            that are far too cautious for it.
 
     Returns:
         The advice. What cannot be predicted is nan, with the reason.
@@ -82,7 +87,7 @@ def advise(
     _checks.key("key", key)
     problem = _problem(problem, data, params)
     start = _start(problem, params, key)
-    settings = _settings(problem, start, zeroth, directions, law, ordering, batch_size)
+    settings = _settings(problem, start, zeroth, directions, law, ordering, batch_size, horizon)
     if isinstance(sided, bool) or sided not in (1, 2):
         raise _checks.refuse("sided", "1 or 2", sided)
     _checks.between("probability", probability, 0, 1, closed="()")
@@ -125,7 +130,14 @@ def _start(problem: Problem, params: Any, key: Key) -> dict[Label, Any]:
 
 
 def _settings(
-    problem: Problem, params: Params, zeroth: Any, directions: Any, law: Any, ordering: Any, batch_size: Any
+    problem: Problem,
+    params: Params,
+    zeroth: Any,
+    directions: Any,
+    law: Any,
+    ordering: Any,
+    batch_size: Any,
+    horizon: Any,
 ) -> Settings:
     labels = blocks.labels(params)
     if zeroth is None:
@@ -150,6 +162,7 @@ def _settings(
         ordering=_checks.choice("ordering", ordering, ORDERINGS),
         batch_size=_batch_size(batch_size, problem.n),
         components=problem.n,
+        horizon=math.inf if horizon is None else float(_checks.count("horizon", horizon)),
     )
 
 

@@ -1,5 +1,6 @@
 """Looking at a problem at a point: its Hessian, and what its components add, up to a size where matrices still fit."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ class Settings:
     ordering: str
     batch_size: int
     components: int
+    horizon: float = math.inf
 
     def part(self, label: Label) -> slice:
         """The coordinates of a block."""
@@ -136,6 +138,7 @@ class View:
             ordering=settings.ordering,
             directions=settings.directions,
             law=settings.law,
+            horizon=settings.horizon,
             **other,
         )
 

@@ -103,6 +103,7 @@ class SpectralView:
             directions=settings.directions,
             law=settings.law,
             rounding=rounding,
+            horizon=settings.horizon,
         )
 
 

@@ -110,11 +110,10 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
         alone = choice.alone[label]
         why += f"; alone it would be {alone:.4g}" if math.isfinite(alone) and len(choice.limits) > 1 else ""
-        changes = (
-            "more directions"
-            if label in sight.settings.zeroth
-            else "larger minibatches, where components' curvatures differ"
-        )
+        zeroth = label in sight.settings.zeroth
+        changes = "more directions" if zeroth else "larger minibatches, where components' curvatures differ"
+        if math.isinf(sight.settings.horizon):
+            changes += "; a horizon: it holds for ever"
         yield Reason(name, limit.value, CONJECTURE if choice.method.startswith(ALONG) else STABILITY, why, changes)
 
 

@@ -68,7 +68,7 @@ def _run(given: argparse.Namespace) -> int:
     run_key = jax.random.fold_in(key, RUN)
     _refuse_advice(given)
     how = _method(given, steps)
-    told = _advice(given, setting, how, run_key) if given.advise else None
+    told = _advice(given, setting, how, run_key, steps) if given.advise else None
     how = how if told is None else _method(given, steps, told.step_sizes)
     print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
     test, dev = setting.questions["test"], setting.questions["dev"]
@@ -163,7 +163,7 @@ def _refuse_advice(given: argparse.Namespace) -> None:
         raise ValueError(f"--order must be {rule}, got {given.order!r}")
 
 
-def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.Array) -> Advice:
+def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.Array, steps: int) -> Advice:
     """Step sizes from the curvature where the run starts, told with their reasons."""
     examples = min(_checks.count("--advise-examples", given.advise_examples), setting.problem.n)
     zeroth, first = how.moves
@@ -179,6 +179,7 @@ def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.A
         ordering="random_reshuffling",
         batch_size=given.batch_size,
         products=LOOK_AHEAD,
+        horizon=steps,
     )  # one-sided whatever --sided: the limits are the same, and --radius stays; two-sided asks for third derivatives
     for reason in told.reasons:
         if "step size" in reason.quantity:

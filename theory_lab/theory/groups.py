@@ -14,6 +14,7 @@ spectrum; random signs make at most this noise.
 Reference: theory_lab, Theorem 5.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab.theory._per_block import per_block
-from theory_lab.theory.modes import FLAT, Modes, ordering_ratios
+from theory_lab.theory.modes import Modes, least_moving, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -42,6 +43,7 @@ class GroupedBlocks:
         dimensions: per block.
         kappa: per block.
         excess: per block, what its noise, from directions and from components that differ, is multiplied with.
+        horizon: steps within which it must not grow; modes that hardly move in them feed nothing back.
     """
 
     curvatures: np.ndarray
@@ -58,6 +60,7 @@ class GroupedBlocks:
     law: str
     rounding: tuple[float, ...]
     excess: tuple[float, ...] | None = None
+    horizon: float = math.inf
 
     def modes(self, step_sizes: Sequence[float]) -> Modes:
         """The recursion at these step sizes, one per block, positive."""
@@ -81,7 +84,7 @@ class GroupedBlocks:
                 total = float(np.sum(eta * self.noise * mine))
                 source = source + mine * (diagonal * eta * self.noise + self.counts * gain.trace * total)
                 source = source + mine * self.counts * step_sizes[block] * self.rounding[block]
-        keep = k > FLAT
+        keep = k > least_moving(self.horizon)
         rest = float(np.sum(self.gradient_sq[~keep]))
         start = np.sqrt(self.gradient_sq[keep] * eta[keep]) / k[keep]
         weights = k[keep] ** 2 / eta[keep]
@@ -105,6 +108,7 @@ def grouped_blocks(
     directions: int = 1,
     law: str = "gaussian",
     rounding: Sequence[float] | None = None,
+    horizon: float = math.inf,
 ) -> GroupedBlocks:
     """Validated `GroupedBlocks`; negative curvatures, which no step size makes contract, count as zero.
 
@@ -114,7 +118,7 @@ def grouped_blocks(
         zeroth, dimensions: per block.
         gradient_sq, noise: (G,) or one number for each, nonnegative.
         kappa, rounding: per block; None is zero.
-        share, n, ordering, directions, law: as in `local.local`.
+        share, n, ordering, directions, law, horizon: as in `local.local`.
 
     Raises:
         ValueError: arrays of different lengths, negative numbers, groups of no block, an unknown law or ordering.
@@ -150,6 +154,7 @@ def grouped_blocks(
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
         numbers("rounding", rounding),
+        horizon=math.inf if horizon == math.inf else _checks.positive("horizon", horizon),
     )
 
 

@@ -21,6 +21,7 @@ Reference: theory_lab, Theorem 5.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +31,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab.theory._matrices import symmetric
 from theory_lab.theory._per_block import per_block, shaped, symmetric_each
-from theory_lab.theory.modes import FLAT, Modes, ordering_ratios
+from theory_lab.theory.modes import Modes, least_moving, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -69,6 +70,7 @@ class Local:
     law: str
     rounding: tuple[float, ...]
     excess: Callable[[Sequence[float]], float] | None = None
+    horizon: float = math.inf
 
     def modes(self, step_sizes: Sequence[float]) -> Modes:
         """The recursion at these step sizes, one per block, positive."""
@@ -78,7 +80,7 @@ class Local:
         k, u = np.linalg.eigh(root[:, None] * self.hessian * root)
         keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
         definite = not (k[keep] < -1e-9 * np.abs(k).max()).any()
-        keep &= k > FLAT
+        keep &= k > least_moving(self.horizon)
         k, u = k[keep], u[:, keep]
         noise = root[:, None] * self.covariance * root
         own = np.einsum("ag,ab,bg->g", u, noise, u)
@@ -155,6 +157,7 @@ def local(
     directions: int = 1,
     law: str = "gaussian",
     rounding: Sequence[float] | None = None,
+    horizon: float = math.inf,
 ) -> Local:
     """A validated `Local`.
 
@@ -170,6 +173,7 @@ def local(
         n: components, or minibatches, per epoch.
         ordering: "random_reshuffling", "shuffle_once", "incremental" or "with_replacement".
         directions, law: of the two-point estimators.
+        horizon: steps within which second moments must not grow; modes that hardly move in them feed nothing back.
         rounding: variance of every coordinate of an estimate by floating point and radius, per block; None is zero.
 
     Raises:
@@ -214,4 +218,5 @@ def local(
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
         floating,
+        horizon=math.inf if horizon == math.inf else _checks.positive("horizon", horizon),
     )

@@ -26,6 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from theory_lab.theory.local import ROUNDING, Local
+from theory_lab.theory.modes import least_moving
 from theory_lab.theory.moments import covariance_map
 
 WORK = 10**8  # components times d^3 that one application may cost; more components are sampled
@@ -55,7 +56,8 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
     keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
     if (k[keep] < -1e-9 * np.abs(k).max()).any() or k.max() >= 2:
         return math.inf
-    k, u = k[k > ROUNDING * k.max()], u[:, k > ROUNDING * k.max()]
+    moves = k > max(ROUNDING * k.max(), least_moving(model.horizon))
+    k, u = k[moves], u[:, moves]
     if k.size == 0:
         return 0.0
     loss = np.add.outer(k, k) - np.multiply.outer(k, k)

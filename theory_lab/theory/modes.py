@@ -16,9 +16,16 @@ from theory_lab import _checks
 from theory_lab.theory.reshuffling import reshuffling_ratio
 
 DOUBLINGS = 44  # steps beyond 2^44 are called never
-FLAT = (
-    2.0**-DOUBLINGS
-)  # eta times curvature of a mode that never moves, then; a little below, (1 - k)^2 is 1 in floating point
+FLAT = 2.0**-DOUBLINGS  # eta times curvature of a mode that never moves, then; below it (1 - k)^2 is 1 in floating point
+
+
+def least_moving(horizon: float) -> float:
+    """The k = eta times curvature below which a mode contracts by less than a factor e within so many steps.
+
+    Such a mode gathers noise and gives hardly any back: over the horizon its part of the feedback, eta^2 per step times h,
+    is horizon k/2 < 1/2 of what a mode that moves gives back in the long run. It is left out, an approximation by a step.
+    """
+    return max(FLAT, 1 / horizon)
 
 
 class Modes(NamedTuple):
