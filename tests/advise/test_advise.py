@@ -238,10 +238,12 @@ def test_what_is_left_out_is_never_exact():
     assert "second moments, negative curvature left out" in str(saddle)
     bowl = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, **options)
     assert bowl.limits["x"].note == "exact"
+    soon = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, horizon=100, **options)
+    assert "less than a factor e in 100 steps" in soon.limits["x"].note
     ordered = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, accuracy=0.1)
     (reason,) = [r for r in ordered.reasons if r.quantity == "limit of the step size of x"]
     assert reason.statement.startswith("measured conjecture")
-    for advice in (pushed, saddle):
+    for advice in (pushed, saddle, soon):
         assert "exact" not in advice.limits["x"].note
 
 

@@ -210,16 +210,18 @@ def _calibrated(
 def _method(sight: Sight) -> str:
     """How the limits were computed, in words; exact only if nothing was left out."""
     views = [view for view in sight.views if isinstance(view, View)]
+    lacks = []
+    if math.isfinite(sight.settings.horizon):
+        lacks.append(f"without modes that contract by less than a factor e in {sight.settings.horizon:.0f} steps")
     if not views:
-        one = len(sight.settings.labels) == 1
-        return "spectral densities" if one else "spectral densities, with what cross blocks add at the advised step sizes"
+        crossed = ["with what cross blocks add at the advised step sizes"] if len(sight.settings.labels) > 1 else []
+        return ", ".join(["spectral densities", *crossed, *lacks])
     models = [model for model in sight.limiting if isinstance(model, Local)]
     how = "exact"
     if not all(plain(model) or _whole(model) for model in models):
         how = "second moments mode by mode"
     elif any(model.deviations is not None for model in models) and sight.settings.ordering != "with_replacement":
         how = ALONG
-    lacks = []
     if any(view.looked < sight.settings.components for view in views) or any(map(_sampled, models)):
         lacks.append("by a sample of the components")
     if not all(view.definite for view in views):

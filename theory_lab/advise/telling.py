@@ -21,6 +21,7 @@ from theory_lab.theory import reshuffling
 RECURSION = "theory_lab, Theorem 5"
 STABILITY = "theory_lab, Theorem 5, stability"
 CONJECTURE = "measured conjecture: a few random orders stand for all of them"
+WITHIN = "measured conjecture: modes that hardly move within the horizon feed nothing back"
 LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
 
@@ -114,7 +115,14 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         changes = "more directions" if zeroth else "larger minibatches, where components' curvatures differ"
         if math.isinf(sight.settings.horizon):
             changes += "; a horizon: it holds for ever"
-        yield Reason(name, limit.value, CONJECTURE if choice.method.startswith(ALONG) else STABILITY, why, changes)
+        yield Reason(name, limit.value, _statement(sight, choice), why, changes)
+
+
+def _statement(sight: Sight, choice: Choice) -> str:
+    """What a limit rests on."""
+    if choice.method.startswith(ALONG):
+        return CONJECTURE
+    return STABILITY if math.isinf(sight.settings.horizon) else WITHIN
 
 
 def _steps(sight: Sight, choice: Choice) -> Reason:
