@@ -5,6 +5,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from theory_lab.finetune.tokens import codec
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 SUFFIXES = (".txt", ".txt.gz", ".txt.xz")
 MARK = "\ufeff"
+TOGETHER = 64  # documents that are encoded at once
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -69,8 +71,10 @@ def pack(texts: Iterable[str], tokenizer: Any, length: int, *, end: int | None =
     coder = codec(tokenizer)
     _checks.count("length", length)
     end = _checks.count("end", getattr(tokenizer, "end", None) if end is None else end, least=0)
-    parts = [np.array([*coder.ids(text), end], np.int32) for text in texts]
-    stream = np.concatenate([np.empty(0, np.int32), *parts])
+    parts, waiting = [np.empty(0, np.int32)], iter(texts)
+    while some := list(islice(waiting, TOGETHER)):
+        parts += [np.array([*ids, end], np.int32) for ids in coder.many(some)]
+    stream = np.concatenate(parts)
     if stream.size < length:
         raise _checks.refuse("texts", f"documents of at least {length} tokens together", f"{stream.size} tokens")
     return stream[: stream.size // length * length].reshape(-1, length)

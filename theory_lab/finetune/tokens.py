@@ -94,11 +94,13 @@ class Codec:
 
     Attributes:
         ids: the tokens of a text, without special ones.
+        many: those of several texts; at once, on all cores, where the tokenizer has ``encode_batch``.
         start: ids that open every sequence.
         pad: the id that fills up; it is never looked at.
     """
 
     ids: Callable[[str], list[int]]
+    many: Callable[[Sequence[str]], list[list[int]]]
     start: tuple[int, ...]
     pad: int
 
@@ -134,6 +136,11 @@ def codec(tokenizer: Any, *, start: Sequence[int] | None = None, pad: int | None
         encoded = tokenizer.encode(text, **options)
         return list(getattr(encoded, "ids", encoded))
 
+    def many(texts: Sequence[str]) -> list[list[int]]:
+        if not (options and callable(getattr(tokenizer, "encode_batch", None))):
+            return [ids(text) for text in texts]
+        return [list(encoded.ids) for encoded in tokenizer.encode_batch(list(texts), **options)]
+
     try:
         ids("a")
     except TypeError:
@@ -142,4 +149,4 @@ def codec(tokenizer: Any, *, start: Sequence[int] | None = None, pad: int | None
     if isinstance(opening, (str, int)) or not isinstance(opening, Sequence):
         raise _checks.refuse("start", "a sequence of token ids", opening)
     first = tuple(_checks.count(f"start[{i}]", one, least=0) for i, one in enumerate(opening))
-    return Codec(ids, first, _checks.count("pad", getattr(tokenizer, "pad", 0) if pad is None else pad, least=0))
+    return Codec(ids, many, first, _checks.count("pad", getattr(tokenizer, "pad", 0) if pad is None else pad, least=0))
