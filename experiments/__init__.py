@@ -7,7 +7,7 @@ An experiment is a module of this folder, found by its name; nothing registers i
     The theorem that it tests, the metric, the expected minutes of the quick and the full profile.
     '''
     @dataclass(frozen=True)
-    class Settings: ...                                       # `data: str | None = None` if it reads files of the user
+    class Settings: ...  # texts, numbers, truths, tuples of them; `data: str | None = None` if it reads files of the user
     QUICK, FULL = Settings(...), Settings(...)
     def cells(settings: Settings) -> list[dict]               # the independent pieces, as distinct JSON values
     def compute(cell: dict, key: jax.Array) -> pd.DataFrame   # one piece -> tidy long rows

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import _cells
+from experiments import _cells, _settings
 from experiments._conduct import Request, conduct, question
 from theory_lab import _checks
 
@@ -58,7 +58,8 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
 
     Raises:
         ValueError: an unknown experiment, a seed out of range, data that are not there or that no chosen experiment reads,
-            an option that --redraw would ignore.
+            a setting that a chosen experiment does not have or that is not of its type, an option that --redraw would
+            ignore.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments", description="Run experiments and judge their claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run; all by default")
@@ -68,10 +69,17 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     parser.add_argument("--redraw", action="store_true", help="judge and draw anew from the csv files, without computing")
     parser.add_argument("--seed", type=int, help="the seed that all randomness follows from (default: 0)")
     parser.add_argument(
-        "--out", metavar="DIR", help=f"where results go (default: {OUT['quick']}/ or {OUT['full']}/, by profile)"
+        "--out",
+        metavar="DIR",
+        help=f"where results go (default: {OUT['quick']}/; {OUT['full']}/ for the full profile without --set)",
     )
+    parser.add_argument("--data", metavar="PATH", help="a file or folder of yours, for the experiments that read one")
     parser.add_argument(
-        "--data", metavar="PATH", help="a LIBSVM file, or a folder of them, for the experiments that read one"
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        dest="changes",
+        help="another value of one of the settings, as in base=/models/opt-125m or ranks=1,8 (tuples of tuples: JSON)",
     )
     parser.add_argument(
         "--executor",
@@ -81,9 +89,9 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     parser.add_argument("--list", action="store_true", dest="listing", help="name all experiments and their questions")
     given = parser.parse_args(arguments)
 
-    for option in ("seed", "data", "executor"):
-        if given.redraw and getattr(given, option) is not None:
-            raise _checks.refuse(option, "left out with --redraw, which computes nothing", getattr(given, option))
+    for option, value in {**{n: getattr(given, n) for n in ("seed", "data", "executor")}, "--set": given.changes}.items():
+        if given.redraw and value is not None:
+            raise _checks.refuse(option, "left out with --redraw, which computes nothing", value)
     seed, executor = 0 if given.seed is None else given.seed, "serial" if given.executor is None else given.executor
     known = _cells.names(package)
     for name in given.names:
@@ -96,18 +104,23 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         if not Path(given.data).exists():
             raise _checks.refuse("data", "an existing file or folder", given.data)
         data = str(Path(given.data).resolve())
-    out = Path(OUT[given.profile] if given.out is None else _checks.text("out", given.out))
+    changes = _settings.pairs(given.changes or [])
+    profile = "quick" if changes else given.profile
+    out = Path(OUT[profile] if given.out is None else _checks.text("out", given.out))
     names = tuple(name for name in known if name in given.names or not given.names)
     if data is not None and not any(_cells.reads_data(package, name) for name in names):
         raise _checks.refuse("data", f"left out where no experiment reads it, as in {', '.join(names)}", given.data)
+    for name in names if changes else ():
+        if (settings := _cells.settings(package, name, given.profile)) is not None:
+            _settings.changed(name, settings, changes)
     if given.redraw:
         drawn = tuple(name for name in names if (out / f"{name}.csv").is_file() and (out / f"{name}.json").is_file())
         missing = [name for name in names if name not in drawn]
         if missing and (given.names or not drawn):
             raise ValueError(f"--redraw needs the csv and json of {', '.join(missing)} in {out}; run without --redraw first")
         names = drawn
-    readme = Path("README.md") if given.profile == "full" and given.out is None else None
-    return Request(package, names, given.profile, given.redraw, seed, out, executor, data, given.listing, readme)
+    readme = Path("README.md") if profile == "full" and given.out is None else None
+    return Request(package, names, given.profile, given.redraw, seed, out, executor, data, changes, given.listing, readme)
 
 
 if __name__ == "__main__":

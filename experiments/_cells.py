@@ -30,6 +30,7 @@ from theory_lab import _checks
 from theory_lab.report import record
 from theory_lab.run.store import Cell, Store
 
+Places = tuple[tuple[str, str], ...]  # files and folders of the user: by which name they are known, and where they lie
 PARTS = ("QUICK", "FULL", "cells", "compute", "judge", "draw")
 SEEDS = 2**32
 
@@ -43,7 +44,7 @@ class Piece:
     cell: dict[str, Any]
     seed: int
     folder: str
-    data: str | None
+    places: Places
 
 
 def names(package: str) -> list[str]:
@@ -79,12 +80,19 @@ def load(package: str, name: str) -> ModuleType:
     return module
 
 
-def reads_data(package: str, name: str) -> bool:
-    """Whether an experiment takes the user's data; True for one that cannot be loaded, which is reported when it runs."""
+def settings(package: str, name: str, profile: str) -> Any:
+    """The settings of an experiment; None for one that cannot be loaded, which is reported when it runs."""
     try:
-        return hasattr(load(package, name).QUICK, "data")
+        module = load(package, name)
     except Exception:
-        return True
+        return None
+    return module.FULL if profile == "full" else module.QUICK
+
+
+def reads_data(package: str, name: str) -> bool:
+    """Whether an experiment takes the user's data; True for one that cannot be loaded."""
+    found = settings(package, name, "quick")
+    return found is None or hasattr(found, "data")
 
 
 def cells(module: ModuleType, settings: Any) -> list[dict[str, Any]]:
@@ -114,15 +122,20 @@ def cell_key(seed: int, experiment: str, cell: Mapping[str, Any]) -> jax.Array:
     return key
 
 
-def placeless(cell: Mapping[str, Any], data: str | None) -> dict[str, Any]:
-    """The cell without the place where the user's data happen to lie: neither its key nor its rows depend on that."""
+def placeless(cell: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    """The cell with the names of the user's files and folders instead of where they happen to lie.
+
+    Neither its key nor its rows depend on that.
+    """
     text = json.dumps(cell, sort_keys=True)
-    return json.loads(text.replace(json.dumps(data)[1:-1], "<data>") if data else text)
+    for name, place in sorted(places, key=lambda one: len(one[1]), reverse=True):  # one may lie in another
+        text = text.replace(json.dumps(place)[1:-1], json.dumps(f"<{name}>")[1:-1])
+    return json.loads(text)
 
 
 @functools.cache
-def circumstances(package: str, experiment: str, data: str | None) -> dict[str, Any]:
-    """What, beside the cell and its key, determines its rows: code, versions, device, precision, the user's data.
+def circumstances(package: str, experiment: str, places: Places) -> dict[str, Any]:
+    """What, beside the cell and its key, determines its rows: code, versions, device, precision, the user's files.
 
     The code is the whole library except its reports, the experiment itself, and the modules that experiments share, which
     begin with one underscore. Every process that computes answers for the code that it has imported itself.
@@ -135,15 +148,15 @@ def circumstances(package: str, experiment: str, data: str | None) -> dict[str, 
         "versions": record.versions(),
         "device": [jax.devices()[0].device_kind, record.processor(), os.environ.get("XLA_FLAGS", "")],
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
-        "data": None if data is None else data_digest(Path(data)),
+        "places": {name: place_digest(Path(place)) for name, place in places},
     }
 
 
-def data_digest(path: Path) -> str:
-    """One digest of the user's data: a file, or the files that lie directly in a folder."""
+def place_digest(path: Path) -> str:
+    """One digest of a file, or of the files that lie in a folder or in one of its folders; hidden ones aside."""
     if path.is_file():
         return digest(path.parent, [path])
-    return digest(path, [inside for inside in path.iterdir() if inside.is_file()])
+    return digest(path, [file for pattern in ("[!.]*", "[!.]*/[!.]*") for file in path.glob(pattern) if file.is_file()])
 
 
 def digest(root: Path, paths: Iterable[Path]) -> str:
@@ -167,7 +180,7 @@ LIBRARY = _library()  # taken as this process imports the library, whatever happ
 def finish(piece: Piece) -> Cell:
     """The finished cell, from disk or computed now; runs in this process or in a worker."""
     jax.config.update("jax_enable_x64", True)
-    cell = placeless(piece.cell, piece.data)
+    cell = placeless(piece.cell, piece.places)
     key = cell_key(piece.seed, piece.experiment, cell)
     compute = load(piece.package, piece.experiment).compute
     determinants = {
@@ -175,7 +188,7 @@ def finish(piece: Piece) -> Cell:
         "cell": cell,
         "key": jax.random.key_data(key).tolist(),
         "prng": str(jax.random.key_impl(key)),
-        **circumstances(piece.package, piece.experiment, piece.data),
+        **circumstances(piece.package, piece.experiment, piece.places),
     }
     return Store(piece.folder).fetch(determinants, lambda: compute(piece.cell, key))
 

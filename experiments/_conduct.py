@@ -11,15 +11,16 @@ import pkgutil
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import pandas as pd
 
-from experiments import _cells
+from experiments import _cells, _settings
 from theory_lab import _checks
 from theory_lab.claims import Verdict
 from theory_lab.report import figures, page, record, statements, tables
@@ -42,6 +43,7 @@ class Request:
     out: Path
     executor: str
     data: str | None
+    changes: Mapping[str, str]  # settings by field, as texts
     listing: bool
     readme: Path | None
 
@@ -149,12 +151,9 @@ def _computed(
 ) -> tuple[list[Verdict], str]:
     """Finish the cells of an experiment, judge, draw and publish; returns the verdicts and a line on what it took."""
     start = time.perf_counter()
-    settings = module.FULL if request.profile == "full" else module.QUICK
-    data = request.data if hasattr(settings, "data") else None
-    if data is not None:
-        settings = dataclasses.replace(settings, data=data)
+    settings, places = _settled(request, name, module)
     pieces = [
-        _cells.Piece(request.package, name, cell, request.seed, str(request.out), data)
+        _cells.Piece(request.package, name, cell, request.seed, str(request.out), places)
         for cell in _cells.cells(module, settings)
     ]
     finished = _cells.settled(pieces, request.executor, functools.partial(with_progress, name))
@@ -167,12 +166,12 @@ def _computed(
         [],
         about=about,
         profile=request.profile,
-        settings=_cells.placeless(record.plain(settings), data),
+        settings=_cells.placeless(record.plain(settings), places),
         seeds={"seed": request.seed, "prng": str(jax.random.key_impl(jax.random.key(0))), "keys": KEYS},
         cells=len(finished),
         wall_seconds=seconds,
         csv_sha256=sha256(csv),
-        environment={**environment, "data_sha256": _cells.circumstances(request.package, name, data)["data"]},
+        environment={**environment, "places_sha256": _cells.circumstances(request.package, name, places)["places"]},
     )
     verdicts = _publish(request, store, module, csv, made)
     kept = sum(not cell.computed for cell in finished)
@@ -180,6 +179,15 @@ def _computed(
     known = f", {kept} of them kept from before" if kept else ""
     compiling = sum(cell.compile for cell in finished if cell.computed)
     return verdicts, f"{len(finished)} cells{known}; {took}, {compiling:.1f} s of it compiling"
+
+
+def _settled(request: Request, name: str, module: ModuleType) -> tuple[Any, _cells.Places]:
+    """The settings of an experiment as the user wants them, and the files and folders that they name."""
+    settings = _settings.changed(name, module.FULL if request.profile == "full" else module.QUICK, request.changes)
+    places = _settings.places(settings, request.changes)
+    if request.data is not None and hasattr(settings, "data"):
+        settings, places = dataclasses.replace(settings, data=request.data), {**places, "data": request.data}
+    return settings, tuple(places.items())
 
 
 def _rejudged(

@@ -342,6 +342,63 @@ def test_the_users_data_count_by_content_not_by_place(lab: Lab) -> None:
     assert len({csv for csv, _ in bytes_of.values()}) == 1  # the fake does not read it, so the keys alone decide
 
 
+# Settings from the command line
+
+
+def test_a_setting_can_be_given_and_the_record_tells_it(lab: Lab) -> None:
+    lab.add("alpha")
+    assert lab.run("alpha", "--set", "pieces=5")[0] == 0
+    assert lab.computed() == [0, 1, 2, 3, 4]
+    assert lab.record("alpha")["settings"] == {"pieces": 5}
+    assert lab.record("alpha")["places_sha256"] == {}
+    before = lab.csv("alpha")
+    lab.run("alpha", "--set", "pieces=3")
+    assert lab.computed() == []
+    assert before.startswith(lab.csv("alpha"))
+
+
+def test_what_a_setting_says_decides_the_keys_of_the_cells(lab: Lab) -> None:
+    lab.add("alpha", pieces=1, field='base: str = "tiny"', cell=', "base": settings.base')
+    found = []
+    for base in ("tiny", "small", "tiny"):
+        lab.run("alpha", "--set", f"base={base}")
+        found.append((lab.csv("alpha"), len(lab.computed())))
+    assert [count for _, count in found] == [1, 1, 0]
+    assert found[0][0] == found[2][0] != found[1][0]
+
+
+def test_a_folder_that_a_setting_names_counts_by_name_and_content_not_by_place(lab: Lab) -> None:
+    lab.add("alpha", pieces=1, field='base: str = "tiny"', cell=', "base": settings.base')
+    found = []
+    for place, content in (("here/big", "1"), ("there/big", "1"), ("elsewhere/big", "2"), ("here/bigger", "1")):
+        (lab.home / place).mkdir(parents=True)
+        (lab.home / place / "weights").write_text(content)
+        assert lab.run("alpha", "--set", f"base={place}")[0] == 0
+        found.append((lab.csv("alpha"), len(lab.computed()), lab.record("alpha")["places_sha256"]))
+        assert lab.record("alpha")["settings"]["base"] == f"<{Path(place).name}>"
+        assert str(lab.home) not in (lab.out / "alpha.json").read_text()
+    assert [count for _, count, _ in found] == [1, 0, 1, 1]
+    assert found[0][0] == found[2][0] != found[3][0]  # the fake does not read it, so the keys alone decide
+    assert found[0][2] == found[1][2] != found[2][2]
+
+
+def test_other_settings_do_not_replace_the_published_figures(lab: Lab) -> None:
+    lab.add("alpha")
+    (lab.home / "README.md").write_text(f"# Lab\n{BEGIN}\nold\n{END}\nrest\n")
+    assert lab.run("--profile", "full", "--set", "pieces=2")[0] == 0
+    assert (lab.home / "results" / "alpha.csv").is_file()
+    assert not (lab.home / "figures").exists()
+    assert "old" in (lab.home / "README.md").read_text()
+
+
+def test_a_broken_experiment_says_so_in_its_turn_also_where_settings_are_given(lab: Lab) -> None:
+    lab.add("alpha")
+    (lab.folder / "broken.py").write_text("this is no Python")
+    code, _, err = lab.run("--set", "pieces=1")
+    assert code == 1
+    assert one_line(err, starts="stopped with SyntaxError")
+
+
 # Redrawing
 
 
@@ -412,6 +469,20 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
         (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
         (["--redraw", "--seed", "0"], "seed must be left out with --redraw, which computes nothing, got 0"),
         (["--redraw", "--data", "."], "data must be left out with --redraw, which computes nothing, got '.'"),
+        (
+            ["--redraw", "--set", "pieces=1"],
+            "--set must be left out with --redraw, which computes nothing, got ['pieces=1']",
+        ),
+        (["--set", "pieces"], "--set must be FIELD=VALUE, as in seeds=3, got 'pieces'"),
+        (["--set", "=3"], "--set must be FIELD=VALUE, as in seeds=3, got '=3'"),
+        (["--set", "pieces=1", "--set", "pieces=2"], "--set pieces must be given once, got ['1', '2']"),
+        (["--set", "data=here"], "--set data must be given as --data PATH, got 'here'"),
+        (["--set", "pieces=many"], "alpha: pieces must be a whole number, got 'many'"),
+        (["--set", "pieces=2.5"], "alpha: pieces must be a whole number, got '2.5'"),
+        (
+            ["--set", "piece=1"],
+            "alpha: the field of --set must be one of 'pieces', got 'piece' (did you mean 'pieces'?)",
+        ),
         (
             ["--redraw", "--executor", "serial"],
             "executor must be left out with --redraw, which computes nothing, got 'serial'",
