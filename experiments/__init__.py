@@ -55,6 +55,7 @@ ORDER = (
     "step_size_advisor",
     "figure1_smoothness",
     "figure2_learning_rates",
+    "figure3_full_finetuning",
     "figure4_convergence",
     "table1_tasks",
     "table2_memory",

@@ -6,6 +6,7 @@ another oracle. What a step costs is told by the method, not by what these sweep
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory_lab as tl
+from theory_lab import _checks
 from theory_lab._typing import Params
 from theory_lab.finetune import bases, language
-from theory_lab.finetune.encoding import Questions, encode
+from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.problem import FineTune, fine_tune
-from theory_lab.finetune.tasks import Task
+from theory_lab.finetune.tasks import READERS, Task, read, sample
 from theory_lab.models import Adapter, lora, prefix, prompt
 from theory_lab.run.trace import Trace
 
@@ -43,20 +45,50 @@ class Setting(NamedTuple):
 
 
 def setting(
-    base: str, task: str, adapter: Adapter | None = None, *, train: int = 64, dev: int = 64, test: int = 128, seed: int = 0
-) -> Setting:
-    """A base by its name or folder, so many examples of a task, encoded, and the problem with an adapter or without."""
+    base: str, task: str, adapter: Adapter | None = None, *, train: int = 64, dev: int = 64, test: int = 128, seed: int = 0,
+    data: str | None = None,
+) -> Setting:  # fmt: skip
+    """A base by its name or folder, so many examples of a task, encoded, and the problem with an adapter or without.
+
+    A task is one of the generated language or, where a folder with data is given, an official one: its files lie there in a
+    folder of its name.
+    """
     key = jax.random.key(seed)
     model = bases.base_model(base, jax.random.fold_in(key, BASE), dtype="float32")
-    drawn = language.task(task, jax.random.fold_in(key, TASK), train=train, dev=dev, test=test)
+    stream = jax.random.fold_in(key, TASK)
+    if data is not None and task in READERS:
+        drawn = sample(read(task, str(Path(data, task))), stream, train=train, dev=dev, test=test)
+    else:
+        drawn = language.task(task, stream, train=train, dev=dev, test=test)
     return _of_task(model, drawn).with_adapter(adapter)
+
+
+def tasks_of(groups: Sequence[Sequence[str]], data: str | None) -> list[list[str]]:
+    """Groups of tasks; where a folder with data is given, the official ones: those named, or else all that it has.
+
+    Raises:
+        ValueError: a folder that has none of them.
+
+    Example:
+        >>> tasks_of((("plausible", "blank"),), None)
+        [['plausible', 'blank']]
+    """
+    if data is None or all(task in READERS for group in groups for task in group):
+        return [list(group) for group in groups]
+    if found := [[name] for name in READERS if Path(data, name).is_dir()]:
+        return found
+    raise _checks.refuse("data", f"a folder with one or more of the folders {', '.join(READERS)}", data)
+
+
+def called(base: str) -> str:
+    """What rows and pictures call a base: its name, or its folder's without the place where that lies."""
+    return Path(base).name
 
 
 def _of_task(model: bases.Base, task: Task) -> Setting:
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
-    encoded = {
-        name: encode(examples, model.tokenizer, start=model.start, pad=model.pad) for name, examples in splits.items()
-    }
+    room = model.config.max_position_embeddings - max(adapter.virtual_tokens for adapter in ADAPTERS.values())
+    encoded = {name: model.encode(examples, length=room) for name, examples in splits.items()}
     longest = max(questions.options.tokens.shape[-1] for questions in encoded.values())
     width = next((width for width in WIDTHS if width >= longest), longest)
     return Setting(model, task, {name: _padded(each, width, model.pad) for name, each in encoded.items()}, None)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Answers to test questions as columns of a frame; the trial that dev chooses; many comparisons at one level."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ def unpacked(rows: pd.DataFrame) -> np.ndarray:
     return np.concatenate(parts).astype(bool)
 
 
-def chosen(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of every task, method, budget and seed the trial of highest accuracy on dev, of equal ones of lowest loss."""
+def chosen(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Of rows alike in these columns, budget and seed that of highest accuracy on dev, of equal ones that of lowest loss."""
     ordered = frame.sort_values(["dev", "dev_loss"], ascending=[False, True], kind="stable")
-    return ordered.groupby(["task", "method", "budget", "seed"], as_index=False, sort=True).head(1).sort_values("seed")
+    return ordered.groupby([*by, "budget", "seed"], as_index=False, sort=True).head(1).sort_values("seed", kind="stable")
 
 
 def holm(values: list[float], level: float = 0.05) -> np.ndarray:

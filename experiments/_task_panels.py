@@ -1,4 +1,4 @@
-"""The picture of `table1_tasks`: a panel per task, a line per method."""
+"""The pictures of `table1_tasks` and `figure3_full_finetuning`: a panel per base and task, a line per method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,41 +15,58 @@ SHIFTS = {"steps": -0.14, "forwards": 0.14}  # of the lines, by budget
 LINES = {"majority": ":", "zero-shot": "--"}
 GREY = "#5a5a5a"
 
-Table = Mapping[tuple[str, str], np.ndarray]  # right or wrong, by task and method
+At = tuple[str, str, str]  # base, task and method
+Table = Mapping[At, np.ndarray]  # right or wrong
 
 
 def figure(
     tables: Mapping[str, Table],
     tasks: Sequence[str],
     methods: Sequence[str],
-    stars: Mapping[str, Sequence[tuple[str, str]]],
+    stars: Mapping[str, Sequence[At]],
     verdicts: list[Verdict],
+    *,
+    rows: Sequence[str],
+    title: str,
 ) -> Figure:
     """Accuracies with exact 95% intervals.
 
     Args:
         tables: by budget, "steps" (filled) and "forwards" (hollow); "steps" holds the baselines too.
-        tasks, methods: the panels and the lines, in order.
-        stars: by budget, the pairs of task and method that differ from their twin by more than chance.
-        verdicts: for the title.
+        tasks, methods, rows: the panels of a row, their lines, and the bases, in order.
+        stars: by budget, what is marked.
+        verdicts, title: for the title.
     """
-    found, axes = figures.new_figure(1, len(tasks), width=11, height=0.42 * len(methods) + 2.6, sharey=True)
+    height = (0.42 * len(methods) + 1.1) * len(rows) + 1.5
+    found, axes = figures.new_figure(len(rows), len(tasks), width=11, height=height, sharey=True, sharex=True)
+    for base, row in zip(rows, axes, strict=True):
+        for task, panel in zip(tasks, row, strict=True):
+            _panel(panel, base, task, tables, methods, stars)
+        if len(rows) > 1:
+            row[0].set_ylabel(base)
     for panel, task in zip(axes[0], tasks, strict=True):
-        for budget, table in tables.items():
-            for place, method in enumerate(methods):
-                if (task, method) in table:
-                    star = (task, method) in stars[budget]
-                    _dot(panel, place + SHIFTS[budget], table[task, method], method, budget, star)
-        for name, line in LINES.items():
-            panel.axvline(tables["steps"][task, name].mean(), color=GREY, linestyle=line, linewidth=1.3, label=name)
-        panel.set(title=task.replace("_", " "), xlabel="share of right answers", xlim=(0.25, 1.04))
+        panel.set_title(task.replace("_", " "))
+    for panel in axes[-1]:
+        panel.set_xlabel("right answers")
     axes[0, 0].set_yticks(range(len(methods)), methods)
-    axes[0, 0].set(ylim=(len(methods) - 0.4, -0.6))
-    entries = {label: handle for panel in axes[0] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    axes[0, 0].set(ylim=(len(methods) - 0.4, -0.6), xlim=(0.25, 1.04))
+    panels = [panel for row in axes for panel in row]
+    entries = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     found.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, fontsize=9)
-    title = "Fine-tuning by task and method (star: unlike its first-order twin by more than chance)"
     figures.title_with_verdicts(found, title, verdicts)
     return found
+
+
+def _panel(
+    axes: Axes, base: str, task: str, tables: Mapping[str, Table], methods: Sequence[str], stars: Mapping[str, Sequence[At]]
+) -> None:
+    for budget, table in tables.items():
+        for place, method in enumerate(methods):
+            at = (base, task, method)
+            if at in table:
+                _dot(axes, place + SHIFTS[budget], table[at], method, budget, at in stars[budget])
+    for name, line in LINES.items():
+        axes.axvline(tables["steps"][base, task, name].mean(), color=GREY, linestyle=line, linewidth=1.3, label=name)
 
 
 def _dot(axes: Axes, place: float, right: np.ndarray, method: str, budget: str, star: bool) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import _task_answers
+from experiments import _task_answers, _task_trials
 from experiments import table1_tasks as table
 from theory_lab.claims import Verdict
 
@@ -114,7 +114,7 @@ def test_the_trial_is_chosen_by_dev_alone_by_accuracy_then_by_loss() -> None:
     trials = pd.DataFrame(
         [{**start, "base": b, "peft": 0.0, "dev": dev, "dev_loss": loss, **answers(r)} for b, dev, loss, r in tried]
     )
-    chosen = _task_answers.chosen(pd.concat([one[(one.method != "FO-FT") | (one.task != "blank")], trials]))
+    chosen = _task_answers.chosen(pd.concat([one[(one.method != "FO-FT") | (one.task != "blank")], trials]), table.BY)
     (row,) = chosen[(chosen.task == "blank") & (chosen.method == "FO-FT")].itertuples()
     assert row.base == 0.01
 
@@ -145,7 +145,7 @@ def test_a_cell_per_group_and_one_for_the_new_knowledge() -> None:
 
 def test_budgets_of_forward_passes_are_equal() -> None:
     price = {"FO": 3, "Hybrid": 4, "ZO": 2}  # forward passes of a step, a backward pass being two
-    assert len({price[kind] * epochs for kind, epochs in table.EPOCHS.items()}) == 1
+    assert len({price[kind] * epochs for kind, epochs in _task_trials.EPOCHS.items()}) == 1
 
 
 def test_the_picture_has_a_panel_per_task() -> None:
