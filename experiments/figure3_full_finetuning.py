@@ -17,7 +17,9 @@ One comparison is McNemar's exact test, at level 0.05 for the family of all pair
 all pairs are put together (the adapter chosen on dev): of those that exactly one of two methods answers, the share that
 the hybrid answers; its interval is exact for the trained models, not over other pairs.
 
-Refuted by: a share of pairs won whose interval lies below 13/18. What is expected to fail was so noted after a run.
+Refuted by: a share of pairs won whose interval lies below 13/18. Measured: the paper's share is refuted at this scale. In so
+few steps no method learns entailment or pronouns, whose form pretraining has not shown; FO-FT gains a few points elsewhere,
+tens in places, the hybrid fewer, and ZO-FT hardly any. What is expected to fail was so noted after a run.
 
 A real model takes the same script, `--set bases=/models/opt-1.3b`, and the official tasks: `--data /data` with folders sst2,
 rte, wsc, wic, copa, winogrande. The full profile leaves out "sense", whose texts cost most.
@@ -49,7 +51,8 @@ FULL_METHODS = ("FO-FT", "ZO-FT")
 CHOSEN = "Hybrid-PEFT"
 SHOWN = 13 / 18
 PAPER = "measured conjecture (the paper's Figure 3)"
-EVEN = "in some fifty steps the hybrid comes to differ from the better of two other methods by a few answers, either way"
+EVEN = "what is learnt in some fifty steps, gradients of all weights teach; elsewhere a few answers lie between the methods"
+GRADIENTS = "gradients of all weights of so small a base outrun an adapter of a few per cent of them"
 Table = dict[tuple[str, str, str], np.ndarray]  # right or wrong, by base, task and method
 
 
@@ -180,7 +183,8 @@ def _pooled(table: Table, other: str, budget: str) -> Verdict:
     said = (
         f"equal {budget}: of the questions that one of Hybrid-PEFT and {other} answers, all pairs, the hybrid answers half"
     )
-    return claim(said, PAPER, "at least", 0.5).check(wins(ours, theirs, confidence=1 - LEVEL))
+    expected: dict[str, Any] = {"expected": "fails", "why": GRADIENTS} if other == "FO-FT" else {}
+    return claim(said, PAPER, "at least", 0.5, **expected).check(wins(ours, theirs, confidence=1 - LEVEL))
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:

@@ -1,0 +1,79 @@
+"""What experiments on language models are set up from: a base by name or folder, tasks generated or official."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import _fine_tuning as tuning
+from experiments import figure3_full_finetuning, table1_tasks
+from theory_lab.finetune import bases
+
+GENERATED = (("sentiment", "blank"), ("plausible",))
+
+
+def copa(number: int) -> str:
+    row = {"premise": "mira lost the key .", "choice1": "she was sad .", "choice2": "she was glad .", "question": "effect"}
+    return json.dumps({**row, "label": number % 2}) + "\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A folder with the official files of two tasks."""
+    for name in ("sst2", "copa"):
+        (tmp_path / name).mkdir()
+    for name, rows in (("train", 12), ("dev", 6)):
+        lines = "".join(f"the film was {('bad', 'good')[i % 2]} {i}\t{i % 2}\n" for i in range(rows))
+        (tmp_path / "sst2" / f"{name}.tsv").write_text("sentence\tlabel\n" + lines)
+    for name, rows in (("train", 12), ("val", 6)):
+        (tmp_path / "copa" / f"{name}.jsonl").write_text("".join(map(copa, range(rows))))
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("task", ["sst2", "copa"])
+def test_official_files_make_a_setting_with_a_base_from_a_folder(tmp_path: Path, data: str, task: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(bases.PACKAGED / "tiny-opt", folder)
+    found = tuning.setting(str(folder), task, tuning.ADAPTERS["prompt"], train=8, dev=4, test=6, data=data)
+    assert found.task.sizes == {"train": 8, "dev": 4, "test": 6}
+    assert found.problem.n == 8
+    assert {one.id.partition(":")[0] for one in found.task.test} == {"dev.tsv" if task == "sst2" else "val.jsonl"}
+    widths = {questions.options.tokens.shape[-1] for questions in found.questions.values()}
+    assert len(widths) == 1
+    assert widths <= set(tuning.WIDTHS)
+
+
+def test_the_seed_draws_other_official_examples(data: str) -> None:
+    first, same, other = (tuning.setting("tiny-opt", "sst2", train=4, dev=4, test=4, data=data, seed=s) for s in (0, 0, 1))
+    assert first.task == same.task != other.task
+
+
+def test_generated_tasks_do_not_look_at_the_data(data: str) -> None:
+    one, other = (tuning.setting("tiny-opt", "blank", train=4, dev=4, test=4, data=d) for d in (data, None))
+    assert one.task == other.task
+    assert np.array_equal(one.questions["test"].options.tokens, other.questions["test"].options.tokens)
+
+
+def test_tasks_are_those_of_the_folder_unless_some_of_them_are_named(data: str) -> None:
+    assert tuning.tasks_of(GENERATED, None) == [["sentiment", "blank"], ["plausible"]]
+    assert tuning.tasks_of(GENERATED, data) == [["sst2"], ["copa"]]
+    assert tuning.tasks_of((("copa",),), data) == [["copa"]]
+
+
+def test_a_folder_without_any_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data must be a folder with one or more of the folders sst2, rte, wsc, wic, copa"):
+        tuning.tasks_of(GENERATED, str(tmp_path))
+
+
+@pytest.mark.parametrize("experiment", [figure3_full_finetuning, table1_tasks])
+def test_cells_follow_the_data(experiment: object, data: str) -> None:
+    settings = type(experiment.QUICK)(data=data)  # type: ignore[attr-defined]
+    cells = [cell for cell in experiment.cells(settings) if "tasks" in cell]  # type: ignore[attr-defined]
+    assert {cell["data"] for cell in cells} == {data}
+    assert [cell["tasks"] for cell in cells][:2] == [["sst2"], ["copa"]]
+
+
+def test_a_base_is_called_by_its_name_wherever_it_lies() -> None:
+    assert (tuning.called("/models/opt-125m"), tuning.called("tiny-opt")) == ("opt-125m", "tiny-opt")
