@@ -197,9 +197,10 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
     """The model with its mode-by-mode noise scaled so that it loses stability where the whole matrix does.
 
     Along some rays, on which two blocks have different shares of their limits, `boundary_scale` finds the boundary, and the
-    noise is divided by its gain there; between rays the factor is interpolated. More blocks have one ray, at equal shares.
-    Where it is the mean that is lost, k near 2, the noise has no say and stays: its gain, which diverges there, would
-    otherwise take the noise from a block that is far from its limit.
+    noise is divided by its gain there; between rays the factor is interpolated. Where one block stands aside it is the
+    factor of the other's own model: what the block at rest keeps of E||grad f||^2 would say more than the other's growth.
+    More blocks have one ray, at equal shares. Where it is the mean that is lost, k near 2, the noise has no say and stays:
+    its gain, which diverges there, would otherwise take the noise from a block that is far from its limit.
 
     Args:
         model: from `local`.
@@ -207,22 +208,25 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
     """
     blocks = len(limits)
     if blocks == 2:
-        places = [-math.log(ASIDE), -math.log(SIDE), 0.0, math.log(SIDE), math.log(ASIDE)]  # of log(share of x / share of y)
-        shares = [[min(1.0, math.exp(p)), min(1.0, math.exp(-p))] for p in places]
+        places = [math.log(ASIDE), math.log(SIDE), 0.0, -math.log(SIDE), -math.log(ASIDE)]  # of log(share of x / share of y)
+        rays = [[limit * min(1.0, math.exp(s * p)) for limit, s in zip(limits, (1, -1), strict=True)] for p in places[1:-1]]
+        ends = [_excess(model.alone(i), limits[i : i + 1]) for i in (1, 0)]
+        logs = [ends[0], *(_excess(model, ray) for ray in rays), ends[1]]
     else:
-        places, shares = [0.0], [[1.0] * blocks]
-    logs = []
-    for share in shares:
-        ray = [limit * part for limit, part in zip(limits, share, strict=True)]
-        scale = boundary_scale(lambda etas: stable(model, etas), ray)
-        gain = _mode_gain(model, [eta * scale for eta in ray]) if 0 < scale < math.inf else math.nan
-        logs.append(-math.log(gain) if 0 < gain < math.inf else 0.0)
+        places, logs = [0.0], [_excess(model, limits)]
 
     def excess(etas: Sequence[float]) -> float:
         where = math.log(etas[0] / limits[0]) - math.log(etas[-1] / limits[-1])
-        return math.exp(float(np.interp(where, places[::-1], logs[::-1])))
+        return math.exp(float(np.interp(where, places, logs)))
 
     return replace(model, excess=excess)
+
+
+def _excess(model: Local, ray: Sequence[float]) -> float:
+    """The logarithm of the factor with which the mode-by-mode noise loses stability on a ray where the whole matrix does."""
+    scale = boundary_scale(lambda etas: stable(model, etas), ray)
+    gain = _mode_gain(model, [eta * scale for eta in ray]) if 0 < scale < math.inf else math.nan
+    return -math.log(gain) if 0 < gain < math.inf else 0.0
 
 
 def _mode_gain(model: Local, step_sizes: Sequence[float]) -> float:
