@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -319,19 +320,41 @@ def test_the_model_of_one_block_alone():
         np.testing.assert_allclose(getattr(mine, name), getattr(lone, name), rtol=1e-10, atol=1e-14)
 
 
-def test_within_a_horizon_flat_directions_feed_nothing_back():
-    """A curved direction and two hundred nearly flat ones: for ever they decide, within a thousand steps they do not."""
+def test_within_a_horizon_flat_directions_feed_back_what_they_have_gathered():
+    """A curved direction and two hundred nearly flat ones: for ever they decide, within a thousand steps they hardly do."""
     given = [1.0, 1e-6], [1, 200], [0, 0], [True], [201]
     forever = groups.grouped_blocks(*given, kappa=[1.0], gradient_sq=[1.0, 0.0])
     soon = groups.grouped_blocks(*given, kappa=[1.0], gradient_sq=[1.0, 0.0], horizon=1000)
     limit = lambda model: local_stability.boundary_scale(lambda etas: model.modes(etas).stable, [1.0])
     assert limit(soon) > 20 * limit(forever)
 
-    def left(eta, steps):
-        """E||grad f||^2 after so many steps, by the recursion with all modes, in units of its start."""
+    def received(eta, steps):
+        """The most noise that a mode receives in so many steps, per unit of second moment at the start."""
         found = forever.modes([eta])
-        start = np.square(found.start)
-        return found.weights @ np.linalg.matrix_power(found.matrix, steps) @ start / (found.weights @ start)
+        survival = (1 - found.k) ** 2
+        second, total = np.ones_like(found.k), np.zeros_like(found.k)
+        for _ in range(steps):
+            noise = (found.matrix - np.diag(survival)) @ second
+            second, total = survival * second + noise, total + noise
+        return total
 
-    assert left(0.9 * limit(soon), 1000) < 1 < left(1.1 * limit(soon), 1000)
-    assert left(0.9 * limit(soon), 10**5) > 1
+    def bound(eta, steps):
+        """(I - G)^-1 of what the second moment at the start makes."""
+        found = forever.modes([eta])
+        survival = (1 - found.k) ** 2
+        fed = (found.matrix - np.diag(survival)) * modes.gathered(found.k, steps) / (1 - survival)
+        assert (np.abs(np.linalg.eigvals(fed)).max() < 1) == soon.modes([eta]).stable
+        return np.linalg.solve(np.eye(fed.shape[0]) - fed, fed @ np.ones(fed.shape[0]))
+
+    for share in (0.1, 0.5, 0.9, 0.99):
+        assert (received(share * limit(soon), 1000) <= bound(share * limit(soon), 1000)).all()
+    assert not (received(0.9 * limit(soon), 10**5) <= bound(0.9 * limit(soon), 1000)).all()
+
+
+@pytest.mark.parametrize("horizon", [3, 100])
+def test_the_noise_gain_within_a_horizon_is_that_of_the_modes_where_they_are_exact(horizon):
+    _, hessian = uncoupled(0)
+    model = local.local(hessian, [5, 3], [True, False], horizon=horizon)
+    limit = boundary(lambda e: local_stability.noise_gain(model, e) < 1, (0.05, 1e-3))
+    assert limit == pytest.approx(boundary(lambda e: model.modes(e).stable, (0.05, 1e-3)), rel=1e-3)
+    assert limit > boundary(lambda e: replace(model, horizon=math.inf).modes(e).stable, (0.05, 1e-3)) * (1 + 1e-6)

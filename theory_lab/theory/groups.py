@@ -23,7 +23,7 @@ import numpy as np
 
 from theory_lab import _checks
 from theory_lab.theory._per_block import per_block
-from theory_lab.theory.modes import Modes, least_moving, ordering_ratios
+from theory_lab.theory.modes import FLAT, Modes, gathered, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -43,7 +43,7 @@ class GroupedBlocks:
         dimensions: per block.
         kappa: per block.
         excess: per block, what its noise, from directions and from components that differ, is multiplied with.
-        horizon: steps within which it must not grow; modes that hardly move in them feed nothing back.
+        horizon: steps within which second moments must not grow, as `modes.gathered` has it.
     """
 
     curvatures: np.ndarray
@@ -84,7 +84,9 @@ class GroupedBlocks:
                 total = float(np.sum(eta * self.noise * mine))
                 source = source + mine * (diagonal * eta * self.noise + self.counts * gain.trace * total)
                 source = source + mine * self.counts * step_sizes[block] * self.rounding[block]
-        keep = k > least_moving(self.horizon)
+        survival = np.diag((1 - k) ** 2)
+        matrix = survival + (matrix - survival) * gathered(k, self.horizon)
+        keep = k > FLAT
         rest = float(np.sum(self.gradient_sq[~keep]))
         start = np.sqrt(self.gradient_sq[keep] * eta[keep]) / k[keep]
         weights = k[keep] ** 2 / eta[keep]

@@ -31,7 +31,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab.theory._matrices import symmetric
 from theory_lab.theory._per_block import per_block, shaped, symmetric_each
-from theory_lab.theory.modes import Modes, least_moving, ordering_ratios
+from theory_lab.theory.modes import FLAT, Modes, gathered, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
 from theory_lab.theory.reshuffling import ORDERINGS
 
@@ -80,7 +80,7 @@ class Local:
         k, u = np.linalg.eigh(root[:, None] * self.hessian * root)
         keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
         definite = not (k[keep] < -1e-9 * np.abs(k).max()).any()
-        keep &= k > least_moving(self.horizon)
+        keep &= k > FLAT
         k, u = k[keep], u[:, keep]
         noise = root[:, None] * self.covariance * root
         own = np.einsum("ag,ab,bg->g", u, noise, u)
@@ -110,9 +110,9 @@ class Local:
                 turned = self.bases[block] @ rows
                 matrix -= gain.diagonal * (turned**2).T @ (turned * k) ** 2
                 source -= gain.diagonal * (turned**2).T @ np.diag(self.bases[block] @ inner @ self.bases[block].T)
-        if self.excess is not None:
-            survival = np.diag((1 - k) ** 2)
-            matrix = survival + self.excess(step_sizes) * (matrix - survival)
+        survival = np.diag((1 - k) ** 2)
+        excess = 1.0 if self.excess is None else self.excess(step_sizes)
+        matrix = survival + excess * (matrix - survival) * gathered(k, self.horizon)
         jacobian = (u / root[:, None]) * k
         start = u.T @ (root * self.gradient) / k
         weights = np.sum(jacobian**2, axis=0)
@@ -173,7 +173,7 @@ def local(
         n: components, or minibatches, per epoch.
         ordering: "random_reshuffling", "shuffle_once", "incremental" or "with_replacement".
         directions, law: of the two-point estimators.
-        horizon: steps within which second moments must not grow; modes that hardly move in them feed nothing back.
+        horizon: steps within which second moments must not grow, as `modes.gathered` has it; infinitely many by default.
         rounding: variance of every coordinate of an estimate by floating point and radius, per block; None is zero.
 
     Raises:

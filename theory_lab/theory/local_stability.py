@@ -26,7 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from theory_lab.theory.local import ROUNDING, Local
-from theory_lab.theory.modes import least_moving
+from theory_lab.theory.modes import FLAT
 from theory_lab.theory.moments import covariance_map
 
 WORK = 10**8  # components times d^3 that one application may cost; more components are sampled
@@ -56,11 +56,14 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
     keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
     if (k[keep] < -1e-9 * np.abs(k).max()).any() or k.max() >= 2:
         return math.inf
-    moves = k > max(ROUNDING * k.max(), least_moving(model.horizon))
+    moves = k > max(ROUNDING * k.max(), FLAT)
     k, u = k[moves], u[:, moves]
     if k.size == 0:
         return 0.0
     loss = np.add.outer(k, k) - np.multiply.outer(k, k)
+    if model.horizon < math.inf:  # the entries (g, h) gather 1 - (1 - k_g)^K (1 - k_h)^K, as modes do
+        left = np.abs(1 - k)
+        loss /= 1 - np.multiply.outer(left, left) ** model.horizon
     each = None
     if model.deviations is not None:
         chosen = model.deviations[:: thinned(model)]

@@ -19,14 +19,23 @@ DOUBLINGS = 44  # steps beyond 2^44 are called never
 FLAT = 2.0**-DOUBLINGS  # eta times curvature of a mode that never moves, then; below it (1 - k)^2 is 1 in floating point
 
 
-def least_moving(horizon: float) -> float:
-    """The k = eta times curvature below which a mode contracts by less than a factor e within so many steps.
+def gathered(k: np.ndarray, horizon: float) -> np.ndarray:
+    """What modes feed back of steady noise within K steps, as a share of what they do in the long run: 1 - (1 - k)^(2K).
 
-    What a mode has gathered of steady noise after K steps, and feeds back, is 1 - (1 - k)^(2K) of what it will in the long
-    run: about 1 - exp(-2 k K). A step from 0 to 1 at k K = 1 is put in its place, where the truth is 0.86, so that limits
-    may come out somewhat high if many modes lie just below. Guarantee: measured conjecture.
+    With N the noise that second moments feed back, w these shares and G = N diag(w / (1 - (1 - k)^2)), noise that comes to a
+    into the modes over all of K steps makes them receive at most (I - G)^-1 a in that time, if the spectral radius of G is
+    below 1: a unit received at one step makes (1 - k)^(2t) N of noise t + 1 steps later, and over what is left of the K
+    steps these sum to no more than G. So T = diag((1 - k)^2) + N diag(w) is stable where growth within K steps is bounded
+    so, and T of infinitely many steps is that of the recursion itself. Guarantee: upper bound of the recursion's growth.
+
+    Example:
+        >>> gathered(np.array([0.5, 0.001]), 100).round(2).tolist()
+        [1.0, 0.18]
     """
-    return max(FLAT, 1 / horizon)
+    if horizon == math.inf:
+        return np.ones_like(k)
+    with np.errstate(divide="ignore"):  # nothing is left of a mode with k = 1
+        return np.where(np.abs(1 - k) < 1, -np.expm1(2 * horizon * np.log(np.abs(1 - k))), 1.0)
 
 
 class Modes(NamedTuple):
