@@ -235,15 +235,21 @@ def test_what_is_left_out_is_never_exact():
     pushed = advise(flat, key=KEY, data=jnp.array([-1.0, 1.0]), params=start, **options)
     assert "there no step size is stable" in str(pushed)
     saddle = advise(flat, key=KEY, data=jnp.array([-1.0, -1.0]), params=start, **options)
-    assert "second moments, negative curvature left out" in str(saddle)
+    assert "negative curvature left out" in saddle.limits["x"].note
+    assert "within 4096 steps, as curvature is indefinite and no horizon was given" in saddle.limits["x"].note
+    forever = advise(flat, key=KEY, data=jnp.array([-1.0, -1.0]), params=start, horizon=math.inf, **options)
+    assert forever.limits["x"].note == "second moments, negative curvature left out"
+    told = {reason.quantity: reason for reason in saddle.reasons}
+    assert "within four times as many steps" in told["limit of the step size of x"].changes
+    assert "negative curvature" in told["steps"].why
     bowl = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, **options)
     assert bowl.limits["x"].note == "exact"
     soon = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, horizon=100, **options)
-    assert "less than a factor e in 100 steps" in soon.limits["x"].note
+    assert soon.limits["x"].note == "second moments, by what modes gather within 100 steps"
     ordered = advise(flat, key=KEY, data=jnp.array([1.0, 2.0]), params=start, accuracy=0.1)
     (reason,) = [r for r in ordered.reasons if r.quantity == "limit of the step size of x"]
     assert reason.statement.startswith("measured conjecture")
-    for advice in (pushed, saddle, soon):
+    for advice in (pushed, saddle, forever, soon):
         assert "exact" not in advice.limits["x"].note
 
 

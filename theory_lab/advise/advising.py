@@ -37,7 +37,7 @@ def advise(
     points: Sequence[Params] = (),
     products: int = 2000,
     probability: float = 0.99,
-    horizon: int | None = None,
+    horizon: float | None = None,
 ) -> Advice:
     r"""Step sizes, radius and the rest of a run's settings, from what the problem shows, each with its reason.
 
@@ -63,10 +63,11 @@ def advise(
         products: Hessian-vector products that the look-ahead may spend.
         probability: that the outer ends of measured spectra hold, all together; beyond 200 dimensions that is also the
             probability with which the advised step sizes contract the mean of every model.
-        horizon: steps that the limits must hold for; None is for ever. Noise that gathers in hundreds of nearly flat
-            directions feeds back only in the very long run: in networks a horizon, the length of training, raises limits
-            that are far too cautious for it. Modes that hardly move in so many steps are then left out. Where moments are
-            carried along orders, that is for 240 steps or more, whatever the horizon.
+        horizon: steps that the limits must hold for, as the length of training; math.inf is for ever. Noise that gathers in
+            hundreds of nearly flat directions feeds back only in the long run, so that limits within a horizon are higher.
+            None is for ever where curvature is definite. Where it is not, as in networks, no linear model holds for ever:
+            then it is 4096 steps, or an epoch if that is more, and the reasons tell how little four times as many change.
+            Where moments are carried along orders, that is for 240 steps or more, whatever the horizon.
 
     Returns:
         The advice. What cannot be predicted is nan, with the reason.
@@ -163,7 +164,8 @@ def _settings(
         ordering=_checks.choice("ordering", ordering, ORDERINGS),
         batch_size=_batch_size(batch_size, problem.n),
         components=problem.n,
-        horizon=math.inf if horizon is None else float(_checks.count("horizon", horizon)),
+        horizon=math.inf if horizon is None or horizon == math.inf else float(_checks.count("horizon", horizon)),
+        asked=horizon is not None,
     )
 
 

@@ -59,7 +59,8 @@ class Coupled:
 
     def at(self, u: float) -> GroupedBlocks:
         """The grouped model whose noise cross blocks have raised as they do at u times the step sizes."""
-        ratios = (_fed_back(w, u) / max(_fed_back(a, u), 1e-300) for w, a in zip(self.whole, self.alone, strict=True))
+        fed = lambda quadratures: _fed_back(quadratures, u, self.model.horizon)
+        ratios = (fed(w) / max(fed(a), 1e-300) for w, a in zip(self.whole, self.alone, strict=True))
         return replace(self.model, excess=tuple(ratios))
 
     def stable(self, u: float) -> bool:
@@ -67,14 +68,16 @@ class Coupled:
         return u * self.top.high < 2 and self.at(u).modes([u * eta for eta in self.step_sizes]).stable
 
 
-def _fed_back(quadratures: Sequence[Quadrature], u: float) -> float:
-    """What feeds back at u times the step sizes, summed over the starts; without negative curvature, which never decays."""
+def _fed_back(quadratures: Sequence[Quadrature], u: float, horizon: float) -> float:
+    """What feeds back at u times the step sizes within the horizon, summed over the starts; without negative curvature."""
     total = 0.0
     for nodes, weights in quadratures:
         k = np.maximum(u * nodes, 1e-300)
         if k.max() >= 2:
             return float("inf")
-        total += float(np.sum(weights / (np.add.outer(1 / k, 1 / k) - 1)))
+        left = np.abs(1 - k)  # of what was there, after a step
+        share = 1.0 if horizon == np.inf else 1 - np.multiply.outer(left, left) ** horizon
+        total += float(np.sum(weights / (np.add.outer(1 / k, 1 / k) - 1) * share))
     return max(total, 0.0)
 
 

@@ -34,7 +34,8 @@ class Settings:
     ordering: str
     batch_size: int
     components: int
-    horizon: float = math.inf
+    horizon: float = math.inf  # steps within which second moments must not grow
+    asked: bool = True  # whether the horizon was asked for; if not, it gives way where curvature is indefinite
 
     def part(self, label: Label) -> slice:
         """The coordinates of a block."""

@@ -21,6 +21,7 @@ from theory_lab.theory.local import Local
 from theory_lab.theory.rounding import RadiusLaw
 
 BEYOND, FARTHEST = 20, 4.0  # products per block beyond the start, and the largest growth that is believed
+LONG = 4096  # steps of a horizon, an epoch at least, where curvature is indefinite and none is given
 CLOSER = (1 / 40, 1 / 400, 1 / 4000)  # shares of the accuracy at which to look again where curvature is negative
 
 
@@ -113,7 +114,7 @@ def see(
     for i, view in enumerate(found[1:-1]):
         if view is None:
             raise _checks.refuse(f"the Hessian of the problem at points[{i}]", "finite", np.nan)
-    views = [view for view in found if view is not None]
+    settings, views = _within(settings, [view for view in found if view is not None])
     laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
     rounding = [
         laws[label].error(radius) ** 2 / size if label in laws else 0.0
@@ -163,6 +164,14 @@ def _views(
     return views
 
 
+def _within(settings: Settings, views: Sequence[View | SpectralView]) -> tuple[Settings, list[View | SpectralView]]:
+    """The settings with a horizon of their own where curvature is indefinite and none is given, and views with these."""
+    if settings.asked or all(view.definite for view in views):
+        return settings, list(views)
+    settings = replace(settings, horizon=float(max(LONG, settings.groups)))
+    return settings, [replace(view, settings=settings) for view in views]
+
+
 def _spent(problem: Problem, ahead: lookahead.Ahead, views: Sequence[View | SpectralView]) -> dict[str, int]:
     """What looking has cost: products with the whole Hessian, gradients of the sum, products with component Hessians."""
     products, parts = ahead.products, 0
@@ -173,6 +182,7 @@ def _spent(problem: Problem, ahead: lookahead.Ahead, views: Sequence[View | Spec
             parts += d * min(problem.n, max(2, looking.HELD // d**2))
         else:
             products += view.products
+            parts += len(view.blocks) * spectra.VECTORS * min(problem.n, spectra.COMPARED) if problem.n > 1 else 0
     if isinstance(views[0], View):
         products += views[0].hessian.shape[0]  # in the middle of the way
     return {"products": products, "gradients": ahead.gradients + 1 + len(views), "component products": parts}

@@ -1,6 +1,6 @@
 """Looking at a problem at a point by products alone: spectral densities of its blocks, for parameters of any size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
 
 ITERATIONS, STARTS = 20, 4  # of a spectral density
 SEEN = 4  # components whose gradients are placed in the spectrum
+VECTORS, COMPARED = 8, 16  # random vectors, and for each as many components, whose products say how Hessians differ
 FEW = 512  # components from which the dispersion is taken
 
 
@@ -176,25 +177,32 @@ def _noise(
     if problem.n == 1:
         return (np.zeros(0), np.zeros(0)), 0.0, 0
     mean = ravel_pytree(problem.gradient(params)[label])[0]
-    nodes, weights, spent, squares = [], [], 0, 0.0
-    for j, index in enumerate(chosen):
+    nodes, weights, spent = [], [], VECTORS
+    for index in chosen:
         own = curvature(problem.component, params, block=label, args=(jnp.asarray(index),))
-        apart = _gradient(own) - mean
-        found = density.weighted_density(at, apart, iterations=ITERATIONS // 2)
-        v = jax.random.normal(jax.random.fold_in(key, j), mean.shape, mean.dtype)
-        squares += float(jnp.sum(jnp.square(_product(own, v) - _product(at, v))))
-        spent += 1
+        found = density.weighted_density(at, _gradient(own) - mean, iterations=ITERATIONS // 2)
         if found is not None:
             nodes.append(found[0])
             weights.append(found[1])
             spent += found[2]
     join = lambda parts: np.concatenate(parts) if parts else np.zeros(0)
-    return (join(nodes), join(weights)), squares / len(chosen), spent
+    one, other = jax.random.split(key)
+    vectors = jax.random.rademacher(one, (VECTORS, at.dimension), at.dtype)
+    some = lambda each: jax.random.permutation(each, problem.n)[:COMPARED]
+    indices = jax.vmap(some)(jax.random.split(other, VECTORS))
+    return (join(nodes), join(weights)), float(jnp.mean(_spread(own, at, vectors, indices))), spent
 
 
 @jax.jit
-def _product(at: Any, vector: jax.Array) -> jax.Array:
-    return at.product(vector)
+def _spread(own: Any, at: Any, vectors: jax.Array, indices: jax.Array) -> jax.Array:
+    """|(H_i - H) v|^2 for every vector and its components, one after another."""
+
+    def squares(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        v, some = inputs
+        mean = at.product(v)
+        return jax.lax.map(lambda i: jnp.sum(jnp.square(replace(own, args=(i,)).product(v) - mean)), some)
+
+    return jax.lax.map(squares, (vectors, indices))
 
 
 @jax.jit

@@ -8,8 +8,9 @@ import jax
 
 from theory_lab._typing import Label
 from theory_lab.advise.base import Advice, Reason, Sided
-from theory_lab.advise.choosing import ALONG, Choice, nothing
+from theory_lab.advise.choosing import Choice
 from theory_lab.advise.guaranteeing import FEW, guaranteed, measured
+from theory_lab.advise.limits import ALONG, nothing
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import SpectralView
 from theory_lab.oracles import FirstOrder, Hybrid, TwoPoint
@@ -21,7 +22,7 @@ from theory_lab.theory import reshuffling
 RECURSION = "theory_lab, Theorem 5"
 STABILITY = "theory_lab, Theorem 5, stability"
 CONJECTURE = "measured conjecture: a few random orders stand for all of them"
-WITHIN = "measured conjecture: modes that hardly move within the horizon feed nothing back"
+WITHIN = "measured conjecture: what modes gather of steady noise within the horizon is what they feed back"
 LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
 
@@ -88,8 +89,8 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
             why = f"{share}, a safe share: on the local model no step size reaches {goal}{grows}"
             changes = "an accuracy that rounding and flat directions leave within reach, higher precision"
         else:
-            why = f"{share}, a safe share: no local model with a minimum was found, so no time is predicted{grows}"
-            changes = "parameters nearer a minimum"
+            why = f"{share}, a safe share: curvature is negative wherever was looked, so no time is predicted{grows}"
+            changes = "parameters nearer a minimum; a grid of a few multiples of it, run for some hundred steps"
         yield Reason(name, eta, RECURSION, why, changes)
 
 
@@ -115,6 +116,8 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         changes = "more directions" if zeroth else "larger minibatches, where components' curvatures differ"
         if math.isinf(sight.settings.horizon):
             changes += "; a horizon: it holds for ever"
+        elif not choice.method.startswith(ALONG):
+            changes += f"; the horizon: within four times as many steps the limit alone is {choice.longer[label]:.2g} of it"
         yield Reason(name, limit.value, _statement(sight, choice), why, changes)
 
 
@@ -128,7 +131,10 @@ def _statement(sight: Sight, choice: Choice) -> str:
 def _steps(sight: Sight, choice: Choice) -> Reason:
     norm = f"||grad f|| = {sight.ahead.gradient_norm:.3g}"
     if sight.timing is None:
-        why = f"undecided: at the best point found, {norm}, the Hessian has negative curvature"
+        why = (
+            f"undecided: at the best point found, {norm}, the Hessian has negative curvature: the loss falls along it ever "
+            "faster, until curvature changes, and how soon that is no second derivative tells"
+        )
         return Reason("steps", choice.steps, RECURSION, why, "parameters nearer a minimum")
     if not any(choice.step_sizes.values()):
         why = "undecided: no curvature was measured in any block, so nothing moves"

@@ -62,7 +62,7 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
         return 0.0
     loss = np.add.outer(k, k) - np.multiply.outer(k, k)
     if model.horizon < math.inf:  # the entries (g, h) gather 1 - (1 - k_g)^K (1 - k_h)^K, as modes do
-        left = np.abs(1 - k)
+        left = np.minimum(np.abs(1 - k), 1.0)
         loss /= 1 - np.multiply.outer(left, left) ** model.horizon
     each = None
     if model.deviations is not None:

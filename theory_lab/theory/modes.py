@@ -34,8 +34,8 @@ def gathered(k: np.ndarray, horizon: float) -> np.ndarray:
     """
     if horizon == math.inf:
         return np.ones_like(k)
-    with np.errstate(divide="ignore"):  # nothing is left of a mode with k = 1
-        return np.where(np.abs(1 - k) < 1, -np.expm1(2 * horizon * np.log(np.abs(1 - k))), 1.0)
+    with np.errstate(divide="ignore"):  # nothing is left of a mode with k = 1; k > 2 is unstable whatever it gathers
+        return -np.expm1(2 * horizon * np.log(np.minimum(np.abs(1 - k), 1.0)))
 
 
 class Modes(NamedTuple):
