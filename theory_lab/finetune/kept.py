@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from theory_lab import _checks
+from theory_lab import _checks, devices
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
 
@@ -17,12 +17,19 @@ CHECKPOINT, BEST, RECORD = "checkpoint.safetensors", "best.safetensors", "record
 
 
 def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Write trees of arrays, by name, and a record in JSON values; one array at a time is copied from the device."""
+    """Write trees of arrays, by name, and a record in JSON values; one array at a time is copied from the device.
+
+    Of several processes the first one writes, and all go on when it has.
+    """
     leaves = {f"{name}/{i}": leaf for name, tree in trees.items() for i, leaf in enumerate(jax.tree.leaves(tree))}
     text = np.frombuffer(json.dumps(record).encode(), np.uint8)
     described = {name: (np.dtype(leaf.dtype), tuple(np.shape(leaf))) for name, leaf in leaves.items()}
     described[RECORD] = (text.dtype, text.shape)
-    tensorfile.write(path, described, lambda name: text if name == RECORD else np.asarray(leaves[name]))
+    if jax.process_count() > 1:
+        leaves = devices.fetch(leaves)
+    if jax.process_index() == 0:
+        tensorfile.write(path, described, lambda name: text if name == RECORD else np.asarray(leaves[name]))
+    devices.wait()
 
 
 def record_of(path: Path) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def digest(tree: Any) -> str:
     total = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         shape = np.shape(leaf)
-        row = np.asarray(leaf[(0,) * (len(shape) - 1)] if len(shape) > 1 else leaf)
+        row = devices.fetch(leaf[(0,) * (len(shape) - 1)] if len(shape) > 1 else leaf)
         total.update(f"{row.dtype}{shape}".encode() + row.tobytes())
     return total.hexdigest()[:16]
 

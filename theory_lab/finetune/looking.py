@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 
+from theory_lab import devices
 from theory_lab._typing import Params
 from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.methods import Method
@@ -65,7 +65,7 @@ class Look:
 
     def _best(self, state: State) -> Params | None:
         """A copy, since the next step takes the memory; nothing where it goes to disk."""
-        return None if self.checkpoints is not None else jax.tree.map(np.array, moving(self.method, state.params))
+        return None if self.checkpoints is not None else devices.fetch(moving(self.method, state.params))
 
 
 def _better(row: Mapping[str, float], state: State) -> bool:

@@ -4,7 +4,9 @@ from functools import lru_cache
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from theory_lab import devices
 from theory_lab._typing import Key
 from theory_lab.finetune.problem import Batch, FineTune
 from theory_lab.orderings import Ordering
@@ -14,7 +16,9 @@ from theory_lab.run.loop import ORACLE, ORDER, groups
 class Plan:
     """The batch and the key of every step: functions of the run's key and its number, as in `theory_lab.run.loop`."""
 
-    def __init__(self, problem: FineTune, ordering: Ordering, batch_size: int, key: Key) -> None:
+    def __init__(self, problem: FineTune, ordering: Ordering, batch_size: int, key: Key,
+                 mesh: Mesh | None = None) -> None:  # fmt: skip
+        self._mesh = mesh
         self.per_epoch = -(-problem.n // batch_size)
         self._sequences = jax.tree.map(np.asarray, problem.sequences)
         self._order, self._oracle = jax.random.fold_in(key, ORDER), jax.random.fold_in(key, ORACLE)
@@ -26,6 +30,10 @@ class Plan:
         epoch, number = divmod(step, self.per_epoch)
         members, weights = self._groups(epoch)
         return Batch(self._sequences[members[number]], weights[number].astype(np.float32))
+
+    def placed(self, batch: Batch) -> Batch:
+        """A share for every device, if there are several."""
+        return batch if self._mesh is None else devices.split(batch, self._mesh)
 
     def key(self, step: int) -> Key:
         epoch, number = divmod(step, self.per_epoch)

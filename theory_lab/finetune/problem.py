@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory_lab import _checks
+from theory_lab import _checks, devices
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Key, Params
 from theory_lab.constants import Constants
@@ -14,6 +14,7 @@ from theory_lab.finetune.encoding import Questions, Sequences
 from theory_lab.finetune.scoring import Answers, judged, option_scores
 from theory_lab.models import Adapter, Config, LlamaConfig, OPTConfig, log_probs
 from theory_lab.models.checkpoint import check_base
+from theory_lab.models.sharding import split_leaves
 from theory_lab.problems.base import Problem
 
 
@@ -81,7 +82,14 @@ class FineTune(Problem):
         Raises:
             ValueError: what `encode` has not made, a batch size below 1.
         """
-        return judged(lambda sequences: _scores(self._bare(), params, sequences), questions, batch_size=batch_size)
+        mesh, params = devices.mesh_of(params), split_leaves(params)
+
+        def scores_of(sequences: Sequences) -> np.ndarray:
+            if mesh is not None and batch_size % mesh.size == 0:
+                sequences = devices.split(sequences, mesh)
+            return devices.fetch(_scores(self._bare(), params, sequences))
+
+        return judged(scores_of, questions, batch_size=batch_size)
 
     def _bare(self) -> "FineTune":
         """The problem without examples and base, so that scoring is compiled once whatever they are."""

@@ -5,10 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from theory_lab import _checks
+from theory_lab import _checks, devices
 from theory_lab._typing import Params
 from theory_lab.finetune import kept
 from theory_lab.finetune.methods import Method
@@ -53,8 +50,9 @@ class Checkpoints:
             if record["run"].get(name) != value:
                 raise _checks.refuse(f"{name} of the run in {str(self.folder)!r}", f"{value!r}, as now",
                                      record["run"].get(name))  # fmt: skip
-        params = _on_device(kept.load(path, "params", moving(self.method, begin.params)))
-        optimizer = _on_device(kept.load(path, "optimizer", begin.optimizer))
+        there = moving(self.method, begin.params)
+        params = devices.put_like(kept.load(path, "params", there), there)
+        optimizer = devices.put_like(kept.load(path, "optimizer", begin.optimizer), begin.optimizer)
         recorded: dict[str, Any] = {
             name: tuple(record[name]) if isinstance(record[name], list) else record[name] for name in RECORDED
         }
@@ -63,7 +61,3 @@ class Checkpoints:
     def best(self, like: Params) -> Params:
         """The best parameters, the moving blocks as NumPy arrays."""
         return kept.load(self.folder / kept.BEST, "best", moving(self.method, like))
-
-
-def _on_device(tree: Any) -> Any:
-    return jax.tree.map(lambda a: jnp.array(a, copy=True), tree)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from theory_lab import _checks
+from theory_lab import _checks, devices
 from theory_lab._typing import Key, Params
 from theory_lab.finetune.methods import Method
 from theory_lab.finetune.problem import FineTune
+from theory_lab.models.sharding import Shard, place
 from theory_lab.run.loop import START
 
 
@@ -42,8 +44,10 @@ class State:
         return len(self.losses)
 
 
-def beginning(problem: FineTune, method: Method, key: Key, params: Params | None) -> State:
-    """Before the first step: at these parameters, or at a copy of the problem's own.
+def beginning(
+    problem: FineTune, method: Method, key: Key, params: Params | None, mesh: Mesh | None = None, shard: Shard = "data"
+) -> State:
+    """Before the first step: at these parameters, or at a copy of the problem's own; on that mesh, if there is one.
 
     Raises:
         ValueError: parameters unlike the problem's, an optimizer that needs more than gradients and parameters.
@@ -53,9 +57,14 @@ def beginning(problem: FineTune, method: Method, key: Key, params: Params | None
         params = jax.tree.map(jnp.copy, own())
     else:
         _check_alike(params, jax.eval_shape(own))
+    if mesh is not None and devices.mesh_of(params) != mesh:
+        params = place(params, mesh, shard)
     if method.moves.first is not None:
         _checks.update("the optimizer", method.optimizer, params[method.moves.first])
-    return State(dict(params), method.start(params))
+    start = method.start(params)
+    if mesh is not None:  # zeros like the parameters lie beside them; a count of steps lies on one device
+        start = jax.tree.map(lambda a: a if devices.mesh_of(a) else devices.everywhere(a, mesh), start)
+    return State(dict(params), start)
 
 
 def moving(method: Method, params: Params) -> Params:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from theory_lab import _checks
+from theory_lab import devices as meshes
 from theory_lab._typing import Key, Params
 from theory_lab.finetune import kept
 from theory_lab.finetune.encoding import Questions
@@ -27,6 +28,7 @@ from theory_lab.finetune.resuming import Checkpoints
 from theory_lab.finetune.state import State, beginning
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import Step
+from theory_lab.models.sharding import SHARDS, Shard
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.run.clock import Stopwatch
 from theory_lab.run.progress import bar
@@ -72,6 +74,8 @@ def train(
     every: int | None = None,
     folder: Any = None,
     params: Params | None = None,
+    devices: Any = None,
+    shard: Shard = "data",
     progress: bool = False,
 ) -> Trained:
     """Fine-tune a model.
@@ -93,6 +97,11 @@ def train(
             checkpoint of another run is refused. None keeps nothing on disk.
         params: where to start; their memory is used for the result, and they are gone. None starts from a copy of
             ``problem.init``: for a model of which there is no room for two copies, give ``problem.init(key)`` itself.
+        devices: how many share the work, or a mesh of them (`theory_lab.devices.mesh`); None is the one that JAX takes
+            first. The iterates are the same to rounding. Several processes (`jax.distributed`) all call this alike and get
+            the same result; the first of them writes.
+        shard: "data": every device has all parameters and B/N examples of a batch; "full": besides, its share of the base
+            alone (`theory_lab.models.place`). Where the base is too large for one device, place it before `fine_tune`.
         progress: show a bar if tqdm is installed.
 
     Returns:
@@ -100,20 +109,26 @@ def train(
 
     Raises:
         ValueError: a method whose blocks the problem has not, both or neither of steps and epochs, more examples in a batch
-            than there are, a folder of another run, an optimizer that needs more than gradients and parameters.
+            than there are, a folder of another run, an optimizer that needs more than gradients and parameters; devices that
+            are not there or do not divide the batch, another word for shard.
     """
     length = _checked(problem, method, key, steps, epochs, batch_size, dev)
     _checks.flag("progress", progress)
-    plan = Plan(problem, ordering, batch_size, key)
+    mesh = None if devices is None else meshes.mesh(devices)
+    _checks.choice("shard", shard, SHARDS)
+    if mesh is not None and batch_size % mesh.size:
+        raise _checks.refuse("batch_size", f"a multiple of {mesh.size}, the number of devices", batch_size)
+    plan = Plan(problem, ordering, batch_size, key, mesh)
     every = plan.per_epoch if every is None else _checks.count("every", every)
     length = length if epochs is None else length * plan.per_epoch
-    state = beginning(problem, method, key, params)
+    state = beginning(problem, method, key, params, mesh, shard)
     checkpoints = None
     if folder is not None:
         told = {
             "method": method.described, "steps": length, "every": every, "batch_size": batch_size,
             "ordering": getattr(ordering, "__name__", type(ordering).__name__), "key": jax.random.key_data(key).tolist(),
             "model": repr((problem.config, problem.adapter, problem.dtype, problem.remat)),
+            "devices": None if mesh is None else f"{mesh.size}, {shard}",
             "start": kept.digest(state.params), "examples": kept.digest_all(problem.sequences), "dev": kept.digest_all(dev),
         }  # fmt: skip
         checkpoints = Checkpoints(tensorfile.new_folder(folder), told, method)
@@ -157,7 +172,7 @@ def _advanced(step: Step, method: Method, plan: Plan, state: State, end: int, ti
     with Stopwatch() as watch:
         for number in range(state.step, end):
             batch = plan.batch(number)
-            params, optimizer, value = step(params, optimizer, batch, plan.key(number), method.rate(number))
+            params, optimizer, value = step(params, optimizer, plan.placed(batch), plan.key(number), method.rate(number))
             values.append(value)
             tokens += int(np.sum(batch.sequences.present[batch.weights > 0]))
             tick(1)

@@ -9,10 +9,12 @@ from theory_lab.models.lora import LoRA, lora
 from theory_lab.models.perturb import Differences, Stepped, differences, fo_step, hybrid_step, zo_step
 from theory_lab.models.prefix import Prefix, prefix
 from theory_lab.models.prompt import Prompt, prompt
+from theory_lab.models.sharding import SHARDS, place, split_leaves
 from theory_lab.models.tokenizer import Tokenizer, load_tokenizer, padded
 from theory_lab.models.transformer import log_probs, logits, mean_loss
 
 __all__ = [
+    "SHARDS",
     "Adapter",
     "Config",
     "Differences",
@@ -42,9 +44,11 @@ __all__ = [
     "mean_loss",
     "module_name",
     "padded",
+    "place",
     "prefix",
     "prompt",
     "save_adapter",
     "save_pretrained",
+    "split_leaves",
     "zo_step",
 ]

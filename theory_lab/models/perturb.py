@@ -21,7 +21,9 @@ import optax
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Key, Label, Params, Scalar
+from theory_lab.models.sharding import Compiled
 from theory_lab.models.shift import add, after, shift
+from theory_lab.models.split import bare, is_split, like
 from theory_lab.oracles.directions import Law, direction_key, leaf_key
 
 Loss = Callable[[Params, Any], Array]  # (parameters, perhaps shifted; one batch) -> scalar
@@ -106,7 +108,7 @@ def zo_step(loss: Loss, how: Differences, *, label: Label = "base", donate: bool
         value, slopes = _slopes(fn, params[label], batch, key, how, None)
         return Stepped({**params, label: _moved(params[label], key, slopes, step_size, how)}, state, value)
 
-    return _compiled(step, donate)
+    return Compiled(step, donate=donate)
 
 
 def hybrid_step(
@@ -138,7 +140,7 @@ def hybrid_step(
 
     def step(params: Params, state: optax.OptState, batch: Any, key: Key, step_size: Scalar) -> Stepped:
         value, block, state = _descended(loss, optimizer, first, params, state, batch)
-        moved = sum(leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(block))
+        moved = sum(leaf[(0,) * leaf.ndim].astype(jnp.float32) for leaf in jax.tree.leaves(block))
         now, these = after(moved, (key, batch))  # the backward pass and shifted layers never need memory at the same time
         at = block if order == "adapter_first" else params[first]
         fn = lambda block, batch: loss({**params, first: at, zeroth: block}, batch)
@@ -146,7 +148,7 @@ def hybrid_step(
         new = _moved(params[zeroth], key, slopes, step_size, how)
         return Stepped({**params, zeroth: new, first: block}, state, value)
 
-    return _compiled(step, donate)
+    return Compiled(step, donate=donate)
 
 
 def fo_step(loss: Loss, optimizer: optax.GradientTransformation, *, label: Label = "peft", donate: bool = True) -> Step:
@@ -166,16 +168,17 @@ def fo_step(loss: Loss, optimizer: optax.GradientTransformation, *, label: Label
         value, block, state = _descended(loss, optimizer, label, params, state, batch)
         return Stepped({**params, label: block}, state, value)
 
-    return _compiled(step, donate)
+    return Compiled(step, donate=donate)
 
 
 def _descended(
     loss: Loss, optimizer: optax.GradientTransformation, label: Label, params: Params, state: optax.OptState, batch: Any
 ) -> tuple[Array, Block, optax.OptState]:
-    fn = lambda block: loss({**params, label: block}, batch)
-    value, gradient = jax.value_and_grad(fn)(params[label])
-    updates, state = optimizer.update(gradient, state, params[label])
-    return value, optax.apply_updates(params[label], updates), state
+    block = bare(params[label])
+    fn = lambda block: loss({**params, label: like(block, params[label])}, batch)
+    value, gradient = jax.value_and_grad(fn)(block)
+    updates, state = optimizer.update(gradient, state, block)
+    return value, like(optax.apply_updates(block, updates), params[label]), state
 
 
 def _slopes(
@@ -210,15 +213,11 @@ def _slopes(
 def _moved(block: Block, key: Key, slopes: Array, step_size: Scalar, how: Differences) -> Block:
     """block - step_size * mean_j slopes[j] v_j, in place."""
     scales = -step_size * slopes / how.directions
-    leaves, structure = jax.tree.flatten(block)
+    leaves, structure = jax.tree.flatten(block, is_leaf=is_split)
     each = jax.vmap(lambda j: jax.vmap(partial(leaf_key, direction_key(key, j)))(jnp.arange(len(leaves))))
     keys = each(jnp.arange(how.directions))  # (q, leaves)
     moved = [add(leaf, keys[:, i], scales, how.law) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, moved)
-
-
-def _compiled(step: Step, donate: bool) -> Step:
-    return jax.jit(step, donate_argnums=(0, 1) if donate else ())
 
 
 def _check(loss: Any, how: Differences | None) -> None:

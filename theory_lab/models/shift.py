@@ -5,7 +5,8 @@ needs: `whole` layers, one at a time inside `lax.scan`; the rows of an embedding
 head. Plain arrays pass through all these functions as they are, so that one model serves both.
 
 Directions are drawn by rows (`oracles.directions.rows`), so that what is used here and what updates the array later agree to
-the last bit, whatever parts either is made in. Nothing larger than a part of an array is ever drawn at once.
+the last bit, whatever parts either is made in. Nothing larger than a part of an array is ever drawn at once. Where an array
+is split over devices (`split`), each of them draws for the rows that it has.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Key
+from theory_lab.models.split import Split, gathered, is_split, on_rows, rows_at, rows_from
 from theory_lab.oracles import directions
 from theory_lab.oracles.directions import Law
 
@@ -33,7 +35,7 @@ class Shifted:
         law: of v, "gaussian" or "rademacher".
     """
 
-    value: Array
+    value: Array | Split
     key: Key
     offset: Array
     scale: Array
@@ -54,7 +56,7 @@ def shift(block: Block, key: Key, scale: Array | float, law: Law = "gaussian") -
         >>> bool(jnp.array_equal(whole(moved)["w"], 1 + jnp.float32(0.1) * v["w"]))
         True
     """
-    leaves, structure = jax.tree.flatten(block)
+    leaves, structure = jax.tree.flatten(block, is_leaf=is_split)
     keys = jax.vmap(directions.leaf_key, (None, 0))(key, jnp.arange(len(leaves)))
     begin, scale = jnp.zeros((), jnp.uint32), jnp.asarray(scale, jnp.float32)
     lazy = [Shifted(leaf, keys[i], begin, scale, law) for i, leaf in enumerate(leaves)]
@@ -67,7 +69,7 @@ def slices(layers: Block) -> Block:
     def ready(leaf: Any) -> Any:
         if not is_shifted(leaf):
             return leaf
-        count, rows = leaf.value.shape[0], _rows(leaf.value[0])
+        count, rows = leaf.value.shape[0], _rows(leaf.value) // leaf.value.shape[0] if leaf.value.ndim > 1 else 1
         every = lambda a: jnp.broadcast_to(a, (count,))
         offset = leaf.offset + jnp.arange(count, dtype=jnp.uint32) * jnp.uint32(rows)
         return Shifted(leaf.value, every(leaf.key), offset, every(leaf.scale), leaf.law)
@@ -76,50 +78,61 @@ def slices(layers: Block) -> Block:
 
 
 def whole(block: Block) -> Block:
-    """The block with every shifted array made, in memory of its own."""
+    """The block with every shifted array made, in memory of its own, and every split one on all devices."""
+    return jax.tree.map(gathered, made(block), is_leaf=is_split)
 
-    def made(leaf: Any) -> Array:
+
+def made(block: Block) -> Block:
+    """The same, but what is split stays so."""
+
+    def one(leaf: Any) -> Array | Split:
         if not is_shifted(leaf):
             return leaf
         copied = after(jax.random.key_data(leaf.key).ravel()[0], leaf.value)  # no copy before the key is known
         return add(copied, leaf.key[None], leaf.scale[None], leaf.law, leaf.offset)
 
-    return jax.tree.map(made, block, is_leaf=is_shifted)
+    return jax.tree.map(one, block, is_leaf=_is_lazy)
 
 
-def take(table: Array | Shifted, indices: Array) -> Array:
+def take(table: Array | Split | Shifted, indices: Array) -> Array:
     """The rows that the indices name: (V, E), (...) -> (..., E)."""
+    value = table.value if isinstance(table, Shifted) else table
+    found = rows_at(value, indices) if isinstance(value, Split) else value[indices]
     if not isinstance(table, Shifted):
-        return table[indices]
-    found = table.value[indices]
+        return found
     v = directions.rows(table.key, table.offset + indices.reshape(-1), found.shape[-1], table.law, _wide(found))
     return (found + table.scale.astype(v.dtype) * v.reshape(found.shape)).astype(found.dtype)
 
 
-def part(table: Array | Shifted, first: Array, count: int) -> Array:
+def part(table: Array | Split | Shifted, first: Array, count: int) -> Array:
     """Rows first, ..., first + count - 1 of a table: (V, E) -> (count, E)."""
+    value = table.value if isinstance(table, Shifted) else table
+    cut = rows_from if isinstance(value, Split) else jax.lax.dynamic_slice_in_dim
+    piece: Any = cut(value, first, count)
     if not isinstance(table, Shifted):
-        return jax.lax.dynamic_slice_in_dim(table, first, count)
-    piece = jax.lax.dynamic_slice_in_dim(table.value, first, count)
+        return gathered(piece)
     return whole(Shifted(piece, table.key, table.offset + first.astype(jnp.uint32), table.scale, table.law))
 
 
-def length(table: Array | Shifted) -> int:
+def length(table: Array | Split | Shifted) -> int:
     return int((table.value if isinstance(table, Shifted) else table).shape[0])
 
 
-def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0) -> Array:
+def add(leaf: Any, keys: Key, scales: Array, law: Law, offset: Array | int = 0) -> Any:
     """leaf + sum_j scales[j] v_j, part by part; in place if the leaf is donated and not used again.
 
     The sum is taken in float32 at least and rounded once. Where it is 0 the leaf keeps its bits, -0 among them.
 
     Args:
-        leaf: any shape; its rows are counted over all axes but the last.
+        leaf: any shape; its rows are counted over all axes but the last. Of a `Split` every device moves its own rows.
         keys: of the directions, (q,).
         scales: (q,).
         law: of the directions.
         offset: the row of the directions at which the leaf begins.
     """
+    if isinstance(leaf, Split):
+        return on_rows(lambda own, first, *given: _add_own(own, first, *given, law, leaf.shape[-2]), leaf, keys, scales,
+                       jnp.asarray(offset, jnp.uint32))  # fmt: skip
     width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
     table = leaf.reshape(count, width)
     step = min(count, -(-min(max(leaf.size // 8, LEAST), MOST) // width))
@@ -146,6 +159,18 @@ def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0
     return table.reshape(leaf.shape)
 
 
+def _add_own(own: Array, first: Array, keys: Key, scales: Array, offset: Array, law: Law, rows: int) -> Array:
+    """`add` on a device's rows, (R/N, C) or stacked (L, R/N, C), the first of them number ``first`` of every R."""
+    if own.ndim == 2:
+        return add(own, keys, scales, law, offset + first)
+
+    def layer(i: Array, own: Array) -> Array:
+        moved = add(own[i], keys, scales, law, offset + i.astype(jnp.uint32) * jnp.uint32(rows) + first)
+        return jax.lax.dynamic_update_index_in_dim(own, moved, i, 0)
+
+    return jax.lax.fori_loop(0, own.shape[0], layer, own)
+
+
 def after(seen: Array, tree: Any) -> Any:
     """The same arrays and keys, not to be had before ``seen`` is; what is made of them is then not made, and kept, earlier.
 
@@ -162,7 +187,11 @@ def after(seen: Array, tree: Any) -> Any:
     return jax.tree.map(later, tree)
 
 
-def _rows(leaf: Array) -> int:
+def _is_lazy(leaf: Any) -> bool:
+    return isinstance(leaf, (Shifted, Split))
+
+
+def _rows(leaf: Any) -> int:
     return leaf.size // leaf.shape[-1] if leaf.ndim else 1
 
 

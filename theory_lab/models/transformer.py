@@ -19,7 +19,8 @@ from theory_lab._typing import Array, Block, Params
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
 from theory_lab.models.rope import Rotation, rotary, rotate
-from theory_lab.models.shift import length, part, slices, take, whole
+from theory_lab.models.shift import length, made, part, slices, take, whole
+from theory_lab.models.split import gathered, is_split
 
 Entry = tuple[Array, Block, Array, Rotation | None]
 VOCABULARY_PART = 2048  # rows of the head that are used at once
@@ -139,7 +140,7 @@ def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rota
     layer: Any = opt_layer if isinstance(config, OPTConfig) else llama_layer
 
     def body(x: Array, p: Block) -> tuple[Array, Any]:
-        x, pairs = layer(config, whole(p), x, seen, rotation)  # here, and only here, a shifted layer is made
+        x, pairs = layer(config, made(p), x, seen, rotation)  # here, and only here, a shifted layer is made
         return x, pairs if keep else None
 
     return jax.lax.scan(jax.checkpoint(body) if remat else body, x, slices(layers))
@@ -193,9 +194,10 @@ def linear(x: Array, p: Block) -> Array:
 
 
 def _times(x: Array, w: Array) -> Array:
-    """x W' in the type of x. Where W has another, the backward pass casts it again and keeps no copy of any layer."""
-    product = lambda x, w: jnp.einsum("...i,oi->...o", x, w.astype(x.dtype))  # a transpose would need a copy of W there
-    return product(x, w) if w.dtype == x.dtype else jax.checkpoint(product, prevent_cse=False)(x, w)
+    """x W' in the type of x. Where W has another, or is split, the backward pass makes it again and keeps no copy of it."""
+    product = lambda x, w: jnp.einsum("...i,oi->...o", x, gathered(w).astype(x.dtype))  # a transpose would need a copy of W
+    same = w.dtype == x.dtype and not is_split(w)
+    return product(x, w) if same else jax.checkpoint(product, prevent_cse=False)(x, w)
 
 
 def layer_norm(x: Array, p: Block) -> Array:

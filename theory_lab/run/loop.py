@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from theory_lab import blocks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
@@ -147,11 +148,37 @@ def one_epoch(
     return State(kept[0], kept[1], diverged_at), rows
 
 
-@partial(jax.jit, static_argnames=("make_optimizer", "ordering", "batch_size", "resolution", "report"))
+@partial(jax.jit, static_argnames=("make_optimizer", "ordering", "batch_size", "resolution", "report", "mesh"))
 def simulate(
     problem: Problem,
     oracle: Oracle,
-    step_sizes: Mapping[Label, Array] | None,
+    step_sizes: Mapping[Label, Array],
+    params: Params,
+    keys: Key,
+    schedule: Array,
+    *,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> tuple[State, Row]:
+    """All trajectories of a sweep, in one program, as `trajectories` says.
+
+    On a mesh with the axes "grid" and "seeds" every device computes its share of both and nothing is sent. How many
+    trajectories a device has decides how its products are rounded, and nothing else: all that is random has a seed's key.
+    """
+    if mesh is None:
+        return trajectories(problem, oracle, step_sizes, params, keys, schedule, **options)
+    all_of, grid, seeds, both = (PartitionSpec(*axes) for axes in ((), ("grid",), ("seeds",), ("grid", "seeds")))
+    share = jax.shard_map(
+        partial(trajectories, **options), mesh=mesh, in_specs=(all_of, all_of, grid, seeds, seeds, all_of), out_specs=both,
+        check_vma=False,
+    )  # fmt: skip
+    return share(problem, oracle, step_sizes, params, keys, schedule)
+
+
+def trajectories(
+    problem: Problem,
+    oracle: Oracle,
+    step_sizes: Mapping[Label, Array],
     params: Params,
     keys: Key,
     schedule: Array,
@@ -162,7 +189,7 @@ def simulate(
     resolution: Resolution,
     report: Callable[[Any], None] | None,
 ) -> tuple[State, Row]:
-    """All trajectories of a sweep, in one program.
+    """Grid times seeds, in one loop.
 
     Args:
         problem, oracle: pytrees; their numbers are traced, so another L or another radius does not compile anew.

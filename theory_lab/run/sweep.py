@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Label, Params
+from theory_lab.devices import mesh as mesh_of
 from theory_lab.oracles.base import Oracle, admitted
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
 from theory_lab.run.progress import bar
+from theory_lab.run.sharing import among, fetched, shared
 from theory_lab.run.trace import Costs, Trace
 
 
@@ -96,6 +99,7 @@ def sweep(
     batch_size: int = 1,
     log_epochs: Sequence[int] | None = None,
     resolution: Resolution = "epoch",
+    devices: Any = None,
     progress: bool = False,
 ) -> Trace:
     """Run a grid of step sizes times many seeds, compiled once and batched.
@@ -110,12 +114,16 @@ def sweep(
             object again and nothing is recompiled.
         step_sizes: {label: (G,)}, the G grid points, nonnegative; `step_size_grid` makes a product of axes.
         keys: (S,) keys, ``jax.random.split(key, S)``.
+        devices: how many share the G S trajectories, or a mesh of them (`theory_lab.devices.mesh`); None is the one that
+            JAX takes first. Each gets as many, seeds rather than grid points; where they do not divide, some are computed
+            twice. The numbers are the same to rounding. Several processes (`jax.distributed`) all call this alike and get
+            the whole trace.
 
     Returns:
         A trace with leading axes (G, S).
 
     Raises:
-        ValueError: as in `run`; step sizes of different lengths.
+        ValueError: as in `run`; step sizes of different lengths; devices that are not there, or more than trajectories.
 
     Example:
         >>> import theory_lab as tl
@@ -128,9 +136,11 @@ def sweep(
     grid = _grid(step_sizes)
     _checks.keys("keys", keys)
     _check_maker(make_optimizer, {label: float(sizes[0]) for label, sizes in grid.items()})
+    points = len(next(iter(grid.values())))
+    mesh = None if devices is None else among(mesh_of(devices), points, keys.shape[0])
     trace = _simulated(
         problem, oracle, make_optimizer, grid, epochs=epochs, keys=keys, ordering=ordering, params=params,
-        batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress,
+        batch_size=batch_size, log_epochs=log_epochs, resolution=resolution, progress=progress, mesh=mesh,
     )  # fmt: skip
     return Trace(**{**vars(trace), "step_sizes": grid})
 
@@ -164,6 +174,7 @@ def _simulated(
     log_epochs: Sequence[int] | None,
     resolution: Resolution,
     progress: bool,
+    mesh: Mesh | None = None,
 ) -> Trace:
     """Check, simulate, and bring home as NumPy arrays."""
     if not isinstance(problem, Problem):
@@ -197,12 +208,15 @@ def _simulated(
     _checks.update("the optimizer", make_optimizer(sizes), like)
     precision = jnp.result_type(*jax.tree.leaves(starts))
     traced = {label: jnp.asarray(sizes, precision) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
+    logged = jnp.asarray(schedule, dtype=jnp.int32)
+    given = (problem, oracle, traced, starts, keys, logged)
     with _progress(progress, schedule) as report:
         states, rows = simulate(
-            problem, oracle, traced, starts, keys, jnp.asarray(schedule, dtype=jnp.int32),
-            make_optimizer=make_optimizer, ordering=ordering, batch_size=batch_size, resolution=resolution, report=report,
+            *(given if mesh is None else shared(mesh, *given)), make_optimizer=make_optimizer, ordering=ordering,
+            batch_size=batch_size, resolution=resolution, report=report, mesh=mesh,
         )  # fmt: skip
-        rows, final, diverged_at = jax.tree.map(np.asarray, (rows, states.params, states.diverged_at))
+        rows, final, diverged_at = jax.tree.map(fetched(len(traced[next(iter(traced))]), keys.shape[0]),
+                                                (rows, states.params, states.diverged_at))  # fmt: skip
     epoch = schedule.astype(np.float64)
     if resolution == "step":
         m = (rows.value.shape[-1] - 1) // epochs
