@@ -30,14 +30,11 @@ def found(tmp_path_factory):
 
 @stepped
 def test_iterates_do_not_depend_on_the_devices(found, kind, way):
-    """But for rounding: of a loss near 10, magnified by 1/radius in a slope, times directions of up to 5."""
     one, many, begin = found["steps"][kind][1, "data"], found["steps"][kind][way], work.parameters(kind)
-    eps = float(np.finfo(jax.tree.leaves(begin["base"])[0].dtype).eps)
-    allowed = work.STEPS * work.RATE * 5 * 8 * eps * 10 / work.RADIUS
-    np.testing.assert_allclose(many["values"], one["values"], rtol=100 * EPS if kind == "ZO-FT" else 1e-12)
+    np.testing.assert_allclose(many["values"], one["values"], rtol=20 * EPS)
     for new, old, first in zip(*map(jax.tree.leaves, (many["params"], one["params"], begin)), strict=True):
-        np.testing.assert_allclose(new, old, atol=allowed + 8 * eps * np.abs(old).max(), rtol=0)
-        assert np.abs(old - first).max() > 20 * allowed  # they moved by far more
+        np.testing.assert_allclose(new, old, atol=work.allowed() + 8 * EPS * np.abs(old).max(), rtol=0)
+        assert np.abs(old - first).max() > 20 * work.allowed()  # they moved by far more
 
 
 @stepped
@@ -86,9 +83,9 @@ def test_fine_tuning_on_four_devices_is_that_on_one(found):
     one, full, again = (found["trained"][name] for name in ("one", "full", "again"))
     assert one["specs"] == []
     assert set(full["specs"]) == {"P()", "P(None, 'devices')"}
-    np.testing.assert_allclose(full["losses"], one["losses"], rtol=1e-5)
+    np.testing.assert_allclose(full["losses"], one["losses"], atol=100 * EPS, rtol=0)  # of a loss near 10
     numbers = ["loss", "dev_accuracy", "dev_loss"]
-    np.testing.assert_allclose(full["history"][numbers], one["history"][numbers], rtol=1e-5)
+    np.testing.assert_allclose(full["history"][numbers], one["history"][numbers], atol=100 * EPS, rtol=0)
     for name in ("losses", "params", "best"):  # read from its checkpoint
         for old, new in zip(jax.tree.leaves(full[name]), jax.tree.leaves(again[name]), strict=True):
             np.testing.assert_array_equal(new, old)
