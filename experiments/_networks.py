@@ -1,0 +1,140 @@
+"""The networks of `step_size_advisor`, and their brute force: a zeroth-order block x of hidden weights or adapters, and y.
+
+Each is beyond the size where matrices fit. Runs of as many steps as the advice holds for say what it is worth: a pair
+reaches the target if the mean loss does, and a step size works if that ends below its start.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import theory_lab as tl
+from experiments._brute_force import edge
+from theory_lab.advise.seeing import LONG
+from theory_lab.measure import Measurement, reach
+from theory_lab.theory.base import Pair
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def teacher(n: int, d: int, noise: float = 0.1, seed: int = 0) -> dict[str, np.ndarray]:
+    """Normal inputs; targets of a hidden network of three units, with noise."""
+    rng = np.random.default_rng(seed)
+    inputs, hidden = rng.standard_normal((n, d)), rng.standard_normal((d, 3)) / np.sqrt(d)
+    return {"inputs": inputs, "targets": np.tanh(inputs @ hidden) @ np.ones(3) + noise * rng.standard_normal(n)}
+
+
+def perceptron(
+    widths: tuple[int, ...],
+    n: int,
+    activation: Activation = jnp.tanh,
+    *,
+    swapped: bool = False,
+    seed: int = 0,
+    dtype: Any = float,
+) -> tl.Problem:
+    """Squared loss; x is all but the last layer, y the last, or the reverse."""
+    hidden, last = ("y", "x") if swapped else ("x", "y")
+
+    def loss(params: Any, example: Any) -> jax.Array:
+        h = example["inputs"]
+        for layer in params[hidden]:
+            h = activation(h @ layer["w"] + layer["b"])
+        return 0.5 * (h @ params[last]["w"] + params[last]["b"] - example["targets"]) ** 2
+
+    rng = np.random.default_rng(seed + 100)
+    layers = [{"w": rng.standard_normal((a, b)) / np.sqrt(a), "b": np.zeros(b)} for a, b in itertools.pairwise(widths)]
+    head = {"w": rng.standard_normal(widths[-1]) / np.sqrt(widths[-1]), "b": np.zeros(())}
+    cast = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
+    return tl.finite_sum(loss, cast(teacher(n, widths[0], seed=seed)), cast({hidden: layers, last: head}))
+
+
+def adapters(d: int, classes: int, rank: int, n: int, *, seed: int = 0, dtype: Any = float) -> tl.Problem:
+    """Softmax regression whose weights are frozen ones plus a product of two factors (x); y are offsets and a scale."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((n, d))
+    frozen = rng.standard_normal((d, classes)) / np.sqrt(d)
+    shift = rng.standard_normal((d, rank)) @ rng.standard_normal((rank, classes)) / np.sqrt(d)
+    logits = inputs @ (frozen + shift)
+    labels = np.array([rng.choice(classes, p=p) for p in np.asarray(jax.nn.softmax(2 * logits, axis=1))])
+
+    def loss(params: Any, example: Any) -> jax.Array:
+        weights = jnp.asarray(frozen, params["y"].dtype) + params["x"]["down"] @ params["x"]["up"]
+        scores = example["inputs"] @ weights + params["y"]
+        return jax.nn.logsumexp(scores) - scores[example["labels"]]
+
+    start = {
+        "x": {"down": rng.standard_normal((d, rank)) / np.sqrt(d), "up": 0.1 * rng.standard_normal((rank, classes))},
+        "y": np.zeros(classes),
+    }
+    data = {"inputs": jnp.asarray(inputs, dtype), "labels": jnp.asarray(labels)}
+    return tl.finite_sum(loss, data, jax.tree.map(lambda a: jnp.asarray(a, dtype), start))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and what is asked of it.
+
+    Attributes:
+        make: the problem, with blocks x and y.
+        target: the mean loss that counts as trained, in units of that at the start.
+        batch_size: components per step.
+    """
+
+    make: Callable[[], tl.Problem]
+    target: float
+    batch_size: int = 1
+
+
+NETWORKS = {
+    "tanh, 301 weights, 64 rows": Network(partial(perceptron, (10, 25), 64), 0.045),
+    "tanh, last layer by two points": Network(partial(perceptron, (10, 25), 64, swapped=True, dtype="float32"), 0.0075),
+    "softplus, 449 weights, 64 rows": Network(partial(perceptron, (12, 32), 64, jax.nn.softplus), 0.03, 4),
+    "gelu, two layers, 1024 rows": Network(partial(perceptron, (8, 12, 12), 1024, jax.nn.gelu, dtype="float32"), 0.11, 16),
+    "adapters": Network(partial(adapters, 60, 5, 4, 256), 0.8, 8),
+}
+WIDE = {"x": 2.0 ** np.arange(-1, 4), "y": 2.0 ** np.arange(-1, 5)}  # the grid, around what is advised
+LINE = 2.0 ** (np.arange(-3, 8) / 2)  # of one step size, around its predicted limit
+SEARCH, RUNS = 4, 48  # seeds of the grid and the lines, and those on which the best of the grid is held against the advice
+LOGGED = 32
+
+
+def rows(name: str, key: jax.Array, confidence: float) -> Iterator[tuple[str, Measurement, Pair, float, str]]:
+    """What was found, at which step sizes, what was predicted for it, and of which block: the edges are the limits here."""
+    network = NETWORKS[name]
+    problem = network.make()
+    one, two, three = jax.random.split(key, 3)
+    start, per_epoch = problem.init(one), -(-problem.n // network.batch_size)
+    advice = tl.advise(problem, key=one, params=start, zeroth=("x",), batch_size=network.batch_size)
+    advised = (advice.step_sizes["x"], advice.step_sizes["y"])
+    limits = {label: advice.limits[label].value for label in "xy"}
+
+    def losses(pairs: list[Pair], own: jax.Array, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where it was logged, (E,), and f there, (G, S, E)."""
+        epochs = LONG // per_epoch
+        trace = tl.sweep(
+            problem, advice.oracle(), tl.hybrid_sgd, step_sizes=dict(zip("xy", np.array(pairs).T, strict=True)),
+            epochs=epochs, keys=jax.random.split(own, seeds), params=start, batch_size=network.batch_size,
+            log_epochs=np.unique(np.linspace(0, epochs, LOGGED + 1).astype(int)).tolist(),
+        )  # fmt: skip
+        return trace.epoch * per_epoch, np.where(np.isfinite(trace.value), np.asarray(trace.value, dtype=float), np.inf)
+
+    grid = [(advised[0] * x, advised[1] * y) for x in WIDE["x"] for y in WIDE["y"]]
+    lines = [(limits["x"] * f, advised[1]) for f in LINE] + [(advised[0], limits["y"] * f) for f in LINE]
+    at, searched = losses(grid + lines, two, SEARCH)
+    level = network.target * searched[0, 0, 0]
+    times = reach.crossings(at, searched[: len(grid)].mean(axis=1), level)
+    best = int(np.argmin(times))
+    _, (theirs, ours) = losses([grid[best], advised], three, RUNS)
+    yield "best", reach.steps(at, theirs, level, confidence=confidence), grid[best], float(times[best]), ""
+    yield "advised", reach.steps(at, ours, level, confidence=confidence), advised, advice.steps, ""
+    yield "ratio", reach.ratio(at, ours, theirs, level, confidence=confidence), advised, np.nan, ""
+    works = searched[len(grid) :, :, -1].mean(axis=1) < searched[0, 0, 0]
+    for label, part in zip("xy", np.split(works, 2), strict=True):
+        yield "limit", edge(limits[label] * LINE, part, SEARCH), advised, limits[label], label
