@@ -84,6 +84,9 @@ def _memory(axes: Axes, rows: pd.DataFrame) -> None:
         label = f"{LOOKS[name].label}, {KINDS[kind]}"
         figures.points(axes, place, some.value / 1e6, like=LOOKS[name], label=label, hollow=kind == "FO")
     plain = peaks.get_group(("sgd", "Hybrid-PEFT")).set_index("rank").value / 1e6
-    figures.theory_line(axes, plain.index, plain + 2 * size[plain.index], label="SGD + 2 adapters")
+    expected = plain + 2 * size[plain.index]
+    ranks = expected.index if len(expected) > 1 else expected.index[0] * np.array([0.5, 2.0])  # of a single one a dash
+    values = np.broadcast_to(expected, len(ranks))
+    figures.theory_line(axes, ranks, values, label="SGD + 2 adapters")
     figures.log_log(axes, set(size.index))
     axes.set(yscale="linear", title="peak of a step, MB")

@@ -137,7 +137,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
                 break
         rows += [{"what": "rate", "block": b, "factor": divisor, **_rows.row(exact("", rates[b]))} for b in BLOCKS]
         rows += _followed(problem, runs, cell, keys[3])
-    named = pd.DataFrame(rows).assign(**{name: cell[name] for name in ("base", "task", "adapter")})
+    place = {"base": _fine_tuning.called(cell["base"]), "task": cell["task"], "adapter": cell["adapter"]}
+    named = pd.DataFrame(rows).assign(**place)
     return named.reindex(columns=COLUMNS).fillna({"note": "", "samples": 1}).astype({"samples": int})
 
 

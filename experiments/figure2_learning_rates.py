@@ -52,6 +52,7 @@ KINDS = {
     "tied-small": Look("#56B4E9", "o", "-", "tied, small"),
     "asymmetric": Look("#332288", "D", "-", "asymmetric"),
 }
+TOGETHER = 2 * len(FACTORS) + len(KINDS)  # pairs of rates in one sweep
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Settings:
 
 
 QUICK = Settings(base="tiny-opt", others=(), task="new_knowledge", adapter="lora", examples=16, looks=(0, 1, 2, 4, 6),
-                 batches=4, grid=(11, 8), span=(1.0, 4.0), iterations=10, starts=16)  # fmt: skip
+                 batches=4, grid=(10, 6), span=(1.0, 4.0), iterations=10, starts=8)  # fmt: skip
 FULL = replace(QUICK, others=("tiny-llama",), looks=(0, 1, 2, 4, 8, 12, 16), batches=6, grid=(14, 12), starts=32)
 
 
@@ -104,7 +105,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
     problem = _fine_tuning.setting(cell["base"], cell["task"], adapter, train=cell["examples"], dev=8, test=8).problem
     rows = (_map if cell["what"] == "map" else _limits)(problem, cell, key)
-    frame = pd.DataFrame(rows).assign(base=cell["base"])
+    frame = pd.DataFrame(rows).assign(base=_fine_tuning.called(cell["base"]))
     return frame.reindex(columns=COLUMNS).fillna({"note": "", "samples": 1}).astype({"samples": int})
 
 
@@ -125,14 +126,17 @@ def _limits(problem: FineTune, cell: dict[str, Any], key: jax.Array) -> list[dic
 
 
 def _map(problem: FineTune, cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
-    """A grid of steps of two, downwards from a multiple of 2/|H_b|; a row of it in one sweep."""
+    """A grid of steps of two, downwards from a multiple of 2/|H_b|; as many at a time as `_limits` has, for one program."""
     where = _language_curvature.at(problem, problem.init(jax.random.fold_in(key, 0)))
     tops = [span * 2 / _language_curvature.norm(where, where.of(block), key, cell["iterations"]).value
             for block, span in zip(BLOCKS, cell["span"], strict=True)]  # fmt: skip
     base, peft = (top * 2.0 ** -np.arange(size)[::-1] for top, size in zip(tops, cell["grid"], strict=True))
+    pairs = [("map", "both", float(x), float(eta)) for eta in peft for x in base]
     rows = []
-    for eta in peft:
-        rows += _runs(problem, [("map", "both", x, float(eta)) for x in base], cell, jax.random.fold_in(key, 1), 0)
+    for first in range(0, len(pairs), TOGETHER):
+        some = pairs[first : first + TOGETHER]
+        filled = some + some[-1:] * (TOGETHER - len(some))
+        rows += _runs(problem, filled, cell, jax.random.fold_in(key, 1), 0)[: SEEDS * len(some)]
     return rows
 
 

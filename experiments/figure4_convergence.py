@@ -94,7 +94,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     number = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
     setting = tuning.setting(cell["base"], cell["task"], tuning.ADAPTERS[cell["adapter"]], train=cell["train"], seed=number)
     rows = _runs(setting, cell, key) if cell["what"] == "runs" else _times(setting, cell, key)
-    return pd.DataFrame([{"what": cell["what"], **{name: cell[name] for name in PLACE}, **row} for row in rows])
+    place = {"base": tuning.called(cell["base"]), "task": cell["task"], "adapter": cell["adapter"]}
+    return pd.DataFrame([{"what": cell["what"], **place, **row} for row in rows])
 
 
 def _runs(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:

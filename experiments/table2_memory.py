@@ -110,7 +110,14 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     base = _leaves(jax.eval_shape(partial(init_base, config=config), key))
     layer = 4 * sum(math.prod(shape) for arrays in layer_shapes(config).values() for shape in arrays.values())
     names = ("FO-FT", "ZO-FT") if adapter is None else ("FO-PEFT", "Hybrid-PEFT")
-    about = {**cell, "architecture": config.model_type, "parameters": base, "weights": 4 * base, "layer": layer}
+    about = {
+        **cell,
+        "base": Path(cell["base"]).name,
+        "architecture": config.model_type,
+        "parameters": base,
+        "weights": 4 * base,
+        "layer": layer,
+    }
     measured = {name: _step_bytes(config, adapter, name, cell, key) for name in (FORWARD, *names)}
     return pd.DataFrame([{**about, "method": name, **found} for name, found in measured.items()])
 
