@@ -90,7 +90,7 @@ class Settings:
     data: str = ""
 
 
-QUICK = Settings((EXAMPLE, "uncoupled", "unequal blocks", "steep spectrum"), search=6, runs=48, map=13)
+QUICK = Settings((EXAMPLE, "uncoupled", "unequal blocks", "steep spectrum"), search=6, runs=48, map=11)
 FULL = Settings((*_families.FAMILIES, *_families.HELD_OUT, *_networks.NETWORKS, *BUNDLED))
 
 
@@ -148,7 +148,7 @@ def _map(bench: Bench, points: int) -> Iterator[dict[str, Any]]:
     for i, x in enumerate(axes["x"]):
         for j, y in enumerate(axes["y"]):
             yield _row("map", exact("steps", steps[i, j]), (x, y))
-    for y in alone[1] * np.append(np.geomspace(1 / 64, 0.9, 20), 1 - np.geomspace(0.08, 1e-3, 12)):
+    for y in alone[1] * np.append(np.geomspace(1 / 64, 0.9, 14), 1 - np.geomspace(0.08, 1e-3, 8)):
         x = stability_region.step_size_boundary(h, d, (None, y))
         yield _row("boundary", exact("limit of x", x), (x, y))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from theory_lab import _checks
-from theory_lab.theory.reshuffling import reshuffling_ratio
+from theory_lab.theory.reshuffling import reshuffling_ratios
 
 DOUBLINGS = 44  # steps beyond 2^44 are called never
 FLAT = 2.0**-DOUBLINGS  # eta times curvature of a mode that never moves, then; below it (1 - k)^2 is 1 in floating point
@@ -153,7 +153,7 @@ def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
     if n == 1:
         return np.zeros_like(k)
     below = np.minimum(k, 1.999)
-    ratios = np.array([reshuffling_ratio(float(x), 1.0, n) if x > 0 else 0.0 for x in below])  # 0 is the limit at 0
+    ratios = reshuffling_ratios(np.maximum(below, 0), n)
     if ordering == "random_reshuffling":
         return ratios
     last = (1 - below) ** n

@@ -132,6 +132,22 @@ def reshuffling_ratio(step_size: float, curvature: float, n: int) -> float:
     return _ratio(x, n) if n > 1 else 0.0
 
 
+def reshuffling_ratios(products: Any, n: int) -> np.ndarray:
+    """`reshuffling_ratio` of many products eta h in [0, 2) at once, (m,); 0 at 0, its limit there. Guarantee: exact.
+
+    Raises:
+        ValueError: products outside [0, 2) or of another shape, n below 1.
+
+    Example:
+        >>> reshuffling_ratios([0.0, 0.3, 1.0, 1.3], 2).round(4).tolist()
+        [0.0, 0.0604, 1.0, 1.5505]
+    """
+    found, n = _checks.array("products", products, ndim=1), _checks.count("n", n)
+    if found.size and not (found.min() >= 0 and found.max() < 2):
+        raise _checks.refuse("products", "in [0, 2)", products)
+    return np.array([_ratio(x, n) if n > 1 and x > 0 else 0.0 for x in found.tolist()])
+
+
 def reshuffling_ratio_limit(epoch_product: float) -> float:
     """The limit of V_RR / V_WR for n -> infinity at fixed u = eta n h: 1 - tanh(u/2)/(u/2), about u^2/12 for small u.
 
