@@ -70,8 +70,8 @@ def absolute_trace(where: Where, labels: Iterable[str], key: jax.Array, iteratio
     density = smoothness.spectral_density(
         where.fn, where.params, key=key, scaling=scales(where, labels), iterations=iterations, starts=starts, args=where.args
     )
-    if density is None:
-        return unmeasured("tr |H|", starts, "a Hessian-vector product is not finite")
+    if density.note:
+        return unmeasured("tr |H|", starts, density.note)
     share, d = density.average(np.abs), sum(leaf.size for leaf in jax.tree.leaves(where.params))
     return Measurement(
         "tr |H|", d * share.value, d * max(share.low, 0.0), d * share.high, starts, share.note, density.products

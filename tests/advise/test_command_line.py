@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from theory_lab.advise.__main__ import main
+from theory_lab.advise.__main__ import main, parser
 
 FILE = """
 import jax.numpy as jnp
@@ -61,7 +61,13 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
         (["{}:problem", "--zeroth", "bas"], "error: zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)"),
         (["{}:problem", "--accuracy", "-1"], "error: accuracy must be positive and finite, got -1.0"),
         (["{}:problem", "--seed", str(2**64)], f"error: seed must be a whole number from 0 to 2^32 - 1, got {2**64}"),
-        (["{}:problem", "--figure", "/no/such/folder/a.png"], "error: [Errno 2] No such file or directory"),
+        (
+            ["{}:problem", "--figure", "/no/such/folder/a.png"],
+            "error: --figure must be a file in a folder that exists, got '/no/such/folder/a.png'",
+        ),
+        (["{}:problem", "--json", "/no/such/a"], "error: --json must be a file in a folder that exists, got '/no/such/a'"),
+        (["{}:problem", "--figure", "a.pdf"], "error: --figure must be a name that ends in .png, got 'a.pdf'"),
+        (["{}:problem", "--horizon", "0"], "error: horizon must be a whole number of at least 1, got 0"),
     ],
 )
 def test_errors_are_one_line(file, arguments, message, capsys):
@@ -69,3 +75,26 @@ def test_errors_are_one_line(file, arguments, message, capsys):
     told = capsys.readouterr().err
     assert told.startswith(message.format(file))
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "option, value, known",
+    [("--law", "normal", "rademacher"), ("--ordering", "random", "shuffle_once"), ("--sided", "3", "choose from 1, 2")],
+)
+def test_what_can_be_chosen_is_told(file, option, value, known, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([f"{file}:problem", option, value])
+    told = capsys.readouterr().err
+    assert f"argument {option}: invalid choice: " in told
+    assert known in told
+
+
+def test_nothing_is_computed_where_nothing_can_be_written(file, monkeypatch):
+    monkeypatch.setitem(main.__globals__, "advise", lambda *_, **__: pytest.fail("advised"))
+    assert main([f"{file}:problem", "--json", "/no/such/folder/a.json"]) == 2
+
+
+def test_every_option_is_explained(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert all(action.help for action in parser()._actions)

@@ -12,6 +12,7 @@ from theory_lab.advise import advise, coupling
 from theory_lab.advise.fastest import SAFE
 from theory_lab.advise.looking import Settings
 from theory_lab.advise.spectra import spectral_view
+from theory_lab.measure.base import unmeasured
 from theory_lab.theory import local, local_stability
 
 KEY = jax.random.key(0)
@@ -112,3 +113,11 @@ def test_more_parameters_than_rows_leave_flat_directions_that_limit_nothing(dtyp
     found = local_stability.boundary_scale(lambda e: local_stability.noise_gain(model, e) < 1, etas, resolution=1e-3)
     assert 0.95 / SAFE <= found < 2.5
     assert np.isfinite(advice.steps)
+
+
+def test_cross_blocks_that_are_not_finite_are_refused(monkeypatch):
+    """Though the blocks themselves are: without a largest eigenvalue no step size is known to be stable."""
+    lost = (unmeasured("lowest", 1, "not finite"), unmeasured("highest", 1, "not finite"))
+    monkeypatch.setattr(coupling, "extreme_eigenvalues", lambda *_, **__: lost)
+    with pytest.raises(ValueError, match=r"^the Hessian of the problem at the start must be finite, got nan"):
+        advise(tl.block_quadratic({"x": 200, "y": 8}), key=KEY)

@@ -1,13 +1,18 @@
 """What advice makes of a sample of the components."""
 
 import itertools
+import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from theory_lab.advise import advise, seeing
 from theory_lab.advise.looking import Settings, centred
 from theory_lab.advise.spectra import BlockSpectrum, SpectralView
 from theory_lab.measure import Measurement
+from theory_lab.measure.smoothness import lookahead
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
@@ -33,3 +38,20 @@ def test_a_curvature_that_may_be_rounding_counts_as_none(low, expected):
     block = BlockSpectrum(top, top, nothing, nothing, nothing, 0.0, 0.0, 1)
     settings = Settings(("x",), (300,), ("x",), 1, "gaussian", "with_replacement", 1, 1)
     assert SpectralView("the start", {"x": np.zeros(300)}, settings, {"x": block}, 0.0).top("x") == expected
+
+
+@pytest.mark.parametrize("points", [0, 1])
+def test_a_look_ahead_point_that_is_not_finite_is_not_taken_for_one_that_is(points):
+    """A power of 3/2 has a second derivative where training stands, and none where it is least."""
+    loss = lambda z, e: jnp.sum(jnp.abs(z["x"] - e) ** 1.5) + z["y"] ** 2
+    start = {"x": jnp.array([1.0, 2.0]), "y": jnp.array(0.0)}
+    further = [{"x": jnp.array([1.5, 1.5]), "y": jnp.array(0.0)}] * points
+    ahead = lookahead.Ahead({"x": jnp.zeros(2), "y": jnp.array(0.0)}, 0.0, 0.0, True, 1, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeing, "_ahead", lambda *_: ahead)
+        advice = advise(loss, key=jax.random.key(0), data=jnp.zeros((2, 2)), params=start, points=further)
+    (steps,) = [reason for reason in advice.reasons if reason.quantity == "steps"]
+    assert "a local model of the start" in steps.why
+    assert "at the look-ahead point something is not finite" in steps.why
+    assert "look-ahead" not in "".join(reason.why for reason in advice.reasons if reason.quantity.startswith("limit"))
+    assert math.isfinite(advice.limits["x"].value)

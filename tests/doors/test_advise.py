@@ -38,6 +38,12 @@ DOORS = {
         (asked(accuracy=0), "accuracy must be positive and finite, got 0"),
         (asked(accuracy=NAN), "accuracy must be positive and finite, got nan"),
         (asked(zeroth=("z",)), "zeroth must be one of 'x', 'y', got 'z'"),
+        (asked(zeroth=("x", "x")), "zeroth must be labels that differ, got ('x', 'x')"),
+        (
+            made(loss=lambda z, e: jnp.sum(z["x"]) + z["w"]),
+            "loss must be a function that reads nothing but the blocks ['x'] of params and the parts of one example, "
+            "got KeyError('w')",
+        ),
         (asked(zeroth=3), "zeroth must be some of the labels ('x', 'y'), or () for none, got 3"),
         (
             made(params={"w": jnp.zeros(2)}, loss=lambda z, e: jnp.sum(z["w"] - e)),

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.doors.refusals import A_KEY, INF, KEY, KEYS, LABELS, NAN, cases, check_refusal
+from tests.doors.refusals import A_KEY, INF, KEY, KEYS, LABELS, NAN, PROBLEM, cases, check_refusal
 from theory_lab.measure import smoothness
+from theory_lab.measure.smoothness import minibatches
 
 POINT = {"x": jnp.ones(3), "y": jnp.ones(2)}
 ONES = {"x": 1.0, "y": 1.0}
@@ -129,6 +130,14 @@ OWN = {
         (asked(smoothness.margin, smoothness={**ONES, "y": 0.0}), "smoothness['y'] must be positive and finite, got 0.0"),
         (asked(smoothness.margin, smoothness={**ONES, "y": NAN}), "smoothness['y'] must be positive and finite, got nan"),
         (asked(smoothness.frontier, scales=[{**ONES, "x": INF}]), "scales[0]['x'] must be positive and finite, got inf"),
+        (
+            lambda: minibatches.sampled_extremes(PROBLEM, PROBLEM.init(KEY), key=KEY, batch_size=5),
+            "batch_size must be at most the number of components, 4, got 5",
+        ),
+        (
+            lambda: minibatches.sampled_trace(PROBLEM, PROBLEM.init(KEY), key=KEY, batch_size=5),
+            "batch_size must be at most the number of components, 4, got 5",
+        ),
         (asked(smoothness.frontier, scales=[]), "the number of scales must be a whole number of at least 1, got 0"),
         (asked(smoothness.frontier, scales=[ONES], two_sided=1), "two_sided must be True or False, got 1"),
         (asked(smoothness.best_scales, weights={**ONES, "x": -1.0}), "weights['x'] must be positive and finite, got -1.0"),

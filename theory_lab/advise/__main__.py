@@ -18,11 +18,13 @@ import jax
 
 from theory_lab.advise.advising import advise
 from theory_lab.advise.base import Advice
+from theory_lab.oracles.directions import LAWS
 from theory_lab.problems import block_quadratic, cosine, finite_sum, geman_mcclure, logistic, matrix_factorisation
 from theory_lab.problems.base import Problem
 from theory_lab.problems.data import breast_cancer, standardise
 from theory_lab.report.advice import draw
 from theory_lab.report.figures import png
+from theory_lab.theory.reshuffling import ORDERINGS
 
 SIZES = {"x": 40, "y": 10}
 
@@ -100,28 +102,42 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("problem", metavar="PROBLEM", help=f"FILE.py:NAME, or one of {', '.join(BUILT_IN)}")
     made.add_argument("--accuracy", type=float, help="target for (E||grad f||^2)^1/2; by default a tenth of the start's")
     made.add_argument("--zeroth", help="labels of the zeroth-order blocks, with commas between; 'none' is none")
-    made.add_argument("--directions", type=int, default=1)
-    made.add_argument("--law", default="gaussian")
-    made.add_argument("--sided", type=int, default=1)
-    made.add_argument("--ordering", default="random_reshuffling")
-    made.add_argument("--batch-size", type=int, default=1)
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--figure", type=Path, help="write a PNG here")
+    made.add_argument("--directions", type=int, default=1, help="random directions of an estimate (default: 1)")
+    made.add_argument("--law", choices=LAWS, default="gaussian", help="of the directions (default: gaussian)")
+    made.add_argument("--sided", type=int, choices=(1, 2), default=1, help="differences to one side or to both (default: 1)")
+    made.add_argument(
+        "--ordering", choices=ORDERINGS, default="random_reshuffling", help="of the components (default: random_reshuffling)"
+    )
+    made.add_argument("--batch-size", type=int, default=1, help="components per step (default: 1)")
+    told = "steps that limits must hold for, as the length of training (default: for ever where curvature is definite)"
+    made.add_argument("--horizon", type=int, help=told)
+    made.add_argument("--seed", type=int, default=0, help="of all randomness (default: 0)")
+    made.add_argument("--figure", type=Path, help="write a PNG here: a name that ends in .png")
     made.add_argument("--json", type=Path, help="write the advice as JSON here")
     return made
+
+
+def _writable(figure: Path | None, told: Path | None) -> None:
+    """Refuse where nothing can be written, before anything is computed."""
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise ValueError(f"--figure must be a name that ends in .png, got {str(figure)!r}")
+    for option, path in (("--figure", figure), ("--json", told)):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise ValueError(f"{option} must be a file in a folder that exists, got {str(path)!r}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the advice; 2 and one line of what is wrong where there is none."""
     given = parser().parse_args(arguments)
     options: dict[str, Any] = {
-        k: getattr(given, k) for k in ("accuracy", "directions", "law", "sided", "ordering", "batch_size")
+        k: getattr(given, k) for k in ("accuracy", "directions", "law", "sided", "ordering", "batch_size", "horizon")
     }
     if given.zeroth is not None:
         options["zeroth"] = () if given.zeroth == "none" else tuple(given.zeroth.split(","))
     try:
         if not 0 <= given.seed < 2**32:
             raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {given.seed}")
+        _writable(given.figure, given.json)
         advice = advise(named(given.problem), key=jax.random.key(given.seed), **options)
         if given.figure is not None:
             given.figure.write_bytes(png(draw(advice)))

@@ -155,6 +155,8 @@ def _settings(
             raise _checks.refuse("zeroth", f"some of the labels {labels}, or () for none", zeroth) from None
         for label in chosen:
             _checks.choice("zeroth", label, labels)
+        if len(set(chosen)) < len(chosen):
+            raise _checks.refuse("zeroth", "labels that differ", zeroth)
     return Settings(
         labels=labels,
         sizes=tuple(blocks.size(params[label]) for label in labels),

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from theory_lab import _checks
 from theory_lab._typing import Array, Key, Label
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import ITERATIONS, STARTS, SpectralView
@@ -91,6 +92,9 @@ def coupled(
         step_sizes: per block, positive.
         key: random starts.
         probability: that the upper ends of all points hold together.
+
+    Raises:
+        ValueError: a product with the whole Hessian that is not finite, though those with its blocks are.
     """
     if len(step_sizes) == 1 or not isinstance(sight.last, SpectralView):
         return ()
@@ -109,6 +113,8 @@ def _coupled(problem: Problem, view: SpectralView, etas: tuple[float, ...], key:
     _, top = extreme_eigenvalues(
         problem.value, view.params, key=first, scaling=scaling, iterations=2 * ITERATIONS, probability=probability
     )
+    if not np.isfinite(top.high):
+        raise _checks.refuse(f"the Hessian of the problem at {view.name}", "finite", top.high)
     pairs, spent = [], top.products
     for label, other in zip(labels, others, strict=True):
         alone = curvature(problem.value, view.params, block=label, scaling=scaling)
@@ -144,7 +150,10 @@ def _quadrature(hessian: Curvature, start: Array, mask: Array) -> tuple[Quadratu
 
 
 def room(points: Sequence[Coupled], most: float) -> float:
-    """How many times the step sizes of all may grow together, at most ``most``, before one of the points is unstable."""
+    """How many times the step sizes of all may grow together, at most ``most``, before one of the points is unstable.
+
+    Positive, since small enough step sizes are stable wherever the largest eigenvalue is finite.
+    """
     test = lambda u: all(point.stable(u) for point in points)
     if test(most):
         return most

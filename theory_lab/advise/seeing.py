@@ -35,7 +35,7 @@ class Sight:
         value, gradient_norm: f and ||grad f|| there.
         accuracy: the target.
         ahead: the look-ahead.
-        views: of the start, further points, and the look-ahead point last.
+        views: of the start, further points, and the look-ahead point last; of the start again where that is not finite.
         limiting: the models whose stable regions limit the step sizes.
         timing: the model from which times are predicted; None where no model with a minimiser was found.
         averaged: whether that model has the Hessian averaged over the way, and not the one at the look-ahead point.
@@ -65,7 +65,7 @@ class Sight:
 
     @property
     def last(self) -> View | SpectralView:
-        """The view of the look-ahead point."""
+        """The view of the look-ahead point; of the start where something at that is not finite."""
         return self.views[-1]
 
     def top(self, label: Label) -> float:
@@ -114,6 +114,8 @@ def see(
     for i, view in enumerate(found[1:-1]):
         if view is None:
             raise _checks.refuse(f"the Hessian of the problem at points[{i}]", "finite", np.nan)
+    if found[-1] is None:  # nothing is known of what lies ahead: the best point that was looked at is the start
+        ahead, found[-1] = replace(ahead, params=start, gradient_norm=norm, reached=norm <= target / 4), found[0]
     settings, views = _within(settings, [view for view in found if view is not None])
     laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
     rounding = [

@@ -154,7 +154,7 @@ def _block(
     spent = top.products
     whole = density.spectral_density(problem.value, params, key=starts[1], block=label, iterations=ITERATIONS, starts=STARTS)
     towards = density.weighted_density(at, ravel_pytree(gradient[label])[0], iterations=ITERATIONS)
-    if whole is None or towards is None:
+    if whole.note or towards is None:
         return None
     spent += whole.products + towards[2]
     nodes = np.concatenate(whole.nodes)

@@ -140,6 +140,13 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
         why = "undecided: no curvature was measured in any block, so nothing moves"
         return Reason("steps", choice.steps, "measured", why, "parameters where the loss is curved")
     way = "the Hessian averaged over the way to" if sight.averaged else "the Hessian at"
+    if sight.last.name == "the start":
+        return Reason(
+            "steps", choice.steps, RECURSION,
+            "second moments of a local model of the start, from ||grad f|| = "
+            f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}: at the look-ahead point something is not finite",
+            "a loss that is twice differentiable on the way",
+        )  # fmt: skip
     end = "the look-ahead point" if sight.ahead.reached else "the best point found"
     why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "
     why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}"
@@ -194,7 +201,7 @@ def _ordering(sight: Sight, choice: Choice) -> Reason:
 
 
 def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, sight: Sight) -> Iterator[Reason]:
-    looks = len(sight.views)
+    looks = len({view.name for view in sight.views})
     of = f" of {FEW} components" if isinstance(sight.last, SpectralView) and sight.settings.components > FEW else ""
     for name, values in promises.items():
         told = ", ".join(f"{label}: {value:.4g}" for label, value in values.items())

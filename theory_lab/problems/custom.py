@@ -49,7 +49,8 @@ def finite_sum(
         optimum: a minimiser, if you know one; distances to it are then logged.
 
     Raises:
-        ValueError: a loss that is not scalar and floating, that does not take two arguments or that JAX cannot trace;
+        ValueError: a loss that is not scalar and floating, that does not take two arguments, that JAX cannot trace or that
+            reads blocks which params do not have;
             examples that are not finite or have no common leading axis; parameters without labels or other than finite
             float32 or float64; an optimum or constants unlike the parameters.
 
@@ -90,6 +91,9 @@ def finite_sum(
         result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
     except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
         raise _checks.refuse("loss", "a function that JAX can trace", loss) from error
+    except KeyError as error:  # a block, or a part of an example, that is not there
+        known = f"the blocks {list(start)} of params and the parts of one example"
+        raise _checks.refuse("loss", f"a function that reads nothing but {known}", error) from error
     if getattr(result, "shape", None) != () or not jnp.issubdtype(result.dtype, jnp.floating):
         raise _checks.refuse("loss", "scalar and floating point", result)
     return FiniteSum(

@@ -45,6 +45,10 @@ def test_a_full_krylov_space_gives_the_share_below_up_to_sampling():
 
 def test_what_is_not_finite_has_no_density_and_one_start_is_refused():
     fn = lambda z: jnp.sum(jnp.abs(z["x"]) ** 1.5)
-    assert smoothness.spectral_density(fn, {"x": jnp.zeros(3)}, key=KEY) is None
+    found = smoothness.spectral_density(fn, {"x": jnp.zeros(3)}, key=KEY)
+    assert found.nodes == ()
+    share = found.below(0.0)
+    assert np.isnan(share.value)
+    assert share.note == found.note == "a Hessian-vector product is not finite"
     with pytest.raises(ValueError, match=r"^starts must be"):
         smoothness.spectral_density(quadratic, {"x": jnp.zeros(2)}, key=KEY, starts=1, args=(np.eye(2),))

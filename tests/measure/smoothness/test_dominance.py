@@ -187,3 +187,15 @@ def test_what_is_not_finite_is_undecided():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+@pytest.mark.parametrize(
+    "two_sided, what", [(True, "the Hessian is zero"), (False, "the Hessian is nowhere curved upwards")]
+)
+def test_a_frontier_that_is_none_says_why(two_sided, what):
+    linear = lambda z: jnp.sum(z["x"]) - jnp.sum(z["y"])
+    point = {"x": jnp.ones(2), "y": jnp.ones(3)}
+    (one,) = smoothness.frontier(linear, point, [{"x": 1.0, "y": 1.0}], key=jax.random.key(0), two_sided=two_sided)
+    assert one.multiple.high == 0
+    assert one.multiple.note.startswith(f"{what}: all positive scales dominate it")
+    assert np.isnan(list(one.smoothness.values())).all()

@@ -16,7 +16,7 @@ from scipy import linalg
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key, Label, Params, Scalar
-from theory_lab.measure.base import Measurement, mean
+from theory_lab.measure.base import Measurement, mean, unmeasured
 from theory_lab.measure.smoothness import lanczos
 from theory_lab.measure.smoothness._door import Objective
 from theory_lab.measure.smoothness.curvature import Curvature, curvature
@@ -30,11 +30,13 @@ class SpectralDensity:
         nodes: Ritz values, a (k_s,) array for every start.
         weights: theirs; each sums to 1.
         products: Hessian-vector products spent.
+        note: why there are none, where a product is not finite; every average is undecided then.
     """
 
     nodes: tuple[np.ndarray, ...]
     weights: tuple[np.ndarray, ...]
     products: int
+    note: str = ""
 
     def average(self, fn: Callable[[np.ndarray], np.ndarray], *, confidence: float = 0.99) -> Measurement:
         """(1/d) tr fn(A): Student's interval over the starts, unbiased for polynomials up to degree 2k - 1.
@@ -42,6 +44,8 @@ class SpectralDensity:
         Raises:
             ValueError: fewer than two starts, a confidence outside (0, 1).
         """
+        if self.note:
+            return unmeasured("average over the spectrum", 0, self.note)
         values = [float(w @ fn(x)) for x, w in zip(self.nodes, self.weights, strict=True)]
         return mean("average over the spectrum", values, confidence=confidence)
 
@@ -63,7 +67,7 @@ def spectral_density(
     iterations: int = 30,
     starts: int = 16,
     args: Sequence[Any] = (),
-) -> SpectralDensity | None:
+) -> SpectralDensity:
     r"""The spectral density of a Hessian, of a diagonal block, or of either in scaled coordinates.
 
     Args:
@@ -72,7 +76,7 @@ def spectral_density(
         starts: independent starts.
 
     Returns:
-        The quadratures; None where a product is not finite.
+        The quadratures; none, and a note that says so, where a product is not finite.
 
     Raises:
         ValueError: as `smoothness.extreme_eigenvalues`; fewer than two starts.
@@ -96,7 +100,7 @@ def spectral_density(
     for start in jax.random.split(key, starts):
         matrix = lanczos.tridiagonalise(hessian, iterations, start)
         if matrix is None:
-            return None
+            return SpectralDensity((), (), spent, "a Hessian-vector product is not finite")
         values, vectors = linalg.eigh_tridiagonal(matrix.diagonal, matrix.off[:-1])
         nodes.append(values)
         weights.append(vectors[0] ** 2)

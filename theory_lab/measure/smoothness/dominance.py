@@ -247,6 +247,9 @@ def frontier(
                 "c(s)", high.value, high.low, high.high, 1, products=high.products
             )  # fmt: skip
         certified = multiple.high if multiple.high > 0 else math.nan
+        if multiple.high <= 0:
+            what = "is zero" if two_sided else "is nowhere curved upwards"
+            multiple = replace(multiple, note=f"the Hessian {what}: all positive scales dominate it, and none is the least")
         points.append(FrontierPoint(own, multiple, {label: s * certified for label, s in own.items()}))
     return points
 

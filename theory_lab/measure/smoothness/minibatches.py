@@ -59,7 +59,8 @@ def sampled_trace(
         The measurement; ``products`` counts component products.
 
     Raises:
-        ValueError: as `components.over` and `smoothness.extreme_eigenvalues`; fewer than two batches.
+        ValueError: as `components.over` and `smoothness.extreme_eigenvalues`; fewer than two batches, or batches of more
+            components than there are.
 
     Example:
         >>> from theory_lab.problems import block_quadratic
@@ -117,7 +118,8 @@ def sampled_extremes(
         The lowest and the highest eigenvalue; ``products`` counts component products, of both together.
 
     Raises:
-        ValueError: as `components.over` and `smoothness.extreme_eigenvalues`; fewer than three batches.
+        ValueError: as `components.over` and `smoothness.extreme_eigenvalues`; fewer than three batches, or batches of more
+            components than there are.
 
     Example:
         >>> from theory_lab.problems import block_quadratic
@@ -184,6 +186,8 @@ def _sampled(
     """The Hessian of a minibatch, its name, and two keys; what is wrong is refused."""
     one, other = jax.random.split(_checks.key("key", key))
     fn, args = over(problem, np.zeros(_checks.count("batch_size", batch_size), dtype=np.int32), chunk=chunk)
+    if batch_size > problem.n:
+        raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
     blocks.check_params(params, jax.eval_shape(problem.init, one))
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     return hessian, f"{described(hessian, scaling)} by minibatches", one, other
