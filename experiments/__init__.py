@@ -61,4 +61,5 @@ ORDER = (
     "table2_memory",
     "table3_adam",
     "throughput",
+    "scaling",
 )

@@ -126,6 +126,8 @@ DOORS = {
         (lambda: fit(steps=0), "steps must be a whole number of at least 1, got 0"),
         (lambda: fit(steps=None, epochs=1.5), "epochs must be a whole number of at least 1, got 1.5"),
         (lambda: fit(batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
+        (lambda: fit(devices=2.0), "devices must be a whole number of at least 1, got 2.0"),
+        (lambda: fit(devices=1, shard="half"), "shard must be one of 'data', 'full', got 'half'"),
         (lambda: fit(batch_size=2), "batch_size must be at most the number of examples, 1, got 2"),
         (lambda: fit(every=0), "every must be a whole number of at least 1, got 0"),
         (lambda: fit(dev=[ONE]), f"dev must be Questions, as encode makes, or None, got [{ONE!r}]"),

@@ -257,6 +257,12 @@ DOORS = {
             "make_optimizer must be a function from {label: step size} to an optax transformation, got None",
         ),
         (sweep(epochs=-1), "epochs must be a whole number of at least 1, got -1"),
+        (sweep(devices=0), "devices must be a whole number of at least 1, got 0"),
+        (sweep(devices=10**6), f"devices must be at most {jax.device_count()}, as many as JAX sees, got 1000000"),
+        (
+            sweep(devices=jax.make_mesh((1,), ("batch",))),
+            "devices must be a number, or a mesh with the one axis 'devices', got ('batch',)",
+        ),
         (lambda: tl.step_size_grid(), f"axes must be {LABELS}, got {{}}"),
         (lambda: tl.step_size_grid(x=[0.1, "a"]), f"axes['x'] must be a non-empty 1-dimensional {NUMBERS}, got [0.1, 'a']"),
         (lambda: tl.step_size_grid(x=0.1), f"axes['x'] must be a non-empty 1-dimensional {NUMBERS}, got 0.1"),

@@ -1,5 +1,6 @@
 """A program for four devices: `python -m tests.many.four FILE` writes what they found."""
 
+import json
 import pickle
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import jax
 
 from tests.many import work
 from theory_lab import devices, finetune
+from theory_lab.finetune.__main__ import main as command
 from theory_lab.run import loop
 
 STEPPED = {
@@ -42,6 +44,7 @@ def main(file: str) -> None:
             "too many": _refusal(lambda: devices.mesh(5)),
             "trajectories": _refusal(lambda: work.swept(4, 1, step_sizes={"x": [0.1], "y": [0.1]})),
         }  # fmt: skip
+        found["command"] = _commanded(Path(folder, "out"))
     Path(file).write_bytes(pickle.dumps(found))
 
 
@@ -56,6 +59,29 @@ def _fetched(done: finetune.Trained) -> dict[str, Any]:
     split = [str(leaf.sharding.spec) for leaf in jax.tree.leaves(done.params["base"]) if hasattr(leaf.sharding, "spec")]
     return {"params": devices.fetch(done.params), "best": done.best, "losses": done.losses, "history": done.history,
             "specs": split}  # fmt: skip
+
+
+def _commanded(out: Path) -> list[dict[str, Any]]:
+    """What the command line writes, on one device and on four."""
+    told = [
+        "--model",
+        "random-opt",
+        "--task",
+        "entailment",
+        "--train",
+        "8",
+        "--dev",
+        "4",
+        "--test",
+        "8",
+        "--batch-size",
+        "4",
+    ]
+    told += ["--steps", "2", "--learning-rate-base", "1e-4", "--radius", "1e-2", "--law", "rademacher"]
+    for name, more in {"one": [], "four": ["--devices", "4", "--shard", "full"]}.items():
+        assert command([*told, *more, "--out", str(out / name)]) == 0
+    assert command([*told, "--devices", "3"]) == 2
+    return [json.loads((out / name / "metrics.json").read_text()) for name in ("one", "four")]
 
 
 def _refusal(attempt: Any) -> str:

@@ -91,6 +91,13 @@ def test_fine_tuning_on_four_devices_is_that_on_one(found):
             np.testing.assert_array_equal(new, old)
 
 
+def test_the_command_line_says_the_same(found):
+    one, four = found["command"]
+    assert (four["arguments"]["devices"], four["arguments"]["shard"]) == (4, "full")
+    assert one["accuracy"] == four["accuracy"]
+    assert one["spent"] == four["spent"]
+
+
 @pytest.mark.parametrize(
     "name, message",
     [

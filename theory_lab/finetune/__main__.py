@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import optax
 
 from theory_lab import _checks
 from theory_lab.advise import Advice, advise
+from theory_lab.devices import mesh
 from theory_lab.finetune import baselines, bases, language, tasks
 from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.methods import METHODS, Method, method
@@ -23,7 +25,7 @@ from theory_lab.finetune.options import parser
 from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.train import Trained, train
 from theory_lab.measure.accuracy import accuracy
-from theory_lab.models import Adapter, lora, prefix, prompt, save_adapter, save_pretrained
+from theory_lab.models import Adapter, lora, place, prefix, prompt, save_adapter, save_pretrained
 from theory_lab.models.perturb import Differences, differences
 from theory_lab.run.frames import to_csv
 from theory_lab.run.store import write
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if given.steps is not None and given.epochs is not None:
         raise _checks.refuse("steps and epochs", "given one without the other", (given.steps, given.epochs))
+    _refuse_devices(given)
     key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
@@ -79,6 +82,7 @@ def _run(given: argparse.Namespace) -> int:
     done = train(
         setting.problem, how, key=run_key, steps=given.steps, epochs=epochs,
         batch_size=given.batch_size, dev=dev, every=given.every, progress=sys.stderr.isatty(),
+        devices=given.devices, shard=given.shard or "data",
         folder=Path(given.out, "checkpoints") if given.out else None,
     )  # fmt: skip
     if done.diverged_at is not None:
@@ -96,7 +100,10 @@ def _run(given: argparse.Namespace) -> int:
 def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
     if given.data is None and given.task in tasks.READERS and given.task not in language.TASKS:
         raise _checks.refuse("--data", f"the folder with the official files of {given.task}", None)
-    model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
+    with _loading(given):
+        model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
+    if given.devices is not None:
+        model = model._replace(base=place({"base": model.base}, given.devices, given.shard or "data")["base"])
     sizes = {split: getattr(given, split) for split in ("train", "dev", "test") if getattr(given, split) is not None}
     stream = jax.random.fold_in(key, TASK)
     if given.data is None:
@@ -110,6 +117,24 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
     questions = {name: model.encode(examples, length=length) for name, examples in splits.items()}
     problem = fine_tune(model.config, model.base, questions["train"], adapter, remat=given.remat)
     return Setting(model, task, questions, problem)
+
+
+def _refuse_devices(given: argparse.Namespace) -> None:
+    """Before anything is loaded."""
+    if given.devices is None:
+        if given.shard is not None:
+            raise ValueError(f"--shard must be left out without --devices, got {given.shard!r}")
+        return
+    if given.advise:
+        raise ValueError(f"--devices must be left out with --advise, which looks at one, got {given.devices!r}")
+    size = mesh(given.devices).size
+    if given.batch_size % size:
+        raise _checks.refuse("--batch-size", f"a multiple of {size}, the number of devices", given.batch_size)
+
+
+def _loading(given: argparse.Namespace) -> AbstractContextManager[Any]:
+    """A base that no device shall hold whole is loaded beside them."""
+    return jax.default_device(jax.local_devices(backend="cpu")[0]) if given.shard == "full" else nullcontext()
 
 
 def _adapter(given: argparse.Namespace) -> Adapter | None:

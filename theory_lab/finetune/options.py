@@ -5,6 +5,7 @@ import argparse
 from theory_lab.finetune import bases, language, tasks
 from theory_lab.finetune.methods import METHODS
 from theory_lab.models.perturb import LAWS, ORDERS
+from theory_lab.models.sharding import SHARDS
 
 DEFAULT = "tiny-opt"  # the packaged base that is fine-tuned where none is named
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
@@ -64,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=8, metavar="B", help="(default: %(default)s)")
     add("--every", type=int, metavar="K", help="steps between two looks on dev and checkpoints (default: an epoch)")
     add("--remat", action="store_true", help="gradient checkpointing")
+    add("--devices", type=int, metavar="N", help="share the work among so many devices (default: use one)")
+    add("--shard", choices=SHARDS, help="data: the batch is split; full: the base too (default: data, with --devices)")
     add("--seed", type=int, default=0, help="all randomness follows from it (default: %(default)s)")
     add("--out", metavar="DIR", help="where metrics, checkpoints and the result go (default: nowhere)")
     return made
