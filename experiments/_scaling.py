@@ -53,7 +53,7 @@ class Work(NamedTuple):
     start: Callable[[Any], tuple[Callable[[], Any], dict[str, Any]]]
 
 
-def _sweep(cell: dict[str, Any], key: jax.Array, count: int, shard: str) -> Work:
+def _sweep(cell: dict[str, Any], key: jax.Array, count: int, shard: Any) -> Work:
     """A whole call of `sweep`: hybrid steps on a dense quadratic, the grid times the seeds."""
     d, points = cell["d"], cell["points"]
     problem = tl.block_quadratic({"x": d // 2, "y": d - d // 2}, n=cell["n"], coupling=0.5, dispersion=1.0, key=key)
@@ -70,7 +70,7 @@ def _sweep(cell: dict[str, Any], key: jax.Array, count: int, shard: str) -> Work
     return Work(None, lambda _: (go, {"iterates": [go().value], **about}))
 
 
-def _steps(cell: dict[str, Any], key: jax.Array, count: int, shard: str) -> Work:
+def _steps(cell: dict[str, Any], key: jax.Array, count: int, shard: Any) -> Work:
     """Hybrid steps of a language model of OPT's shape, weights random, LoRA beside them."""
     config = models.OPTConfig(**cell["model"])
     mesh, adapter, dtype = devices.mesh(count), models.lora(8), jnp.dtype(cell["dtype"])

@@ -78,6 +78,9 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--advise", "--optimizer", "adam"], "--optimizer must be sgd with --advise, whose limits are .* SGD, got 'adam'"),
         (["--advise", "--order", "adapter_first"], "--order must be simultaneous with --advise, .* got 'adapter_first'"),
         (["--advise", "--advise-examples", "0"], "--advise-examples must be a whole number of at least 1, got 0"),
+        (["--shard", "full"], "--shard must be left out without --devices, got 'full'"),
+        (["--devices", "1", "--advise"], "--devices must be left out with --advise, which looks at one, got 1"),
+        (["--devices", "1000"], r"devices must be at most \d+, as many as JAX sees, got 1000"),
         (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),
     ],
 )

@@ -84,7 +84,7 @@ class FineTune(Problem):
         """
         mesh, params = devices.mesh_of(params), split_leaves(params)
 
-        def scores_of(sequences: Sequences) -> np.ndarray:
+        def scores_of(sequences: Sequences) -> Any:
             if mesh is not None and batch_size % mesh.size == 0:
                 sequences = devices.split(sequences, mesh)
             return devices.fetch(_scores(self._bare(), params, sequences))

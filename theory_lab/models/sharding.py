@@ -70,12 +70,11 @@ class Compiled:
             if places is None:
                 return step(params, state, batch, key, step_size)
             leaves, structure = jax.tree.flatten(params)
-            params = structure.unflatten([wrapped(leaf, place) for leaf, place in zip(leaves, places, strict=False)])
+            params = jax.tree.unflatten(structure, [wrapped(a, place) for a, place in zip(leaves, places, strict=False)])
             new = step(params, state, batch, key, step_size)
-            given = jax.tree.leaves((bare(new.params), new.state))
+            given, structure = jax.tree.flatten((bare(new.params), new.state))
             kept = [jax.lax.with_sharding_constraint(a, place) for a, place in zip(given, places, strict=True)]
-            new_params, new_state = jax.tree.unflatten(jax.tree.structure((bare(new.params), new.state)), kept)
-            return new._replace(params=new_params, state=new_state)
+            return new._make((*jax.tree.unflatten(structure, kept), new.value))
 
         self._step = jax.jit(there, static_argnums=5, donate_argnums=(0, 1) if donate else ())
 
@@ -98,5 +97,5 @@ def _places(tree: Any) -> Places:
     if mesh is None:
         return None
     whole = NamedSharding(mesh, PartitionSpec())
-    named = lambda leaf: getattr(leaf, "sharding", None)
-    return tuple(named(leaf) if isinstance(named(leaf), NamedSharding) else whole for leaf in jax.tree.leaves(tree))
+    found = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree))
+    return tuple(where if isinstance(where, NamedSharding) else whole for where in found)

@@ -9,6 +9,7 @@ the last bit, whatever parts either is made in. Nothing larger than a part of an
 is split over devices (`split`), each of them draws for the rows that it has.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -107,8 +108,8 @@ def take(table: Array | Split | Shifted, indices: Array) -> Array:
 def part(table: Array | Split | Shifted, first: Array, count: int) -> Array:
     """Rows first, ..., first + count - 1 of a table: (V, E) -> (count, E)."""
     value = table.value if isinstance(table, Shifted) else table
-    cut = rows_from if isinstance(value, Split) else jax.lax.dynamic_slice_in_dim
-    piece: Any = cut(value, first, count)
+    cut: Any = rows_from if isinstance(value, Split) else jax.lax.dynamic_slice_in_dim
+    piece = cut(value, first, count)
     if not isinstance(table, Shifted):
         return gathered(piece)
     return whole(Shifted(piece, table.key, table.offset + first.astype(jnp.uint32), table.scale, table.law))
@@ -131,8 +132,8 @@ def add(leaf: Any, keys: Key, scales: Array, law: Law, offset: Array | int = 0) 
         offset: the row of the directions at which the leaf begins.
     """
     if isinstance(leaf, Split):
-        return on_rows(lambda own, first, *given: _add_own(own, first, *given, law, leaf.shape[-2]), leaf, keys, scales,
-                       jnp.asarray(offset, jnp.uint32))  # fmt: skip
+        each = partial(_add_own, law=law, rows=leaf.shape[-2])
+        return on_rows(each, leaf, keys, scales, jnp.asarray(offset, jnp.uint32))
     width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
     table = leaf.reshape(count, width)
     step = min(count, -(-min(max(leaf.size // 8, LEAST), MOST) // width))

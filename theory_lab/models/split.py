@@ -8,7 +8,7 @@ what it draws depends on no split.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -70,21 +70,18 @@ def like(tree: Any, other: Any) -> Any:
     return jax.tree.map(again, other, tree, is_leaf=is_split)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _whole(value: Array, mesh: Mesh) -> Array:
-    return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec()))
-
-
-def _whole_bwd(mesh: Mesh, residuals: None, cotangent: Array) -> tuple[Array]:
-    return (jax.lax.with_sharding_constraint(cotangent, NamedSharding(mesh, rows_of(cotangent.ndim))),)
-
-
-_whole.defvjp(lambda value, mesh: (_whole(value, mesh), None), _whole_bwd)
+@lru_cache
+def _gather(mesh: Mesh) -> Callable[[Array], Array]:
+    """From split rows to the whole; and for the gradient back, summed over the devices' examples."""
+    placed = lambda a, spec: jax.lax.with_sharding_constraint(a, NamedSharding(mesh, spec))
+    whole = jax.custom_vjp(lambda value: placed(value, PartitionSpec()))
+    whole.defvjp(lambda value: (whole(value), None), lambda _, cotangent: (placed(cotangent, rows_of(cotangent.ndim)),))
+    return whole
 
 
 def gathered(leaf: Array | Split) -> Array:
     """The whole array on every device."""
-    return _whole(leaf.value, leaf.mesh) if isinstance(leaf, Split) else leaf
+    return _gather(leaf.mesh)(leaf.value) if isinstance(leaf, Split) else leaf
 
 
 def on_rows(fn: Callable[..., Array], leaf: Split, *more: Any) -> Split:

@@ -169,8 +169,8 @@ def simulate(
         return trajectories(problem, oracle, step_sizes, params, keys, schedule, **options)
     all_of, grid, seeds, both = (PartitionSpec(*axes) for axes in ((), ("grid",), ("seeds",), ("grid", "seeds")))
     share = jax.shard_map(
-        partial(trajectories, **options), mesh=mesh, in_specs=(all_of, all_of, grid, seeds, seeds, all_of), out_specs=both,
-        check_vma=False,
+        lambda *given: trajectories(*given, **options), mesh=mesh,
+        in_specs=(all_of, all_of, grid, seeds, seeds, all_of), out_specs=both, check_vma=False,
     )  # fmt: skip
     return share(problem, oracle, step_sizes, params, keys, schedule)
 
