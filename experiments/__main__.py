@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import _cells, _settings
+from experiments import _cells, _executors, _settings
 from experiments._conduct import Request, conduct, question
 from theory_lab import _checks
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, *, package: str = "experiments"
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     jax.config.update("jax_enable_x64", True)
-    _cells.circumstances.cache_clear()
+    _cells.forget()
     try:
         request = _request(arguments, package)
     except ValueError as error:
@@ -84,7 +84,8 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     parser.add_argument(
         "--executor",
         metavar="SPEC",
-        help="serial (default); process:N: N cells at once; experiments:N: N experiments at once",
+        help="serial (default); process:N: N cells at once; experiments:N: N experiments at once; dask:ADDRESS, slurm, "
+        "mpi: cells on other machines; MODULE:FACTORY: any other executor",
     )
     parser.add_argument("--list", action="store_true", dest="listing", help="name all experiments and their questions")
     given = parser.parse_args(arguments)
@@ -98,7 +99,7 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
         _checks.choice("experiment", name, known)
     if not 0 <= seed < _cells.SEEDS:
         raise _checks.refuse("seed", f"a whole number from 0 to {_cells.SEEDS - 1}", seed)
-    _cells.worker_count(executor)
+    _executors.check(executor)
     data = None
     if given.data is not None:
         if not Path(given.data).exists():

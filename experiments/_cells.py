@@ -1,24 +1,17 @@
-"""Experiments, their cells, and the computing of one cell wherever it is computed.
+"""Experiments, their cells, and all that determines what a cell holds.
 
 A cell's key is a pure function of the seed, the experiment and the cell, so adding a cell changes no other. Its name on disk
 is made of everything that determines its rows: see `circumstances`.
 """
 
 import ast
-import concurrent.futures
-import contextlib
 import functools
 import hashlib
 import importlib
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pkgutil
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,23 +21,10 @@ import jax
 import theory_lab
 from theory_lab import _checks
 from theory_lab.report import record
-from theory_lab.run.store import Cell, Store
 
 Places = tuple[tuple[str, str], ...]  # files and folders of the user: by which name they are known, and where they lie
 PARTS = ("QUICK", "FULL", "cells", "compute", "judge", "draw")
 SEEDS = 2**32
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One cell of one experiment, with all that another process needs to compute it."""
-
-    package: str
-    experiment: str
-    cell: dict[str, Any]
-    seed: int
-    folder: str
-    places: Places
 
 
 def names(package: str) -> list[str]:
@@ -138,13 +118,14 @@ def circumstances(package: str, experiment: str, places: Places) -> dict[str, An
     """What, beside the cell and its key, determines its rows: code, versions, device, precision, the user's files.
 
     The code is the whole library except its reports, the experiment itself, and the modules that experiments share, which
-    begin with one underscore. Every process that computes answers for the code that it has imported itself.
+    begin with one underscore. Every process that computes answers for the code that it has imported itself: it reads each
+    file once, whatever happens to it later.
     """
     home = Path(next(iter(importlib.import_module(package).__path__)))
     shared = [path for path in home.glob("_*.py") if not path.name.startswith("__")]
     return {
         "library": LIBRARY,
-        "source": digest(home, [home / f"{experiment}.py", *shared]),
+        "source": digest(home, [home / f"{experiment}.py", *shared], content_once),
         "versions": record.versions(),
         "device": [jax.devices()[0].device_kind, record.processor(), os.environ.get("XLA_FLAGS", "")],
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
@@ -159,13 +140,19 @@ def place_digest(path: Path) -> str:
     return digest(path, [file for pattern in ("[!.]*", "[!.]*/[!.]*") for file in path.glob(pattern) if file.is_file()])
 
 
-def digest(root: Path, paths: Iterable[Path]) -> str:
+def content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+content_once = functools.cache(content)
+
+
+def digest(root: Path, paths: Iterable[Path], content: Callable[[Path], str] = content) -> str:
     """One digest of the names and the contents of files."""
     total = hashlib.sha256()
     for path in sorted(paths):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(json.dumps([path.relative_to(root).as_posix(), content]).encode())
+        total.update(json.dumps([path.relative_to(root).as_posix(), content(path)]).encode())
     return total.hexdigest()
 
 
@@ -177,68 +164,21 @@ def _library() -> str:
 LIBRARY = _library()  # taken as this process imports the library, whatever happens to the files later
 
 
-def finish(piece: Piece) -> Cell:
-    """The finished cell, from disk or computed now; runs in this process or in a worker."""
-    jax.config.update("jax_enable_x64", True)
-    cell = placeless(piece.cell, piece.places)
-    key = cell_key(piece.seed, piece.experiment, cell)
-    compute = load(piece.package, piece.experiment).compute
-    determinants = {
-        "experiment": piece.experiment,
-        "cell": cell,
-        "key": jax.random.key_data(key).tolist(),
-        "prng": str(jax.random.key_impl(key)),
-        **circumstances(piece.package, piece.experiment, piece.places),
-    }
-    return Store(piece.folder).fetch(determinants, lambda: compute(piece.cell, key))
+@functools.cache
+def commit(package: str) -> str:
+    """The commit of the experiments' code, which names it for people; what counts are the digests."""
+    return record.commit(Path(next(iter(importlib.import_module(package).__path__))).parent)
 
 
-class Serial(concurrent.futures.Executor):
-    """Computes in this process, one after the other, each only when its turn comes."""
-
-    def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
-        return map(fn, *iterables)
+def code(package: str, experiment: str, places: Places) -> dict[str, Any]:
+    """What a worker must have as this process has it: the circumstances less the device."""
+    return {name: value for name, value in circumstances(package, experiment, places).items() if name != "device"}
 
 
-@contextlib.contextmanager
-def workers(spec: str, pieces: int) -> Iterator[concurrent.futures.Executor]:
-    """The executor that a SPEC names, for a number of pieces.
-
-    Raises:
-        ValueError: the SPEC is neither "serial" nor "process:N".
-    """
-    count = worker_count(spec)
-    if count == 0:
-        yield Serial()
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(count, pieces), mp_context=multiprocessing.get_context("spawn"), initializer=_become_worker
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def worker_count(spec: str) -> int:
-    """How many worker processes a SPEC asks for to compute cells; 0 for this process."""
-    kind, count = _executor(spec)
-    return count if kind == "process" else 0
-
-
-def experiments_at_once(spec: str) -> int:
-    """How many experiments a SPEC asks for at once, each in a process of its own; 0 for one after the other, here."""
-    kind, count = _executor(spec)
-    return count if kind == "experiments" else 0
-
-
-def _executor(spec: str) -> tuple[str, int]:
-    kind, _, count = spec.partition(":")
-    if spec == "serial":
-        return kind, 0
-    if kind in ("process", "experiments") and count.isdigit() and int(count) > 0:
-        return kind, int(count)
-    raise _checks.refuse("executor", "'serial', 'process:N' or 'experiments:N' with N at least 1", spec)
+def forget() -> None:
+    """Look at all files anew, as a new process would."""
+    for remembered in (circumstances, commit, content_once):
+        remembered.cache_clear()
 
 
 def is_alone(package: str, name: str) -> bool:
@@ -247,22 +187,3 @@ def is_alone(package: str, name: str) -> bool:
         return bool(getattr(load(package, name), "ALONE", False))
     except Exception:  # it will say so when its turn comes
         return False
-
-
-def _become_worker() -> None:
-    """Leave at once and in silence on Ctrl-C, and when the process that asked for the work is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_leave_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _leave_after(sentinel: Any) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def settled(pieces: Sequence[Piece], spec: str, progress: Callable[[Iterator[Cell], int], Iterable[Cell]]) -> list[Cell]:
-    """All pieces finished, in their order."""
-    with workers(spec, len(pieces)) as executor:
-        return list(progress(executor.map(finish, pieces), len(pieces)))

@@ -9,25 +9,27 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import pandas as pd
 
-from experiments import _cells, _settings
+from experiments import _cells, _crews, _executors, _pieces, _settings
 from theory_lab import _checks
 from theory_lab.claims import Verdict
 from theory_lab.report import figures, page, record, statements, tables
 from theory_lab.run.frames import from_csv, to_csv
-from theory_lab.run.store import Cell, Store, Unwritable, sha256, write
+from theory_lab.run.store import Store, Unwritable, sha256, write
 from theory_lab.theory.catalogue import STATEMENTS
 
+T = TypeVar("T")
 KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell])"
 
 
@@ -62,6 +64,7 @@ def conduct(request: Request) -> int:
 
     Raises:
         Unwritable: a result could not be written.
+        Unavailable: the executor cannot be had.
     """
     store = Store(request.out)
     store.prepare()
@@ -91,22 +94,29 @@ def conduct(request: Request) -> int:
 
 def _outcomes(request: Request, environment: record.Record) -> Iterator[tuple[str, Outcome]]:
     """Every experiment with its outcome, in order; one after the other or some at once, those that must be alone last."""
-    together = request.names
-    alone: tuple[str, ...] = ()
-    if at_once := _cells.experiments_at_once(request.executor):
-        alone = tuple(name for name in request.names if _cells.is_alone(request.package, name))
-        together = tuple(name for name in request.names if name not in alone)
-        serial = dataclasses.replace(request, executor="serial")
-        with _cells.workers(f"process:{at_once}", len(together)) as pool:
-            for name, outcome in zip(
-                together, pool.map(functools.partial(_outcome, serial, environment), together), strict=True
-            ):
-                _announce(request, name)
-                yield name, outcome
-        together, request = alone, serial
-    for name in together:
-        _announce(request, name)
-        yield name, _outcome(request, environment, name)
+    with _executors.crew(request.executor, request.out / "cells") as crew:
+        together = request.names
+        if _executors.experiments_at_once(request.executor):
+            together = tuple(name for name in request.names if not _cells.is_alone(request.package, name))
+            yield from _at_once(request, environment, together, crew)
+            together = tuple(name for name in request.names if name not in together)
+        for name in together:
+            _announce(request, name)
+            yield name, _outcome(request, environment, name, crew)
+
+
+def _at_once(
+    request: Request, environment: record.Record, names: tuple[str, ...], crew: _crews.Crew
+) -> Iterator[tuple[str, Outcome]]:
+    """Some experiments at once, each in a process of its own; told in order."""
+    come: dict[int, Outcome] = {}
+    turn = 0
+    for number, outcome in _crews.each(crew, functools.partial(_outcome, request, environment), names):
+        come[number] = Outcome([], stopped=str(outcome)) if isinstance(outcome, _crews.Lost) else outcome
+        while turn in come:
+            _announce(request, names[turn])
+            yield names[turn], come[turn]
+            turn += 1
 
 
 def _announce(request: Request, name: str) -> None:
@@ -121,8 +131,8 @@ def question(package: str, name: str) -> str:
         return f"cannot be read: {error}"
 
 
-def _outcome(request: Request, environment: record.Record, name: str) -> Outcome:
-    """Run one experiment; runs in this process or in a worker.
+def _outcome(request: Request, environment: record.Record, name: str, crew: _crews.Crew = _crews.HERE) -> Outcome:
+    """Run one experiment; runs in this process or in a worker, then without a crew.
 
     Raises:
         Unwritable: a result could not be written.
@@ -133,13 +143,19 @@ def _outcome(request: Request, environment: record.Record, name: str) -> Outcome
         module = _cells.load(request.package, name)
         if not _cells.docstring(request.package, name)[0]:
             raise ValueError(f"experiment {name!r} must open with a docstring that asks its question, got none")
-        step = _rejudged if request.redraw else _computed
-        verdicts, note = step(request, store, environment, name, module)
-    except Unwritable:
+        if request.redraw:
+            verdicts, note = _rejudged(request, store, environment, name, module)
+        else:
+            alone = _cells.is_alone(request.package, name)  # it takes times, of this machine
+            verdicts, note = _computed(request, store, environment, name, module, _crews.HERE if alone else crew)
+    except (Unwritable, _crews.Unavailable):
         raise
     except Exception as error:
-        write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{traceback.format_exc()}")
-        return Outcome([], stopped=f"{type(error).__name__}: {' '.join(str(error).split())} (see {log})")
+        details = getattr(error, "details", None) or traceback.format_exc()
+        write(log, f"{record.now()} {' '.join(sys.argv)}\n\n{details}")
+        told = isinstance(error, (_pieces.Unfinished, _pieces.Stranger))  # in a sentence of ours
+        why = " ".join(str(error).split())
+        return Outcome([], stopped=f"{why if told else f'{type(error).__name__}: {why}'} (see {log})")
     finally:
         jax.clear_caches()  # another experiment has other programs; all of them together would fill the memory
     log.unlink(missing_ok=True)
@@ -147,17 +163,21 @@ def _outcome(request: Request, environment: record.Record, name: str) -> Outcome
 
 
 def _computed(
-    request: Request, store: Store, environment: record.Record, name: str, module: ModuleType
+    request: Request,
+    store: Store,
+    environment: record.Record,
+    name: str,
+    module: ModuleType,
+    crew: _crews.Crew,
 ) -> tuple[list[Verdict], str]:
     """Finish the cells of an experiment, judge, draw and publish; returns the verdicts and a line on what it took."""
     start = time.perf_counter()
     settings, places = _settled(request, name, module)
-    pieces = [
-        _cells.Piece(request.package, name, cell, request.seed, str(request.out), places)
-        for cell in _cells.cells(module, settings)
-    ]
-    finished = _cells.settled(pieces, request.executor, functools.partial(with_progress, name))
+    pieces = _pieces.pieces(request.package, name, _cells.cells(module, settings), request.seed, store, places)
+    done = _pieces.settled(pieces, crew, functools.partial(with_progress, name))
+    finished = [one.cell for one in done]
     csv = to_csv(pd.concat([cell.frame for cell in finished], ignore_index=True))
+    known = _cells.circumstances(request.package, name, places)
     question, about = _cells.docstring(request.package, name)
     seconds = {"compile": sum(cell.compile for cell in finished), "run": sum(cell.run for cell in finished)}
     made = record.record(
@@ -171,14 +191,23 @@ def _computed(
         cells=len(finished),
         wall_seconds=seconds,
         csv_sha256=sha256(csv),
-        environment={**environment, "places_sha256": _cells.circumstances(request.package, name, places)["places"]},
+        environment={**environment, "places_sha256": known["places"], **_elsewhere(known["device"], done)},
     )
     verdicts = _publish(request, store, module, csv, made)
     kept = sum(not cell.computed for cell in finished)
     took = f"{time.perf_counter() - start:.1f} s"
-    known = f", {kept} of them kept from before" if kept else ""
+    before = f", {kept} of them kept from before" if kept else ""
     compiling = sum(cell.compile for cell in finished if cell.computed)
-    return verdicts, f"{len(finished)} cells{known}; {took}, {compiling:.1f} s of it compiling"
+    return verdicts, f"{len(finished)} cells{before}; {took}, {compiling:.1f} s of it compiling"
+
+
+def _elsewhere(here: Any, done: Iterable[_pieces.Done]) -> dict[str, Any]:
+    """The devices that cells were computed on, where it was not this one alone."""
+    found = [here]
+    for one in done:
+        if one.determinants["device"] not in found:
+            found.append(one.determinants["device"])
+    return {"cells_computed_on": found} if found != [here] else {}
 
 
 def _settled(request: Request, name: str, module: ModuleType) -> tuple[Any, _cells.Places]:
@@ -256,10 +285,11 @@ def _refresh_readme(request: Request, store: Store) -> None:
             write(request.readme, tables.refreshed(text, "statements", table))
 
 
-def with_progress(name: str, cells: Iterator[Cell], total: int) -> Iterable[Cell]:
+def with_progress(name: str, cells: Iterator[T], total: int) -> Iterable[T]:
     """A bar on a terminal where tqdm is installed, nothing elsewhere."""
     try:
         from tqdm import tqdm
     except ImportError:
         return cells
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and outlives one that is killed
     return tqdm(cells, total=total, desc=f"  {name}", unit="cell", leave=False, disable=None)

@@ -6,155 +6,21 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import pytest
 
-from experiments import _cells
-from experiments.__main__ import main
+from experiments import _cells, _executors
 from experiments._conduct import with_progress
+from tests.experiments.lab import Lab, finished, one_line, running, wait_for
 from theory_lab.report import tables
 from theory_lab.run.store import sha256
 
 BEGIN, END = tables.markers("statements")
-
-ROOT = Path(__file__).parents[2]
-
-STEADY = '''"""Does the mean of {name}
-come out?
-
-It tests `Theorem 0`. Quick: 0 minutes; full: 0 minutes.
-"""
-
-import os
-import time
-from dataclasses import dataclass
-
-import jax
-import numpy as np
-import pandas as pd
-
-from theory_lab.claims import claim
-from theory_lab.measure import exact, mean
-from theory_lab.report import band, legend, new_figure, title_with_verdicts
-
-
-@dataclass(frozen=True)
-class Settings:
-    pieces: int
-    {field}
-
-
-QUICK, FULL = Settings({pieces}), Settings({pieces} + 1)
-
-
-def cells(settings):
-    return [{{"index": i{cell}}} for i in range(settings.pieces)]
-
-
-def compute(cell, key):
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        log.write(f"{{cell['index']}} {{os.getpid()}}\\n")
-    time.sleep({seconds})
-    {raising}
-    values = np.random.default_rng(np.asarray(jax.random.key_data(key))).normal(size=5)
-    return pd.DataFrame({{"index": cell["index"], "value": values, "x64": str(jax.numpy.ones(1).dtype)}})
-
-
-def judge(frame):
-    assert set(frame["x64"]) == {{"float64"}}
-    return [
-        claim("the mean | is small", "Theorem 0", "at most", 10.0).check(mean("value", frame["value"])),
-        claim("two is {number}", "arithmetic", "equals", {number}, tolerance=0.5{expected}).check(exact("two", 2.0)),
-        claim("assumed", "Theorem 1", "at least", 1.0, unmet=["convexity"]).check(exact("two", 2.0)),
-    ]
-
-
-def draw(frame, verdicts):
-    figure, axes = new_figure(height=2.0, width=3.0)
-    means = frame.groupby("index")["value"].mean()
-    band(axes[0, 0], means.index, means, like="hybrid")
-    title_with_verdicts(figure, "{name}", verdicts)
-    return figure
-'''
-
-Fake = Callable[..., None]
-
-
-class Lab:
-    """An empty package of experiments, an output folder, and the command line on them."""
-
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.home, self.capsys = home, capsys
-        self.package = f"fakes_{uuid.uuid4().hex}"
-        self.folder = home / self.package
-        self.folder.mkdir()
-        (self.folder / "__init__.py").write_text('ORDER = ("zeta", "alpha", "absent")\n')
-        self.out, self.log = home / "out", home / "log"
-        monkeypatch.syspath_prepend(home)
-        monkeypatch.setenv("FAKE_LOG", str(self.log))
-        monkeypatch.setenv("NO_COLOR", "1")
-        monkeypatch.chdir(home)
-
-    def add(self, name: str, **changes: object) -> None:
-        """One more experiment, found by its name alone."""
-        defaults = {"pieces": 3, "number": 2.0, "expected": "", "seconds": 0, "raising": "", "field": "", "cell": ""}
-        (self.folder / f"{name}.py").write_text(STEADY.format(name=name, **{**defaults, **changes}))
-
-    def forget(self) -> None:
-        """Import everything anew, as a new process would."""
-        for name in [name for name in sys.modules if name.startswith(self.package)]:
-            del sys.modules[name]
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr."""
-        self.forget()
-        out = () if "--out" in arguments or "--profile" in arguments else ("--out", str(self.out))
-        code = main([*arguments, *out], package=self.package)
-        return code, *self.capsys.readouterr()
-
-    def start(self, *arguments: str, out: Path | None = None) -> subprocess.Popen[str]:
-        """The same in a process of its own, which hears Ctrl-C even where the tests, in the background, do not."""
-        hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        code = f"{hears}from experiments.__main__ import main; sys.exit(main(sys.argv[2:], package=sys.argv[1]))"
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.home}"}
-        command = [sys.executable, "-c", code, self.package, *arguments, "--out", str(out or self.out)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=environment, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
-
-    def computed(self) -> list[int]:
-        """The cells whose computation has begun since the last call."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        self.log.unlink(missing_ok=True)
-        return [int(line.split()[0]) for line in lines]
-
-    def record(self, name: str) -> dict:
-        return json.loads((self.out / f"{name}.json").read_text())
-
-    def csv(self, name: str) -> bytes:
-        return (self.out / f"{name}.csv").read_bytes()
-
-    def kept(self, name: str) -> set[int]:
-        return {
-            json.loads(path.read_text())["determinants"]["cell"]["index"]
-            for path in (self.out / "cells" / name).glob("[!.]*.json")
-        }
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lab:
-    return Lab(tmp_path, monkeypatch, capsys)
-
-
-def one_line(text: str, *, starts: str) -> bool:
-    return text.strip().startswith(starts) and text.strip().count("\n") == 0 and "Traceback" not in text
-
 
 # What is written and said
 
@@ -456,14 +322,8 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
     [
         (["alhpa"], "experiment must be one of 'alpha', got 'alhpa' (did you mean 'alpha'?)"),
         (["--seed", "-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
-        (
-            ["--executor", "threads"],
-            "executor must be 'serial', 'process:N' or 'experiments:N' with N at least 1, got 'threads'",
-        ),
-        (
-            ["--executor", "process:0"],
-            "executor must be 'serial', 'process:N' or 'experiments:N' with N at least 1, got 'process:0'",
-        ),
+        (["--executor", "threads"], f"executor must be one of {_executors.RULE}, got 'threads'"),
+        (["--executor", "process:0"], f"executor must be one of {_executors.RULE}, got 'process:0'"),
         (["--out", ""], "out must be a non-empty text, got ''"),
         (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
         (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
@@ -537,12 +397,16 @@ def test_a_failing_cell_keeps_the_finished_ones_and_the_log_goes_with_the_fault(
     )
     code, _, err = lab.run()
     assert code == 1
-    assert one_line(err, starts=f"stopped with FileNotFoundError: a cell of two lines (see {lab.out / 'alpha.log'})")
+    why = '1 of 3 cells: FileNotFoundError: a cell of two lines, in cell {"index": 1}'
+    assert one_line(err, starts=f"stopped with {why} (see {lab.out / 'alpha.log'})")
     assert not (lab.out / "alpha.csv").exists()
-    assert lab.computed() == [0, 1]
+    assert lab.computed() == [0, 1, 2]
+    log = (lab.out / "alpha.log").read_text()
+    assert 'cell {"index": 1}: FileNotFoundError: a cell of two lines' in log
+    assert "Traceback (most recent call last):" in log
     (lab.home / "cured").touch()
     assert lab.run()[0] == 0
-    assert lab.computed() == [1, 2]
+    assert lab.computed() == [1]
     assert not (lab.out / "alpha.log").exists()
 
 
@@ -617,18 +481,6 @@ def test_a_full_disk_is_one_line_wherever_it_strikes(lab: Lab, monkeypatch: pyte
     assert lab.run()[0] == (1 if what == "alpha.log" else 0)
 
 
-def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def test_a_run_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(lab: Lab) -> None:
     """Killed three times, at random moments; each next run computes none of the cells that were finished."""
     lab.add("alpha", pieces=30, seconds=0.03)
@@ -677,13 +529,6 @@ def test_ctrl_c_is_one_line_and_the_finished_cells_stay(lab: Lab) -> None:
     assert code == 130
     assert one_line(err, starts=f"interrupted; finished cells are kept in {lab.out / 'cells'} and not computed again")
     assert len(lab.kept("alpha")) >= 2
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_worker_processes_leave_with_a_killed_parent_and_give_the_same_bytes(lab: Lab) -> None:

@@ -66,12 +66,14 @@ class Cell:
         frame: its rows, as read back from text.
         compile, run: the seconds that computing it took, whenever that was.
         computed: whether it was computed just now (not found on disk).
+        keep: whether it may be kept on disk.
     """
 
     frame: pd.DataFrame
     compile: float
     run: float
     computed: bool
+    keep: bool = True
 
 
 class Store:
@@ -108,23 +110,60 @@ class Store:
             ValueError: "experiment" is no plain name, or the rows are not what a frame may hold.
             Unwritable: the finished cell could not be kept.
         """
+        found = self.find(determinants)
+        if found is None:
+            found = computed(compute)
+            self.keep(determinants, found)
+        return found
+
+    def find(self, determinants: Mapping[str, Any]) -> Cell | None:
+        """The kept cell that `determinants` determine, if there is one.
+
+        Raises:
+            ValueError: as `fetch`.
+        """
+        path, known = self._place(determinants)
+        return _kept(path, known)
+
+    def keep(self, determinants: Mapping[str, Any], cell: Cell) -> None:
+        """Keep a cell that was computed just now, here or elsewhere, unless it asks not to be.
+
+        Raises:
+            ValueError: as `fetch`.
+            Unwritable: as `fetch`.
+        """
+        path, known = self._place(determinants)
+        if not cell.keep:
+            return
+        csv = to_csv(cell.frame)
+        seconds = {"compile": cell.compile, "run": cell.run}
+        content = {"csv": csv, "csv_sha256": sha256(csv), "determinants": known, "seconds": seconds}
+        write(path, json.dumps(content, sort_keys=True))
+
+    def identity(self) -> str:
+        """A random text that lies in the folder: who reads the same, on whatever machine, sees the same folder.
+
+        Raises:
+            Unwritable: there is none yet, and it cannot be written.
+        """
+        if not self.read_identity():
+            write(self.cells / ".identity", uuid.uuid4().hex)
+        return self.read_identity()
+
+    def read_identity(self) -> str:
+        """The same, without making it; empty where the folder is not to be seen."""
+        try:
+            return (self.cells / ".identity").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
+
+    def _place(self, determinants: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
         known = json.loads(json.dumps(determinants, sort_keys=True))
         experiment = known.get("experiment")
         if not isinstance(experiment, str) or not experiment.isidentifier():
             raise _checks.refuse("the experiment of a cell", "a plain name", experiment)
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-        path = self.cells / experiment / f"{digest}.json"
-        kept = _kept(path, known)
-        if kept is not None:
-            return kept
-        with Stopwatch() as watch:
-            frame = compute()
-        csv = to_csv(frame)
-        seconds = {"compile": watch.compile, "run": watch.run}
-        content = {"csv": csv, "csv_sha256": sha256(csv), "determinants": known, "seconds": seconds}
-        if frame.attrs.get("keep", True):
-            write(path, json.dumps(content, sort_keys=True))
-        return Cell(from_csv(csv), watch.compile, watch.run, computed=True)
+        return self.cells / experiment / f"{digest}.json", known
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
@@ -144,6 +183,14 @@ class Store:
                 if time.time() - path.stat().st_mtime > ABANDONED:
                     found.append(path)
         return found
+
+
+def computed(compute: Callable[[], pd.DataFrame]) -> Cell:
+    """A cell that nothing has kept: its rows as `fetch` would have read them back."""
+    with Stopwatch() as watch:
+        frame = compute()
+    keep = bool(frame.attrs.get("keep", True)) if isinstance(frame, pd.DataFrame) else True
+    return Cell(from_csv(to_csv(frame)), watch.compile, watch.run, computed=True, keep=keep)
 
 
 def sha256(content: str | bytes) -> str:
