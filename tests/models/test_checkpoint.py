@@ -234,6 +234,8 @@ def test_adapter_files_that_do_not_fit(tmp_path):
         refuses(lambda: models.load_adapter(tmp_path, CONFIG), message)
 
     bad({"use_dora": True}, "use_dora in adapter_config.json must be False, the one that is built here, got True")
+    bad({"init_lora_weights": "pissa"}, "init_lora_weights in adapter_config.json must be True, the one that is built here")
+    bad({"some_new_method": {"a": 1}}, "some_new_method in adapter_config.json must be left out: it is not known here")
     bad({"rank_pattern": {"q_proj": 3}}, "rank_pattern in adapter_config.json must be {}, the one that is built here")
     bad(
         {"peft_type": "IA3"},
@@ -252,3 +254,30 @@ def test_adapter_files_that_do_not_fit(tmp_path):
     refuses(
         lambda: models.load_adapter(tmp_path, CONFIG), f"tensor {name!r} must be in {str(weights)!r}, got 'no such tensor'"
     )
+
+
+def test_a_size_that_the_config_leaves_out_is_named_where_the_tensors_do_not_fit(saved):
+    path = saved / "config.json"
+    told = json.loads(path.read_text())
+    del told["hidden_size"]
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"of shape \(97, 4096\), got \(97, 32\); .* leaves out hidden_size \(then 4096\)"):
+        models.load_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rope_parameters": ["linear"]}, "the rope settings in config.json must be an object, got ['linear']"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config in config.json must be left out, got {'bits': 4}"),
+    ],
+)
+def test_configs_that_are_not_built_here(saved, change, message):
+    path = saved / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    refuses(lambda: models.load_pretrained(saved), message)
+
+
+def test_no_end_of_a_text_is_none():
+    told = {"model_type": "llama", "eos_token_id": []}
+    assert models.config_from_json(told).eos_token_id is None

@@ -1,10 +1,13 @@
 """Against transformers: the same folder, the same logits. (Extra "parity"; skipped without it.)"""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.reference import check_same, reference, reference_logits, transformers
+from tests.models.reference import check_same, reference, reference_logits, torch, transformers
 from tests.models.zoo import CONFIGS, texts
 from theory_lab import models
 
@@ -47,6 +50,49 @@ def test_shards_of_transformers(tmp_path):
     _, base = models.load_pretrained(tmp_path)
     check_same(models.logits(config, {"base": base}, jnp.asarray(tokens), jnp.asarray(mask)),
                reference_logits(theirs, tokens, mask), mask)  # fmt: skip
+
+
+def test_what_a_config_leaves_out_is_as_transformers_has_it():
+    for config, theirs in (
+        (models.LlamaConfig(), transformers.LlamaConfig()),
+        (models.OPTConfig(), transformers.OPTConfig()),
+    ):
+        for field in dataclasses.fields(config):
+            if field.name not in ("rope", "final_layer_norm"):
+                assert getattr(config, field.name) == getattr(theirs, field.name), field.name
+    assert models.config_from_json(transformers.LlamaConfig().to_dict()) == models.LlamaConfig()
+    assert models.config_from_json(transformers.OPTConfig().to_dict()) == models.OPTConfig()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+def test_random_llamas_in_shards_of_any_precision(seed, stored, tmp_path):
+    rng = np.random.default_rng(seed)
+    config = models.LlamaConfig(
+        vocab_size=97,
+        hidden_size=int(rng.choice([24, 36, 40])),
+        num_hidden_layers=int(rng.integers(1, 4)),
+        num_attention_heads=4,
+        num_key_value_heads=int(rng.choice([1, 2, 4])),
+        head_dim=int(rng.choice([4, 6, 16])),
+        intermediate_size=int(rng.integers(5, 50)),
+        max_position_embeddings=64,
+        rms_norm_eps=float(rng.choice([1e-6, 1e-3])),
+        rope=models.Rope(theta=float(rng.choice([100.0, 5e5]))),
+        tie_word_embeddings=bool(rng.integers(2)),
+        attention_bias=bool(rng.integers(2)),
+        mlp_bias=bool(rng.integers(2)),
+    )
+    reference(config, seed).to(getattr(torch, stored)).save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    loaded, base = models.load_pretrained(tmp_path)
+    assert loaded == config
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(base)} == {"bfloat16" if stored == "bfloat16" else "float32"}
+    base = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), base)
+    tokens, mask = texts()
+    ours = models.logits(config, {"base": base}, jnp.asarray(tokens), jnp.asarray(mask))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    check_same(ours, reference_logits(theirs, tokens, mask), mask)
 
 
 @pytest.mark.parametrize("name", ["opt", "llama"])

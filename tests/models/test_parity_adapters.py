@@ -58,6 +58,49 @@ def test_an_adapter_of_peft_gives_its_logits(name, kind, tmp_path):
         check_same(ours, reference_logits(adapted, tokens, mask), mask)
 
 
+LORA = {"task_type": "CAUSAL_LM", "r": 3, "lora_alpha": 7}
+WRITTEN = {
+    "default targets": lambda: peft.LoraConfig(**LORA),
+    "all-linear": lambda: peft.LoraConfig(**LORA, target_modules="all-linear"),
+    "pattern": lambda: peft.LoraConfig(**LORA, target_modules=r".*layers\.\d+\.self_attn\.(q|k)_proj", lora_dropout=0.5),
+    "gaussian": lambda: peft.LoraConfig(**LORA, target_modules=["v_proj"], init_lora_weights="gaussian"),
+    "projected prefix": lambda: peft.PrefixTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=8
+    ),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("name", ["opt", "llama, grouped, linear"])
+def test_what_peft_writes_otherwise_is_read_as_peft_reads_it(name, written, tmp_path):
+    config, theirs, base = both(name, tmp_path)
+    adapter, parameters = handed_over(peft.get_peft_model(theirs, WRITTEN[written]()), config, tmp_path)
+    again = peft.PeftModel.from_pretrained(reference(config), tmp_path / "adapter").eval()
+    tokens, mask = texts()
+    ours = models.logits(config, {"base": base, "peft": parameters}, jnp.asarray(tokens), jnp.asarray(mask), adapter)
+    check_same(ours, reference_logits(again, tokens, mask), mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_dora": True}, "use_dora in adapter_config.json must be False"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern in adapter_config.json must be {}"),
+        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern in adapter_config.json must be {}"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save in adapter_config.json must be None"),
+        ({"bias": "all"}, "bias in adapter_config.json must be 'none'"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights in adapter_config.json must be True"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "tensor 'base_model.* must be one of this LORA adapter"),
+        ({"layers_to_transform": [0]}, "layers_to_transform in adapter_config.json must be None"),
+    ],
+)
+def test_what_peft_writes_and_is_not_built_here_is_refused_by_name(change, message, tmp_path):
+    config, theirs, _ = both("llama", tmp_path)
+    settings = {**LORA, "target_modules": ["q_proj", "v_proj"], **change}
+    with pytest.raises(ValueError, match=message):
+        handed_over(peft.get_peft_model(theirs, peft.LoraConfig(**settings)), config, tmp_path)
+
+
 @pairs
 def test_peft_loads_what_we_save(name, kind, tmp_path):
     config, theirs, base = both(name, tmp_path)

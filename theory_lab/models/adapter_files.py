@@ -27,6 +27,13 @@ _PLAIN = {  # settings of LoRA that change what it computes, and the values with
     "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "modules_to_save": (None, []), "exclude_modules": (None, []),
     "layers_to_transform": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
     "trainable_token_indices": (None, []), "alora_invocation_tokens": (None, []), "megatron_config": (None,),
+    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),  # the others change the base as well
+}  # fmt: skip
+_OTHER = {  # settings of LoRA that are read, that change nothing once it is trained, or nothing without those above
+    "peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "r",
+    "lora_alpha", "use_rslora", "target_modules", "lora_dropout", "layers_pattern", "loftq_config", "eva_config",
+    "corda_config", "lora_ga_config", "velora_config", "qalora_group_size", "megatron_core", "runtime_config",
+    "ensure_weight_tying",
 }  # fmt: skip
 
 
@@ -178,6 +185,9 @@ def _lora_of(config: Config, stored: Mapping[str, Any]) -> LoRA:
     for name, plain in _PLAIN.items():
         if name in stored and stored[name] not in plain:
             raise _checks.refuse(f"{name} in {CONFIG}", f"{plain[0]!r}, the one that is built here", stored[name])
+    for name in sorted(stored.keys() - _PLAIN.keys() - _OTHER):
+        if stored[name]:  # of a later version of peft, and in use
+            raise _checks.refuse(f"{name} in {CONFIG}", "left out: it is not known here", stored[name])
     told = stored.get("target_modules")
     linear = [name for name, arrays in layer_shapes(config).items() if len(arrays["weight"]) == 2]
     targets = []

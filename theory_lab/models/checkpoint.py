@@ -15,7 +15,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
-from theory_lab.models.config import Config, LlamaConfig, OPTConfig, config_from_json, config_to_json
+from theory_lab.models.config import Config, LlamaConfig, OPTConfig, config_from_json, config_to_json, sizes_left_out
 from theory_lab.models.layout import base_shapes, tensors
 from theory_lab.models.tensorfile import Tensor
 
@@ -55,8 +55,14 @@ def load_pretrained(path: Any, *, dtype: Any = None) -> Pretrained:
     kind = None if dtype is None else jnp.dtype(dtype)
     if kind is not None:
         _checks.choice("dtype", kind.name, PARAMETER_TYPES)
-    config = config_from_json(tensorfile.read_json(where / "config.json"))
-    found = _matched(config, _tensors_in(where))
+    stored = tensorfile.read_json(where / "config.json")
+    config, present = config_from_json(stored), _tensors_in(where)
+    try:
+        found = _matched(config, present)
+    except ValueError as error:
+        if left_out := ", ".join(f"{name} (then {size})" for name, size in sizes_left_out(stored).items()):
+            raise ValueError(f"{error}; config.json leaves out {left_out}, as transformers has it") from None
+        raise
     base: Block = jax.tree.map(lambda shape: None, base_shapes(config), is_leaf=lambda s: isinstance(s, tuple))
     stacked: dict[tuple[str, ...], list[tuple[str, Tensor]]] = {}
     for name, array, _, _ in tensors(config):

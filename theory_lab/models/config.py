@@ -137,6 +137,7 @@ _FIXED: dict[str, dict[str, Any]] = {  # what must be so in config.json, and wha
     "opt": {"activation_function": "relu", "layer_norm_elementwise_affine": True, "tie_word_embeddings": True},
     "llama": {"hidden_act": "silu"},
 }
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim", "intermediate_size")
 _ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
@@ -157,14 +158,27 @@ def config_from_json(stored: Mapping[str, Any]) -> Config:
     for name, value in _FIXED[kind].items():
         if stored.get(name, value) != value:
             raise _checks.refuse(f"{name} in config.json", f"{value!r}, the one that is built here", stored[name])
+    if stored.get("quantization_config"):
+        raise _checks.refuse("quantization_config in config.json", "left out", stored["quantization_config"])
     cls = _KINDS[kind]
     given = {f.name: stored[f.name] for f in fields(cls) if stored.get(f.name) is not None}
     given |= {name: stored[name] for name in IDS if name in stored}
     if isinstance(given.get("eos_token_id"), (list, tuple)):  # several ends of a text: the first is what we write
-        given["eos_token_id"] = given["eos_token_id"][0]
+        given["eos_token_id"] = next(iter(given["eos_token_id"]), None)
     if cls is OPTConfig:
         return OPTConfig(**given, final_layer_norm=not stored.get("_remove_final_layer_norm", False))
     return LlamaConfig(**given, rope=_rope_from_json(stored))
+
+
+def sizes_left_out(stored: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes that a `config.json` leaves to transformers' defaults, which are those of the first models of their kind.
+
+    Example:
+        >>> sizes_left_out({"model_type": "opt", "hidden_size": 64})["ffn_dim"]
+        3072
+    """
+    config = config_from_json(stored)
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.name in _SIZES and stored.get(f.name) is None}
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
@@ -193,6 +207,8 @@ def config_to_json(config: Config) -> dict[str, Any]:
 def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
     """From ``rope_parameters`` (transformers 5) or from ``rope_theta`` and ``rope_scaling`` (4)."""
     told = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
+    if not isinstance(told, Mapping):
+        raise _checks.refuse("the rope settings in config.json", "an object", told)
     turned = told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0))
     if turned != 1:
         raise _checks.refuse("partial_rotary_factor in config.json", "1", turned)
