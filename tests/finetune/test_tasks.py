@@ -174,6 +174,16 @@ def test_lines_that_are_no_json(tmp_path, content):
         tasks.read("rte", tmp_path)
 
 
+@pytest.mark.parametrize("row", ['{"premise": "a", "premise": "b"}', '{"x": [{"premise": 1, "premise": 2}]}'])
+def test_a_field_that_stands_twice_is_refused_also_inside(tmp_path, row):
+    released.write(tmp_path, "rte")
+    path = tmp_path / "train.jsonl"
+    path.write_text(f"{released.text('rte').splitlines()[0]}\n{row}\n")
+    refused = r"train.jsonl line 2: the row must be a JSON object whose fields have different names, got \['premise'\]$"
+    with pytest.raises(ValueError, match=refused):
+        tasks.read("rte", tmp_path)
+
+
 def test_all_bad_rows_are_counted(tmp_path):
     good = released.SST2[0]
     rows = [good, ("a", "2"), good, *(("b", "x") for _ in range(6))]

@@ -1,5 +1,6 @@
 """The loop of fine-tuning: the iterates of the package's own loop, resumed with the same bits, what it keeps and counts."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -159,9 +160,12 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(at)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    (half,) = (tmp_path / "killed").glob(".*")  # what it was writing, of another run if it is young
+    os.utime(half, (0, 0))
     again = resumable(tmp_path / "killed")
     np.testing.assert_array_equal(again.losses, whole.losses)
     assert again.history.equals(whole.history)
+    assert not list((tmp_path / "killed").glob(".*"))
     assert (tmp_path / "killed/best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
     ours, theirs = (tensorfile.read_header(tmp_path / f"{name}/checkpoint.safetensors") for name in ("killed", "whole"))
     assert ours.keys() == theirs.keys()

@@ -1,7 +1,9 @@
 """A fine-tuning run on disk: one file that holds all that the rest of the run depends on, written whole or not at all."""
 
+import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 from theory_lab import _checks, devices
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
+from theory_lab.run.store import ABANDONED
 
 CHECKPOINT, BEST, RECORD = "checkpoint.safetensors", "best.safetensors", "record"
 
@@ -30,6 +33,14 @@ def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> Non
     if jax.process_index() == 0:
         tensorfile.write(path, described, lambda name: text if name == RECORD else np.asarray(leaves[name]))
     devices.wait()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what runs that were killed while they wrote have left in a folder, each as large as what it was to become."""
+    for path in [*folder.glob(f".{CHECKPOINT}.*"), *folder.glob(f".{BEST}.*")]:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def record_of(path: Path) -> dict[str, Any]:

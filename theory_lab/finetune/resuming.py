@@ -42,6 +42,7 @@ class Checkpoints:
         Raises:
             ValueError: a checkpoint of another run, or one that is damaged.
         """
+        kept.sweep(self.folder)
         path = self.folder / kept.CHECKPOINT
         if not path.exists():
             return begin

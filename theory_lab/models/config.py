@@ -174,8 +174,8 @@ def sizes_left_out(stored: Mapping[str, Any]) -> dict[str, int]:
     """The sizes that a `config.json` leaves to transformers' defaults, which are those of the first models of their kind.
 
     Example:
-        >>> sizes_left_out({"model_type": "opt", "hidden_size": 64})["ffn_dim"]
-        3072
+        >>> sizes_left_out({"model_type": "llama", "num_attention_heads": 4})["hidden_size"]
+        4096
     """
     config = config_from_json(stored)
     return {f.name: getattr(config, f.name) for f in fields(config) if f.name in _SIZES and stored.get(f.name) is None}

@@ -97,12 +97,28 @@ def _text(line: bytes) -> str:
 
 def _object(text: str) -> Row:
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         row = None
-    if not isinstance(row, dict):
+    if not isinstance(row, _Pairs):
         raise _checks.refuse("the row", "a JSON object", _shown(text))
-    return row
+    return _unique(row)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The fields of a JSON object as they stand in the file, repeated ones too."""
+
+
+def _unique(value: Any) -> Any:
+    """Objects, also inside, as mappings; which of two fields of one name is meant is not ours to guess."""
+    if not isinstance(value, list):
+        return value
+    if not isinstance(value, _Pairs):
+        return [_unique(one) for one in value]
+    names = [name for name, _ in value]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise _checks.refuse("the row", "a JSON object whose fields have different names", repeated)
+    return {name: _unique(one) for name, one in value}
 
 
 def _cells(text: str, columns: tuple[str, ...]) -> Row:
