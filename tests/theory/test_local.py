@@ -358,3 +358,10 @@ def test_the_noise_gain_within_a_horizon_is_that_of_the_modes_where_they_are_exa
     limit = boundary(lambda e: local_stability.noise_gain(model, e) < 1, (0.05, 1e-3))
     assert limit == pytest.approx(boundary(lambda e: model.modes(e).stable, (0.05, 1e-3)), rel=1e-3)
     assert limit > boundary(lambda e: replace(model, horizon=math.inf).modes(e).stable, (0.05, 1e-3)) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("ordering", ["with_replacement", "random_reshuffling", "shuffle_once", "incremental"])
+def test_a_model_without_modes_has_no_ratios_and_is_stable(ordering):
+    model = local.local(np.zeros((2, 2)), [2], [True], tilts=np.ones((3, 2)), n=3, ordering=ordering)
+    assert model.modes([0.1]).k.size == 0
+    assert model.modes([0.1]).stable

@@ -150,7 +150,7 @@ def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
     """V/V_WR of every mode: what an ordering leaves of the components' own noise; a fixed order counts as shuffled once."""
     if ordering == "with_replacement":
         return np.ones_like(k)
-    if n == 1:
+    if n == 1 or k.size == 0:
         return np.zeros_like(k)
     below = np.minimum(k, 1.999)
     ratios = reshuffling_ratios(np.maximum(below, 0), n)
