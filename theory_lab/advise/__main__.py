@@ -18,12 +18,12 @@ import jax
 
 from theory_lab.advise.advising import advise
 from theory_lab.advise.base import Advice
-from theory_lab.oracles.directions import LAWS
 from theory_lab.problems import block_quadratic, cosine, finite_sum, geman_mcclure, logistic, matrix_factorisation
 from theory_lab.problems.base import Problem
 from theory_lab.problems.data import breast_cancer, standardise
 from theory_lab.report.advice import draw
 from theory_lab.report.figures import png
+from theory_lab.theory.moments import LAWS
 from theory_lab.theory.reshuffling import ORDERINGS
 
 SIZES = {"x": 40, "y": 10}
