@@ -34,7 +34,7 @@ MAY_IMPORT = {  # room -> what it may import of the package, itself aside; a dot
     "advise": GROUND | {"theory", "measure", "problems", "oracles", "optimizer"},
     "report": GROUND | {"claims.base", "advise.base"},
     "__main__": GROUND  # a command line stands above every room
-    | {"advise", "problems", "orderings", "report"}
+    | {"advise", "problems", "orderings", "report", "theory"}
     | {"finetune", "models", "run.frames", "run.store", "measure.accuracy"},
 }
 ONLY = {"matplotlib": {"report"}, "sklearn": {"problems"}, "pandas": {"run", "measure", "report", "finetune", "advise"}}
