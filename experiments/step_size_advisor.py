@@ -34,7 +34,7 @@ lies beyond linear limits on all that is not quadratic: growth there bends over.
 Networks are judged apart, within a factor 2, over runs of the 4096 steps within which advice on indefinite curvature holds:
 five of them beyond matrices, of saturating and unbounded activations, more weights than rows and fewer, float32 and float64,
 and a softmax with factorised weights. At seed 0 seven limits of ten lie within the factor. Failures, and why: where tanh is
-behind the block nothing breaks within eleven times the limit, for it saturates; a softplus network takes seven times the limit
+behind the block nothing breaks within eleven times the limit, for it saturates; a softplus network takes seven times that
 of its first layer. Times: where none is predicted a quarter of the limits is advised; on the adapters, fastest at three
 quarters, that misses the target in the time allowed, and where the hidden layer is first-order behind tanh it could be eight
 times as fast in y. They were looked at while the horizon and the sample of components were chosen: a development set, too.
@@ -43,7 +43,7 @@ What would refute it: more than a tenth of the cases beyond a factor 1.5.
 
 Data: breast cancer and digits (scikit-learn), and LIBSVM files where --data names one or a folder of them, as they stand.
 
-Quick: four quadratics. Minutes: quick 0.35, full 3 on two cores, by --executor process:2 (5 on one).
+Quick: four quadratics. Minutes: quick 0.35, full 4.5.
 """
 
 from collections.abc import Iterator
