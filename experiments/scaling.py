@@ -12,7 +12,7 @@ the speed nothing is claimed there.
 
 Refuted by: iterates that depend on the number of devices; arguments above 0.3.
 
-Minutes: quick 0.5, full 1.5 (one processor); 2 on four GPUs.
+Minutes: quick 0.8, full 2 (one processor). The aims for four GPUs are written down and not measured yet.
 """
 
 import json
