@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from theory_lab import _checks, devices
 from theory_lab._typing import Array, Key, Params, Scalar
+from theory_lab.models import device
 from theory_lab.models.split import bare, rows_of, wrapped
 
 Shard = Literal["data", "full"]
@@ -76,7 +77,9 @@ class Compiled:
             kept = [jax.lax.with_sharding_constraint(a, place) for a, place in zip(given, places, strict=True)]
             return new._make((*jax.tree.unflatten(structure, kept), new.value))
 
-        self._step = jax.jit(there, static_argnums=5, donate_argnums=(0, 1) if donate else ())
+        # With donation a program of its own, which may have options; without, perhaps a part of another, which may not.
+        own: dict[str, Any] = {"donate_argnums": (0, 1), "compiler_options": device.compiler_options()} if donate else {}
+        self._step = jax.jit(there, static_argnums=5, **own)
 
     def __call__(self, params: Params, state: optax.OptState, batch: Any, key: Key, step_size: Scalar) -> Any:
         return self._step(params, state, batch, key, step_size, _places((params, state)))
