@@ -66,13 +66,21 @@ def settings(package: str, name: str, profile: str) -> Any:
         module = load(package, name)
     except Exception:
         return None
-    return module.FULL if profile == "full" else module.QUICK
+    return getattr(module, profile.upper(), None)
 
 
 def reads_data(package: str, name: str) -> bool:
     """Whether an experiment takes the user's data; True for one that cannot be loaded."""
     found = settings(package, name, "quick")
     return found is None or hasattr(found, "data")
+
+
+def has_gpu_settings(package: str, name: str) -> bool:
+    """Whether an experiment has something to compute on a GPU; False for one that cannot be loaded."""
+    try:
+        return hasattr(load(package, name), "GPU")
+    except Exception:
+        return False
 
 
 def cells(module: ModuleType, settings: Any) -> list[dict[str, Any]]:

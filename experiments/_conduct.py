@@ -212,7 +212,7 @@ def _elsewhere(here: Any, done: Iterable[_pieces.Done]) -> dict[str, Any]:
 
 def _settled(request: Request, name: str, module: ModuleType) -> tuple[Any, _cells.Places]:
     """The settings of an experiment as the user wants them, and the files and folders that they name."""
-    settings = _settings.changed(name, module.FULL if request.profile == "full" else module.QUICK, request.changes)
+    settings = _settings.changed(name, getattr(module, request.profile.upper()), request.changes)
     places = _settings.places(settings, request.changes)
     if request.data is not None and hasattr(settings, "data"):
         settings, places = dataclasses.replace(settings, data=request.data), {**places, "data": request.data}
