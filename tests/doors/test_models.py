@@ -70,6 +70,10 @@ DOORS = {
     "logits": [
         (lambda: logits(jnp.ones(3, jnp.int32)), "tokens must be whole numbers of shape (B, T), got 'int32 of shape (3,)'"),
         (lambda: logits(jnp.ones((2, 3))), "tokens must be whole numbers of shape (B, T), got 'float64 of shape (2, 3)'"),
+        (
+            lambda: logits(TOKENS, remat=["bits"]),
+            "remat must be one of 'between', 'gate', 'inside', 'key', 'query', 'signs'",
+        ),
         (lambda: logits(TOKENS, jnp.ones((3, 2))), "mask must be of the tokens' shape (2, 3), got (3, 2)"),
         (
             lambda: logits(TOKENS, adapter="lora"),

@@ -56,9 +56,10 @@ def test_gradient_is_a_central_difference(label):
     assert norm > 30 * rounding
 
 
-def wide_attention(q, k, v, *, mask, scale):
+def wide_attention(q, k, v, *, mask, scale, **_):
     """`jax.nn.dot_product_attention`, whose softmax is in float32 always, in the precision of its arguments."""
     k, v = (jnp.repeat(a, q.shape[2] // a.shape[2], axis=2) for a in (k, v))
+    mask = jnp.tril(jnp.ones((q.shape[1], k.shape[1]), bool)) if mask is None else mask
     z = jnp.where(mask, jnp.einsum("btnh,bsnh->bnts", q, k) * scale, -1e30)
     return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(z, axis=-1), v)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.models.zoo import CONFIGS, T, adapters, random_peft, texts
 from theory_lab import models
 from theory_lab.models import transformer
+from theory_lab.models.transformer import LEAN, relu
 
 configs = pytest.mark.parametrize("name", ["opt", "opt-350m", "llama, grouped, linear"])
 
@@ -121,7 +122,33 @@ def test_virtual_tokens_of_real_ones_stand_for_them(name, kind):
 def test_recomputing_layers_changes_no_gradient(name):
     config, params, (tokens, mask) = CONFIGS[name], {"base": base_of(name)}, map(jnp.asarray, texts())
     loss = lambda params, remat: models.mean_loss(config, params, tokens, mask, mask, remat=remat)
-    near(*(jax.jit(jax.grad(partial(loss, remat=remat)))(params) for remat in (True, False)))
+    keeping = [jax.jit(jax.grad(partial(loss, remat=remat)))(params) for remat in (False, True, LEAN)]
+    for again in keeping[1:]:
+        near(again, keeping[0])
+
+
+@pytest.mark.parametrize("width", [24, 6])
+def test_relu_has_the_derivatives_of_a_maximum(width):
+    """Those of `jax.nn.relu`, 0 at 0, forward and backward, whether the signs fill whole bytes or not."""
+    x = jax.random.normal(jax.random.key(0), (3, width)).at[0, :2].set(0.0)
+    t = jax.random.normal(jax.random.key(1), x.shape)
+    for ours, theirs in zip(jax.jvp(relu, (x,), (t,)), jax.jvp(jax.nn.relu, (x,), (t,)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    square = lambda f: jax.grad(lambda x: jnp.sum(f(x) ** 2 * t))(x)
+    np.testing.assert_array_equal(square(relu), square(jax.nn.relu))
+
+
+def test_an_adapters_backward_pass_keeps_what_is_named_and_nothing_else():
+    """By the residuals of the scan over layers: the stream twice, queries, values, a bit of each number inside."""
+    config = CONFIGS["opt"]
+    adapter = models.lora()
+    params = {"base": base_of("opt"), "peft": adapter.init(jax.random.key(0), config)}
+    tokens = jnp.ones((2, 8), jnp.int32)
+    loss = lambda peft: models.mean_loss(config, {**params, "peft": peft}, tokens, tokens, None, adapter, remat=LEAN)
+    scans = [e for e in jax.make_jaxpr(jax.grad(loss))(params["peft"]).eqns if e.primitive.name == "scan"]
+    forward = next(e for e in scans if e.params["length"] == config.num_hidden_layers and not e.params["reverse"])
+    kept = sum(v.aval.size * v.aval.dtype.itemsize for v in forward.outvars[forward.params["num_carry"] :])
+    assert kept == config.num_hidden_layers * tokens.size * (4 * 4 * config.hidden_size + config.ffn_dim // 8)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
