@@ -72,7 +72,7 @@ DOORS = {
         (lambda: logits(jnp.ones((2, 3))), "tokens must be whole numbers of shape (B, T), got 'float64 of shape (2, 3)'"),
         (
             lambda: logits(TOKENS, remat=["bits"]),
-            "remat must be one of 'between', 'gate', 'inside', 'key', 'query', 'signs'",
+            "remat must be one of 'between', 'gate', 'inside', 'key', 'query', 'signs', 'up', 'value', got 'bits'",
         ),
         (lambda: logits(TOKENS, jnp.ones((3, 2))), "mask must be of the tokens' shape (2, 3), got (3, 2)"),
         (
