@@ -26,7 +26,7 @@ from theory_lab.models.shift import add
 from theory_lab.models.transformer import LEAN
 
 WARM = 3
-KEPT = {  # of a layer, for the backward pass
+KEPT: dict[str, bool | tuple[str, ...]] = {  # of a layer, for the backward pass
     "everything": False,
     "products": (*LEAN, "key", "gate", "up", "inside"),
     "lean": LEAN,

@@ -28,7 +28,7 @@ from theory_lab.models.shift import length, made, part, slices, take, whole
 from theory_lab.models.split import gathered, is_split
 
 Remat = bool | Sequence[str]
-Entry = tuple[Array, Block, Array, Rotation | None]
+Entry = tuple[Array, Block, Array | None, Rotation | None]
 LEAN = ("between", "query", "signs", "value")  # kept, an adapter's backward pass computes one product of six again
 INSIDE = (
     "between",
@@ -174,7 +174,7 @@ def _seen(mask: Array | None, past: int, count: int) -> Array | None:
     return causal[None, None] if mask is None else (causal & (mask[:, None, :] != 0))[:, None]
 
 
-def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rotation | None,
+def through(config: Config, layers: Block, x: Array, seen: Array | None, rotation: Rotation | None,
             *, remat: Remat = False, keep: bool = False) -> tuple[Array, Any]:  # fmt: skip
     """All layers, (B, T, D) -> the same; with ``keep`` also the keys and values of every layer, (L, B, T, K, H) each."""
     layer: Any = opt_layer if isinstance(config, OPTConfig) else llama_layer
@@ -190,7 +190,7 @@ def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rota
 
 
 def opt_layer(
-    config: OPTConfig, p: Block, x: Array, seen: Array, rotation: None = None
+    config: OPTConfig, p: Block, x: Array, seen: Array | None, rotation: None = None
 ) -> tuple[Array, tuple[Array, Array]]:
     """One layer of OPT; also the keys and values of its tokens, (B, T, K, H) each."""
     norm1, norm2 = p["self_attn_layer_norm"], p["final_layer_norm"]
@@ -202,7 +202,7 @@ def opt_layer(
 
 
 def llama_layer(
-    config: LlamaConfig, p: Block, x: Array, seen: Array, rotation: Rotation | None
+    config: LlamaConfig, p: Block, x: Array, seen: Array | None, rotation: Rotation | None
 ) -> tuple[Array, tuple[Array, Array]]:
     """One layer of Llama; also the keys and values of its tokens, (B, T, K, H) each."""
     h, pairs = attention(config, p, rms_norm(x, p["input_layernorm"], config.rms_norm_eps), seen, rotation)
@@ -213,7 +213,7 @@ def llama_layer(
 
 
 def attention(
-    config: Config, p: Block, x: Array, seen: Array, rotation: Rotation | None
+    config: Config, p: Block, x: Array, seen: Array | None, rotation: Rotation | None
 ) -> tuple[Array, tuple[Array, Array]]:
     """Causal attention over the prefix, if the layer has one, and the tokens: (B, T, D) -> (B, T, N H)."""
     heads = lambda name, count: linear(x, p[name]).reshape(*x.shape[:2], count, config.head_dim)
