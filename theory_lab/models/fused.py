@@ -63,7 +63,7 @@ def _kernel(words: Any, scales: Any, offset: Any, old: Any, new: Any, *, parts: 
     column = (part * share).astype(jnp.uint32) + jax.lax.iota(jnp.uint32, share)
     nothing = jnp.uint32(0)
 
-    def along(j: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
+    def along(j: Array | int, total: tuple[Array, Array]) -> tuple[Array, Array]:
         key = threefry((words[j, 0], words[j, 1]), (nothing, index))
         made = polar(*threefry(key, (jnp.zeros_like(column), column)))
         return total[0] + scales[j] * made[0], total[1] + scales[j] * made[1]

@@ -117,7 +117,7 @@ def _scored_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tupl
     moved = [product(from_h, rows)] if not is_zero(from_h) else []
     moved += [product(h, from_rows)] if not is_zero(from_rows) else []
     z = _scored(h, rows)
-    return z, sum(part.astype(z.dtype) for part in moved) if moved else SymbolicZero(z)
+    return z, sum((part.astype(z.dtype) for part in moved), jnp.zeros_like(z))
 
 
 def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mask: Array | None = None,
@@ -225,7 +225,7 @@ def attention(
     pairs = (k, v)
     if "prefix" in p:
         k, v = (_precede(p["prefix"][name], a) for name, a in zip(("key", "value"), pairs, strict=True))  # (B, P+T, K, H)
-    way = "cudnn" if seen is None and device.fused_attention(q.dtype, config.head_dim) else None
+    way: Any = "cudnn" if seen is None and device.fused_attention(q.dtype, config.head_dim) else None
     scale = 1 / math.sqrt(config.head_dim)
     h = jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=seen is None, scale=scale, implementation=way)
     return h.reshape(*x.shape[:2], -1), pairs

@@ -13,6 +13,7 @@ normals. In float32 the same with 32 bits each, `polar`: two words make two norm
 
 import math
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def polar(radius: Array, angle: Array) -> tuple[Array, Array]:
     t = ((angle & jnp.uint32(0x3FFFFFFF)).astype(jnp.int32) - 2**29).astype(jnp.float32)
     t = (t + 0.5) * (math.pi / 2**31)  # exact where it is small
     squared = t * t
-    horner = lambda total, coefficient: total * squared + coefficient
+    horner: Any = lambda total, coefficient: total * squared + coefficient
     cos, sin = reduce(horner, _COS[4:], _COS[3]), t * reduce(horner, _SIN[3:], _SIN[2])  # what is left out is below 3e-8
     size = jnp.sqrt(-2 * jnp.log(u))
     x, y = _turned(angle >> jnp.uint32(30), cos, sin)

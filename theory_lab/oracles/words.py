@@ -29,8 +29,8 @@ def blocks(keys: Key, count: int) -> Words:
     Reference:
         Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, 2011.
     """
-    pairs, counter = jax.vmap(pair)(keys), jnp.arange(count, dtype=jnp.uint32)
-    key, counter = (pairs[:, :1], pairs[:, 1:]), (jnp.zeros_like(counter), counter)
+    pairs, index = jax.vmap(pair)(keys), jnp.arange(count, dtype=jnp.uint32)
+    key, counter = (pairs[:, :1], pairs[:, 1:]), (jnp.zeros_like(index), index)
     return threefry(key, counter) if jax.default_backend() == "gpu" else _rolled(key, counter)
 
 
