@@ -25,11 +25,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from theory_lab import _checks
-from theory_lab._typing import Array, Key, Label
+from theory_lab._typing import Key, Label
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import ITERATIONS, STARTS, SpectralView
 from theory_lab.measure.base import Measurement
-from theory_lab.measure.smoothness import extreme_eigenvalues, lanczos
+from theory_lab.measure.smoothness import extreme_eigenvalues, finite_sums, lanczos
 from theory_lab.measure.smoothness.curvature import Curvature, curvature
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
@@ -47,7 +47,7 @@ class Coupled:
         model: without them.
         step_sizes: per block, at u = 1.
         top: largest eigenvalue of K.
-        whole, alone: per block, a quadrature for every start, by the whole matrix and by that block alone.
+        whole, alone: per block, a quadrature for every start by the whole matrix, and one of all by that block alone.
         products: spent.
     """
 
@@ -108,38 +108,33 @@ def coupled(
 def _coupled(problem: Problem, view: SpectralView, etas: tuple[float, ...], key: Key, probability: float) -> Coupled:
     labels = view.settings.labels
     scaling = {label: 1 / eta for label, eta in zip(labels, etas, strict=True)}
-    first, *others = jax.random.split(key, len(labels) + 1)
-    whole = curvature(problem.value, view.params, scaling=scaling)
+    fn, args = finite_sums.mean(problem)
+    whole = curvature(fn, view.params, scaling=scaling, args=args)
     _, top = extreme_eigenvalues(
-        problem.value, view.params, key=first, scaling=scaling, iterations=2 * ITERATIONS, probability=probability
+        fn, view.params, key=key, scaling=scaling, iterations=2 * ITERATIONS, probability=probability, args=args
     )
     if not np.isfinite(top.high):
         raise _checks.refuse(f"the Hessian of the problem at {view.name}", "finite", top.high)
-    pairs, spent = [], top.products
-    for label, other in zip(labels, others, strict=True):
-        alone = curvature(problem.value, view.params, block=label, scaling=scaling)
+    found, alone = [], []
+    for label, eta in zip(labels, etas, strict=True):
+        block = view.blocks[label]
+        assert block.starts is not None
         seen = view.settings.zeroth if label in view.settings.zeroth else (label,)
-        found = [_quadratures(whole, alone, label, seen, start) for start in jax.random.split(other, STARTS)]
-        spent += sum(used for *_, used in found)
-        pairs.append((tuple(w for w, *_ in found), tuple(a for _, a, _ in found)))
-    return Coupled(view.model(), etas, top, tuple(w for w, _ in pairs), tuple(a for _, a in pairs), spent)
+        found.append([_quadrature(whole, label, seen, start) for start in jax.random.split(block.starts, STARTS)])
+        nodes, counts = block.density  # of the same starts, by this block alone
+        alone.append(((eta * nodes, np.diag(counts * STARTS / counts.sum())),))
+    spent = top.products + sum(used for runs in found for _, used in runs)
+    return Coupled(view.model(), etas, top, tuple(tuple(q for q, _ in runs) for runs in found), tuple(alone), spent)
 
 
-def _quadratures(
-    whole: Curvature, alone: Curvature, label: Label, seen: Sequence[Label], key: Key
-) -> tuple[Quadrature, Quadrature, int]:
-    """Of one start in a block: by the whole matrix in the blocks seen, by that block alone in itself; and products spent."""
-    v = jax.random.normal(key, (alone.dimension,), alone.dtype)
-    own = ravel_pytree(alone.free)[1](v)
-    inside = {b: own[b] if b == label else jax.tree.map(jnp.zeros_like, part) for b, part in whole.free.items()}
-    mask = {b: jax.tree.map(jnp.ones_like if b in seen else jnp.zeros_like, part) for b, part in whole.free.items()}
-    first, one = _quadrature(whole, ravel_pytree(inside)[0], ravel_pytree(mask)[0])
-    other, two = _quadrature(alone, v, jnp.ones_like(v))
-    return first, other, one + two
-
-
-def _quadrature(hessian: Curvature, start: Array, mask: Array) -> tuple[Quadrature, int]:
-    """Ritz values and the weights of their pairs; none where a product is not finite."""
+def _quadrature(hessian: Curvature, label: Label, seen: Sequence[Label], key: Key) -> tuple[Quadrature, int]:
+    """From a normal start in a block: Ritz values and the weights of their pairs; none where a product is not finite."""
+    flat, unflatten = ravel_pytree(hessian.params[label])
+    own = unflatten(jax.random.normal(key, flat.shape, flat.dtype))
+    zeros = lambda part: jax.tree.map(jnp.zeros_like, part)
+    start = ravel_pytree({b: own if b == label else zeros(part) for b, part in hessian.free.items()})[0]
+    ones = {b: jax.tree.map(jnp.ones_like, part) if b in seen else zeros(part) for b, part in hessian.free.items()}
+    mask = ravel_pytree(ones)[0]
     matrix = lanczos.tridiagonalise(hessian, ITERATIONS, start, keep=True)
     if matrix is None:
         return (np.zeros(1), np.zeros((1, 1))), 0

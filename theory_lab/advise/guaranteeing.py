@@ -93,13 +93,14 @@ def _sampled_reach(problem: Problem, sight: Sight, scales: Mapping[Label, float]
     ends = []
     for i, view in enumerate(sight.views):
         for j, index in enumerate(np.linspace(0, problem.n - 1, min(FEW, problem.n)).astype(int)):
+            fn, args = smoothness.finite_sums.component(problem, int(index))
             low, high = smoothness.extreme_eigenvalues(
-                problem.component,
+                fn,
                 view.params,
                 key=jax.random.fold_in(jax.random.fold_in(key, i), j),
                 scaling=scales,
                 iterations=20,
-                args=(jax.numpy.asarray(index),),
+                args=args,
             )
             ends += [abs(low.value), abs(high.value)]
     return float(max((end for end in ends if np.isfinite(end)), default=math.nan))

@@ -14,7 +14,7 @@ from theory_lab.advise.looking import DENSE, Settings, View
 from theory_lab.advise.radius import kept, radius_law
 from theory_lab.advise.spectra import SpectralView
 from theory_lab.measure.smoothness import extreme_eigenvalues, lookahead
-from theory_lab.measure.smoothness.finite_sums import dense_hessian
+from theory_lab.measure.smoothness.finite_sums import dense_hessian, mean, value_and_gradient
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
 from theory_lab.theory.local import Local
@@ -95,7 +95,7 @@ def see(
     Raises:
         ValueError: a value, gradient or Hessian that is not finite where training stands.
     """
-    value, gradient = float(problem.value(start)), problem.gradient(start)
+    value, gradient = value_and_gradient(problem, start)
     norm = float(np.sqrt(sum(float(v) for v in blocks.norms_sq(gradient).values())))
     if not np.isfinite(value):
         raise _checks.refuse("the value of the problem at params", "finite", value)
@@ -195,11 +195,13 @@ def _beyond(
 ) -> float:
     """How many times the largest curvature of a block grows a quarter of the way beyond the start; at least 1."""
     point, most = looking.between(start, end, -0.25), 1.0
-    if not np.isfinite(float(problem.value(point))):
+    if not np.isfinite(value_and_gradient(problem, point)[0]):
         return FARTHEST
+    fn, args = mean(problem)
     for i, label in enumerate(settings.labels):
         top = max(view.top(label) for view in views)
-        _, high = extreme_eigenvalues(problem.value, point, block=label, key=jax.random.fold_in(key, i), iterations=BEYOND)
+        own = jax.random.fold_in(key, i)
+        _, high = extreme_eigenvalues(fn, point, block=label, key=own, iterations=BEYOND, args=args)
         if top > 0:
             most = max(most, high.value / top if np.isfinite(high.value) else FARTHEST)
     return min(most, FARTHEST) if most > 1.01 else 1.0
@@ -208,11 +210,12 @@ def _beyond(
 def _ahead(problem: Problem, start: Params, accuracy: float, products: int, settings: Settings) -> lookahead.Ahead:
     """A point whose gradient is a quarter of the accuracy, or less where negative curvature is left there."""
     rounds = max(1, products // 50)
-    found = lookahead.look_ahead(problem.value, start, accuracy=accuracy / 4, iterations=rounds, products=50)
+    fn, args = mean(problem)
+    found = lookahead.look_ahead(fn, start, accuracy=accuracy / 4, iterations=rounds, products=50, args=args)
     for share in CLOSER if sum(settings.sizes) <= DENSE else ():
         if not found.reached or looking.definite(np.linalg.eigvalsh(dense_hessian(problem.value, found.params))):
             break
-        more = lookahead.look_ahead(problem.value, found.params, accuracy=share * accuracy, iterations=rounds, products=50)
+        more = lookahead.look_ahead(fn, found.params, accuracy=share * accuracy, iterations=rounds, products=50, args=args)
         products_spent, gradients = found.products + more.products, found.gradients + more.gradients
         found = replace(more, products=products_spent, gradients=gradients, reached=more.gradient_norm <= accuracy / 4)
     return found

@@ -1,5 +1,6 @@
 """Looking at a problem at a point by products alone: spectral densities of its blocks, for parameters of any size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from theory_lab._typing import Key, Label, Params
 from theory_lab.advise.looking import Settings, definite, sample
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import density, finite_sums, lanczos
-from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.measure.smoothness.curvature import Curvature, curvature
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
 
@@ -21,6 +22,8 @@ ITERATIONS, STARTS = 20, 4  # of a spectral density
 SEEN = 4  # components whose gradients are placed in the spectrum
 VECTORS, COMPARED = 8, 16  # random vectors, and for each as many components, whose products say how Hessians differ
 FEW = 512  # components from which the dispersion is taken
+
+Apart = tuple[tuple[Any, ...], Params]  # the arguments that make f_i - f of f, and its gradient
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class BlockSpectrum:
         dispersion: of the components' gradients.
         kappa: tr E (H_i - H)_bb^2 over the trace of the positive part of H_bb; 0 where that is 0.
         products: spent.
+        starts: the key of the density's random starts.
     """
 
     top: Measurement
@@ -43,6 +47,7 @@ class BlockSpectrum:
     dispersion: float
     kappa: float
     products: int
+    starts: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -124,35 +129,40 @@ def spectral_view(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key), dtype=np.uint32).ravel())
     indices = sample(rng, problem.n, FEW)
     spread = finite_sums.dispersions(problem, params, indices)
-    chosen = sample(rng, problem.n, SEEN)
+    fn, args = finite_sums.mean(problem)
+    whole = curvature(fn, params, args=args)
+    chosen = sample(rng, problem.n, SEEN if problem.n > 1 else 0)
+    apart = [finite_sums.apart(problem, params, index) for index in chosen]
     found = {}
     for i, label in enumerate(labels):
-        one = _block(problem, params, label, gradient, spread[label], chosen, jax.random.fold_in(key, i), each)
+        at = replace(whole, block=label)
+        one = _block(problem, at, gradient, spread[label], apart, jax.random.fold_in(key, i), each)
         if one is None:
             return None
         found[label] = one
-    value = float(problem.value(params))
+    value, _ = finite_sums.value_and_gradient(problem, params)
     return SpectralView(name, params, settings, found, value) if np.isfinite(value) else None
 
 
 def _block(
     problem: Problem,
-    params: Params,
-    label: Label,
+    at: Curvature,
     gradient: Params,
     dispersion: float,
-    chosen: np.ndarray,
+    apart: Sequence[Apart],
     key: Key,
     probability: float,
 ) -> BlockSpectrum | None:
-    at = curvature(problem.value, params, block=label)
+    label = str(at.block)
     starts = jax.random.split(key, STARTS + 2)
     ends = lanczos.extremes(at, starts[0], 2 * ITERATIONS, probability)
     if ends is None or not np.isfinite(dispersion):
         return None
     lowest, top, _ = ends
     spent = top.products
-    whole = density.spectral_density(problem.value, params, key=starts[1], block=label, iterations=ITERATIONS, starts=STARTS)
+    whole = density.spectral_density(
+        at.fn, at.params, key=starts[1], block=label, iterations=ITERATIONS, starts=STARTS, args=at.args
+    )
     towards = density.weighted_density(at, ravel_pytree(gradient[label])[0], iterations=ITERATIONS)
     if whole.note or towards is None:
         return None
@@ -160,41 +170,40 @@ def _block(
     nodes = np.concatenate(whole.nodes)
     counts = np.concatenate(whole.weights) * at.dimension / len(whole.nodes)
     curved = float(np.maximum(nodes, 0) @ counts)
-    places, spread, used = _noise(problem, params, label, chosen, starts[2], at)
+    places, spread, used = _noise(problem, at, apart, starts[2])
     kappa = spread / curved if curved > 0 and np.isfinite(spread) else 0.0
     size = float(places[1].sum())
     placed = (places[0], places[1] * (dispersion / size)) if size > 0 else (np.zeros(0), np.zeros(0))
     clean = lambda pair: (np.maximum(pair[0], 0), np.maximum(pair[1], 0))
     return BlockSpectrum(
-        top, lowest, clean((nodes, counts)), clean(towards[:2]), clean(placed), dispersion, kappa, spent + used
+        top, lowest, clean((nodes, counts)), clean(towards[:2]), clean(placed), dispersion, kappa, spent + used, starts[1]
     )
 
 
 def _noise(
-    problem: Problem, params: Params, label: Label, chosen: np.ndarray, key: Key, at: Any
+    problem: Problem, at: Curvature, apart: Sequence[Apart], key: Key
 ) -> tuple[tuple[np.ndarray, np.ndarray], float, int]:
     """Where some components' gradients less the mean lie in a block's spectrum; tr E (H_i - H)_bb^2; products."""
-    if problem.n == 1:
-        return (np.zeros(0), np.zeros(0)), 0.0, 0
-    mean = ravel_pytree(problem.gradient(params)[label])[0]
-    nodes, weights, spent = [], [], VECTORS
-    for index in chosen:
-        own = curvature(problem.component, params, block=label, args=(jnp.asarray(index),))
-        found = density.weighted_density(at, _gradient(own) - mean, iterations=ITERATIONS // 2)
+    nodes, weights, spent = [np.zeros(0)], [np.zeros(0)], 0
+    for _, gradient in apart:
+        found = density.weighted_density(at, ravel_pytree(gradient[str(at.block)])[0], iterations=ITERATIONS // 2)
         if found is not None:
             nodes.append(found[0])
             weights.append(found[1])
             spent += found[2]
-    join = lambda parts: np.concatenate(parts) if parts else np.zeros(0)
+    places = np.concatenate(nodes), np.concatenate(weights)
+    if problem.n == 1:
+        return places, 0.0, spent
+    own = curvature(problem.component, at.params, block=at.block, args=(jnp.int32(0),))
     one, other = jax.random.split(key)
     vectors = jax.random.rademacher(one, (VECTORS, at.dimension), at.dtype)
     some = lambda each: jax.random.permutation(each, problem.n)[:COMPARED]
     indices = jax.vmap(some)(jax.random.split(other, VECTORS))
-    return (join(nodes), join(weights)), float(jnp.mean(_spread(own, at, vectors, indices))), spent
+    return places, float(jnp.mean(_spread(own, at, vectors, indices))), spent + VECTORS
 
 
 @jax.jit
-def _spread(own: Any, at: Any, vectors: jax.Array, indices: jax.Array) -> jax.Array:
+def _spread(own: Curvature, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
     """|(H_i - H) v|^2 for every vector and its components, one after another."""
 
     def squares(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -203,8 +212,3 @@ def _spread(own: Any, at: Any, vectors: jax.Array, indices: jax.Array) -> jax.Ar
         return jax.lax.map(lambda i: jnp.sum(jnp.square(replace(own, args=(i,)).product(v) - mean)), some)
 
     return jax.lax.map(squares, (vectors, indices))
-
-
-@jax.jit
-def _gradient(at: Any) -> jax.Array:
-    return ravel_pytree(jax.grad(lambda free: at.fn({**at.params, **free}, *at.args))(at.free))[0]

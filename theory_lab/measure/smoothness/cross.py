@@ -1,6 +1,6 @@
 r"""The coupling of two blocks, measured: the norm of the cross block H_ab of a Hessian."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,9 @@ class Cross(Curvature):
         _, unflatten = ravel_pytree(self.free)
         v = unflatten(vector)
         return ravel_pytree({one: self._towards(one, other, v[other]) for one, other in (self.pair, self.pair[::-1])})[0]
+
+    def products(self) -> Callable[[Array], Array]:
+        return self.product
 
     def _towards(self, one: Label, other: Label, v: Any) -> Any:
         """H_(one, other) v, by one forward derivative of one reverse derivative."""

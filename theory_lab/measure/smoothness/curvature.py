@@ -16,6 +16,8 @@ from theory_lab._trees import record
 from theory_lab._typing import Array, Label, Params, Scalar
 from theory_lab.measure.smoothness._door import Objective, at_a_point
 
+REMEMBERED = 5 * 10**7  # numbers that products at one point may remember of it together: 400 MB of float64
+
 
 @record(data=("params", "scales", "args"))
 class Curvature:
@@ -65,6 +67,18 @@ class Curvature:
         gradient = jax.grad(lambda part: self.fn({**self.params, **part}, *self.args))
         _, curved = jax.jvp(gradient, (self.free,), (self._scaled(unflatten(vector)),))
         return ravel_pytree(self._scaled(curved))[0]
+
+    def products(self) -> Callable[[Array], Array]:
+        """`product` for many vectors in one program: what is the same for all of them is computed once.
+
+        The derivative of the gradient remembers the intermediate results of both passes. Where they are more than
+        `REMEMBERED` numbers together, every product computes them anew.
+        """
+        _, unflatten = ravel_pytree(self.free)
+        _, push = jax.linearize(jax.grad(lambda part: self.fn({**self.params, **part}, *self.args)), self.free)
+        if sum(leaf.size for leaf in jax.tree.leaves(push)) > REMEMBERED:
+            return self.product
+        return lambda vector: ravel_pytree(self._scaled(push(self._scaled(unflatten(vector)))))[0]
 
     def unscaled(self, vector: Array) -> dict[Label, Any]:
         """S times a flat vector, as a tree: what a vector in scaled coordinates is in the parameters."""
@@ -123,3 +137,10 @@ def curvature(
 def described(hessian: Curvature, scaling: Mapping[Label, Scalar] | None) -> str:
     """In words, for the name of a measurement."""
     return str(hessian) if scaling is None else f"{hessian} in scaled coordinates"
+
+
+@jax.jit
+def slope(at: Curvature) -> tuple[Array, Array]:
+    """The value where a Hessian is, and the gradient by the coordinates that are differentiated, (d,), unscaled."""
+    value, gradient = jax.value_and_grad(lambda free: at.fn({**at.params, **free}, *at.args))(at.free)
+    return value, ravel_pytree(gradient)[0]

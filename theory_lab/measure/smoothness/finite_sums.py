@@ -11,10 +11,61 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Label, Params
 from theory_lab.measure.smoothness._door import Objective
-from theory_lab.measure.smoothness.curvature import Curvature, curvature
+from theory_lab.measure.smoothness.curvature import Curvature, curvature, slope
 from theory_lab.problems.base import Problem
 
 HELD = 2**22  # numbers of component gradients or Hessians held at a time
+TOGETHER = 32  # components up to which one of them is the sum of all with other weights, whose program there is already
+
+
+def weighted(params: Params, problem: Problem, weights: Array) -> Array:
+    """sum_i w_i f_i: the mean, a component, or what sets one apart from the mean, all by one compiled program."""
+    each = jax.vmap(problem.component, in_axes=(None, 0))(params, jnp.arange(problem.n, dtype=jnp.int32))
+    return jnp.sum(weights.astype(each.dtype) * each)
+
+
+def mean(problem: Problem) -> tuple[Objective, tuple[Problem, Array]]:
+    """f as fn and args of a measurement: the data are arguments, and other weights compile nothing anew.
+
+    Example:
+        >>> from theory_lab.problems import block_quadratic
+        >>> fn, args = mean(block_quadratic({"x": 2}, n=3))
+        >>> float(fn({"x": jnp.ones(2)}, *args))
+        1.0
+    """
+    return weighted, (jax.tree.map(blocks.as_array, problem), jnp.full(problem.n, 1 / problem.n, float))
+
+
+def value_and_gradient(problem: Problem, params: Params) -> tuple[float, dict[Label, Any]]:
+    """f and its gradient, finite or not; compiled once for a kind of problem.
+
+    Example:
+        >>> from theory_lab.problems import block_quadratic
+        >>> value, gradient = value_and_gradient(block_quadratic({"x": 2}), {"x": jnp.ones(2)})
+        >>> value, gradient["x"].tolist()
+        (1.0, [1.0, 1.0])
+    """
+    fn, args = mean(problem)
+    point = {label: jax.tree.map(blocks.as_array, params[label]) for label in blocks.labels(params)}
+    value, gradient = slope(Curvature(fn, None, point, dict.fromkeys(point, 1.0), args))
+    return float(value), ravel_pytree(point)[1](gradient)
+
+
+def component(problem: Problem, index: int) -> tuple[Objective, tuple[Any, ...]]:
+    """f_i as fn and args of a measurement, in the program of `mean` where there are few components."""
+    if problem.n > TOGETHER:
+        return problem.component, (jnp.asarray(index),)
+    fn, (given, weights) = mean(problem)
+    return fn, (given, jnp.zeros_like(weights).at[index].set(1))
+
+
+def apart(problem: Problem, params: Params, index: int) -> tuple[tuple[Any, ...], dict[Label, Any]]:
+    """The arguments that make f_i - f of the fn of `mean`, and the gradient of that."""
+    fn, (given, weights) = mean(problem)
+    args = given, jnp.zeros_like(weights).at[index].set(1) - weights
+    point = {label: jax.tree.map(blocks.as_array, params[label]) for label in blocks.labels(params)}
+    _, gradient = slope(Curvature(fn, None, point, dict.fromkeys(point, 1.0), args))
+    return args, ravel_pytree(point)[1](gradient)
 
 
 def dense_hessian(fn: Objective, params: Params, *, args: Sequence[Any] = ()) -> np.ndarray:
@@ -34,7 +85,7 @@ def dense_hessian(fn: Objective, params: Params, *, args: Sequence[Any] = ()) ->
 
 @jax.jit
 def _matrix(at: Curvature) -> Array:
-    return jax.lax.map(at.product, jnp.eye(at.dimension, dtype=at.dtype))
+    return jax.lax.map(at.products(), jnp.eye(at.dimension, dtype=at.dtype))
 
 
 def component_hessians(problem: Problem, params: Params, indices: Any) -> np.ndarray:
@@ -83,8 +134,11 @@ def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, f
         1.0
     """
     _checks.instance("problem", problem, Problem, "a Problem")
+    if problem.n <= TOGETHER:
+        each = [blocks.norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
+        return {label: float(np.mean([squares[label] for squares in each])) for label in blocks.labels(params)}
     at = curvature(problem.component, params, args=(jnp.asarray(indices)[0],))
-    found = _dispersions(at, problem.gradient(params), jnp.asarray(indices))
+    found = _dispersions(at, value_and_gradient(problem, params)[1], jnp.asarray(indices))
     return {label: float(value) for label, value in found.items()}
 
 

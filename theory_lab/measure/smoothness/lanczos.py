@@ -20,6 +20,7 @@ This is with all vectors kept and reorthogonalised, k of them. Where they are mo
 recurrence of three takes their place; `recurrence` has its bound, which does not need orthogonality.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg
 
-from theory_lab import _checks
+from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Scalar
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import recurrence
@@ -47,9 +48,11 @@ __all__ = [
     "top",
     "tridiagonalise",
 ]
-KEPT = 10**7  # numbers of a basis that is kept for reorthogonalisation: 80 MB of float64
+KEPT = 2 * 10**7  # numbers of a basis that is kept for reorthogonalisation: 160 MB of float64
 LOOSE = 1e-12  # of the distance of an outer end from its Ritz value, by which it may lie too far out
-ROOMS = (20, 40)  # vectors that there is room for, so that runs of other lengths share a program
+ROOM = 40  # vectors that there is room for, so that runs of other lengths share a program
+ROWS = 5  # vectors against which another one is made orthogonal at a time
+NEARLY = 0.9  # of all coordinates: a block of so many is run as the whole, so that both share a program
 UNIT = 1.001  # a norm that is 1 up to the rounding of long single-precision sums
 
 
@@ -110,7 +113,9 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
         return from_recurrence(hessian, recurrence.recur(hessian, k, start))
     if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
         start = jax.random.normal(start, (hessian.dimension,), hessian.dtype)
-    *numbers, basis = _krylov(hessian, _room(hessian, k), k, start)
+    operator, inside = _operator(hessian)
+    lifted = jnp.zeros(operator.dimension, operator.dtype).at[inside].set(start)
+    *numbers, basis = _krylov(operator, _room(operator, k), k, lifted)
     steps, coefficients, norms = map(np.asarray, numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
@@ -121,7 +126,7 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     size = np.abs(diagonal).max() + 2 * norms.max()
     rounding = float(np.linalg.norm(coefficients - exact) + m * hessian.precision * size)
     closing = 0.0 if m == hessian.dimension else np.hypot(norms[-1], rounding)
-    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis[:m])
+    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis[:m, inside])
 
 
 def from_recurrence(hessian: Curvature, run: recurrence.Recurrence) -> Tridiagonal | None:
@@ -234,9 +239,21 @@ def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     return -value, -bound
 
 
+def _operator(hessian: Curvature) -> tuple[Curvature, slice]:
+    """The operator that is run, and where in it the coordinates lie: the whole with scales 0 outside of a large block."""
+    size, label = hessian.dimension, hessian.block
+    leaves = jax.tree.leaves(hessian.params)
+    if label is None or size < NEARLY * sum(leaf.size for leaf in leaves) or len({leaf.dtype for leaf in leaves}) > 1:
+        return hessian, slice(None)
+    before = sum(blocks.size(part) for other, part in hessian.params.items() if other < label)
+    scales = {other: scale if other == label else 0.0 for other, scale in hessian.scales.items()}
+    return replace(hessian, block=None, scales=scales), slice(before, before + size)
+
+
 def _room(hessian: Curvature, k: int) -> int:
     """For how many vectors a run of k has room."""
-    return next((room for room in ROOMS if room >= k and room * hessian.dimension <= KEPT), k)
+    room = ROOM if k <= ROOM and ROOM * hessian.dimension <= KEPT else k
+    return -(-room // ROWS) * ROWS
 
 
 @jax.jit(static_argnums=1)
@@ -247,16 +264,14 @@ def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Arr
         The number of steps; the coefficients of A q_j on q_0 ... q_j in row j, (K, K); the norms of what is left of it,
         (K,); the vectors q_j, (K, d).
     """
-    dtype = hessian.dtype
+    dtype, product = hessian.dtype, hessian.products()
     basis = jnp.zeros((room, hessian.dimension), dtype).at[0].set(start / jnp.linalg.norm(start))
 
     def step(carry: Any) -> Any:
         j, basis, coefficients, norms, _ = carry
-        curved = hessian.product(basis[j])  # (d,)
-        first = basis @ curved  # (k,); rows after j are still zero
-        rest = curved - first @ basis
-        second = basis @ rest
-        rest = rest - second @ basis
+        curved = product(basis[j])  # (d,)
+        first, rest = _apart(basis, j + 1, curved)
+        second, rest = _apart(basis, j + 1, rest)
         norm = jnp.linalg.norm(rest)
         basis = basis.at[j + 1].set(rest / jnp.where(norm > 0, norm, 1), mode="drop")
         leads_on = norm > 10 * jnp.finfo(dtype).eps * jnp.linalg.norm(curved)  # more than rounding, and a number
@@ -267,3 +282,15 @@ def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Arr
     carry = (jnp.zeros((), jnp.int32), basis, empty, empty[0], jnp.array(True))
     steps, basis, coefficients, norms, _ = jax.lax.while_loop(going, step, carry)
     return steps, coefficients, norms, basis
+
+
+def _apart(basis: Array, count: Scalar, vector: Array) -> tuple[Array, Array]:
+    """What a vector has of the first ``count`` rows of a basis, (K,), and what is left of it; later rows are zero."""
+
+    def some(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        held, rest = carry
+        rows = jax.lax.dynamic_slice_in_dim(basis, i * ROWS, ROWS)
+        parts = rows @ rest
+        return jax.lax.dynamic_update_slice_in_dim(held, parts, i * ROWS, 0), rest - parts @ rows
+
+    return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, some, (jnp.zeros(len(basis), vector.dtype), vector))

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import _checks
 from theory_lab._typing import Array, Params
 from theory_lab.measure.smoothness._door import Objective
-from theory_lab.measure.smoothness.curvature import Curvature, curvature
+from theory_lab.measure.smoothness.curvature import Curvature, curvature, slope
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def look_ahead(
     _checks.positive("accuracy", accuracy)
     _checks.count("iterations", iterations)
     _checks.count("products", products)
-    value, gradient = _slope(here)
+    value, gradient = slope(here)
     radius, spent, gradients = float("inf"), 0, 1
     norm = float(jnp.linalg.norm(gradient))
     for _ in range(iterations):
@@ -82,7 +82,7 @@ def look_ahead(
         spent += int(used)
         length, fall = float(jnp.linalg.norm(step)), float(fall)
         there = Curvature(fn, None, _moved(here.params, step), here.scales, here.args)
-        ahead, slope = _slope(there)
+        ahead, steepness = slope(there)
         gradients += 1
         gain = float(value - ahead)
         noise = 4 * here.precision * (abs(float(value)) + 1e-300)
@@ -91,19 +91,12 @@ def look_ahead(
             if not radius > 0 or not np.isfinite(radius) or fall <= noise:
                 break
             continue
-        following = float(jnp.linalg.norm(slope))
+        following = float(jnp.linalg.norm(steepness))
         if fall <= noise and not following < 0.5 * norm:
             break
-        here, value, gradient, norm = there, ahead, slope, following
+        here, value, gradient, norm = there, ahead, steepness, following
         radius = max(radius, 4 * length) if gain >= 0.75 * fall and np.isfinite(radius) else radius
     return Ahead(here.params, float(value), norm, bool(norm <= accuracy), spent, gradients)
-
-
-@jax.jit
-def _slope(at: Curvature) -> tuple[Array, Array]:
-    """f and its flat gradient."""
-    value, gradient = jax.value_and_grad(lambda free: at.fn(free, *at.args))(at.free)
-    return value, ravel_pytree(gradient)[0]
 
 
 @jax.jit
@@ -118,26 +111,27 @@ def _newton(at: Curvature, gradient: Array, radius: Array, products: int) -> tup
     size = jnp.linalg.norm(gradient)
     enough = size * jnp.minimum(0.1, jnp.sqrt(size / jnp.maximum(size, 1)))
 
+    product = at.products()
+
     def to_the_edge(step: Array, towards: Array) -> Array:
         a, b, c = jnp.vdot(towards, towards), jnp.vdot(step, towards), jnp.vdot(step, step) - radius**2
-        return step + towards * jnp.where(a > 0, (-b + jnp.sqrt(jnp.maximum(b * b - a * c, 0))) / a, 0)
+        return jnp.where(a > 0, (-b + jnp.sqrt(jnp.maximum(b * b - a * c, 0))) / a, 0)
 
     def body(carry: Any) -> Any:
-        j, step, residual, towards, _ = carry
-        curved = at.product(towards)
+        j, step, bent, residual, towards, _ = carry
+        curved = product(towards)
         bend, square = jnp.vdot(towards, curved), jnp.vdot(residual, residual)
         alpha = square / jnp.where(bend > 0, bend, 1)
-        bounded = jnp.isfinite(radius)
-        ahead = step + alpha * towards
-        out = (bend <= 0) | (jnp.linalg.norm(ahead) >= radius)
-        first = jnp.where(j == 0, towards / size, 0)  # negative curvature at once and no ball yet: a unit step
-        edge = jnp.where(bounded, to_the_edge(step, towards), step + first)
+        out = (bend <= 0) | (jnp.linalg.norm(step + alpha * towards) >= radius)
+        unit = jnp.where(j == 0, 1 / size, 0)  # negative curvature at once and no ball yet: a unit step
+        far = jnp.where(out, jnp.where(jnp.isfinite(radius), to_the_edge(step, towards), unit), alpha)
         rest = residual - alpha * curved
         beta = jnp.vdot(rest, rest) / square
         done = out | (jnp.linalg.norm(rest) <= enough)
-        return j + 1, jnp.where(out, edge, ahead), jnp.where(out, residual, rest), rest + beta * towards, done
+        ahead = jnp.where(out, residual, rest), rest + beta * towards, done
+        return j + 1, step + far * towards, bent + far * curved, *ahead
 
-    start = (jnp.zeros((), jnp.int32), jnp.zeros_like(gradient), -gradient, -gradient, jnp.array(False))
-    j, step, *_ = jax.lax.while_loop(lambda c: (c[0] < products) & ~c[-1], body, start)
-    fall = -(jnp.vdot(gradient, step) + jnp.vdot(step, at.product(step)) / 2)
-    return step, fall, j + 1
+    zero = jnp.zeros_like(gradient)
+    start = (jnp.zeros((), jnp.int32), zero, zero, -gradient, -gradient, jnp.array(False))
+    j, step, bent, *_ = jax.lax.while_loop(lambda c: (c[0] < products) & ~c[-1], body, start)
+    return step, -(jnp.vdot(gradient, step) + jnp.vdot(step, bent) / 2), j

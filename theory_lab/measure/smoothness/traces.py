@@ -153,20 +153,22 @@ def _hutchpp(hessian: Curvature, r: int, probes: int, key: Key) -> tuple[Array, 
     """The resolved part, a number for each of r directions, and the sampled part, one for each probe."""
     d, dtype = hessian.dimension, hessian.dtype
     sketch_key, probe_key = jax.random.split(key)
-    sketch = jax.lax.map(hessian.product, jax.random.normal(sketch_key, (r, d), dtype))
+    product = hessian.products()
+    sketch = jax.lax.map(product, jax.random.normal(sketch_key, (r, d), dtype))
     q, _ = jnp.linalg.qr(sketch.T)  # (d, r)
 
     def probe(one: Key) -> Array:
         v = jax.random.rademacher(one, (d,), dtype)
         v = v - q @ (q.T @ v)
-        return jnp.vdot(v, hessian.product(v))
+        return jnp.vdot(v, product(v))
 
-    resolved = jax.lax.map(lambda v: jnp.vdot(v, hessian.product(v)), q.T)
+    resolved = jax.lax.map(lambda v: jnp.vdot(v, product(v)), q.T)
     return resolved, jax.lax.map(probe, jax.random.split(probe_key, probes))
 
 
 @jax.jit
 def _diagonal(hessian: Curvature) -> Array:
     """The diagonal, (d,), by d products."""
+    product = hessian.products()
     unit = lambda i: jnp.zeros(hessian.dimension, hessian.dtype).at[i].set(1)
-    return jax.lax.map(lambda i: hessian.product(unit(i))[i], jnp.arange(hessian.dimension))
+    return jax.lax.map(lambda i: product(unit(i))[i], jnp.arange(hessian.dimension))
