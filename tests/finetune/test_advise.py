@@ -37,19 +37,22 @@ def folder(tmp_path_factory):
     return str(where)
 
 
-def problem(dtype: str = "float32") -> FineTune:
+def problem(dtype: str = "float32", side: str = "right") -> FineTune:
     config, base = small(dtype)
     task = language.task("sentiment", KEY, train=6, dev=2, test=2)
-    return fine_tune(config, base, encode(task.train, language.tokenizer()), models.prompt(2))
+    return fine_tune(config, base, encode(task.train, language.tokenizer(), side=side), models.prompt(2))
 
 
-def test_what_moves_has_the_values_and_the_slopes_of_the_whole() -> None:
-    whole = problem()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_moves_has_the_values_and_the_slopes_of_the_whole(side) -> None:
+    """Although it leaves out what is padding in all of its examples."""
+    whole = problem(side=side)
     start = whole.init(jax.random.fold_in(KEY, START))
     part = moving(whole, ["peft"], KEY, examples=4)
     assert part.n == 4
     assert set(part.init(jax.random.key(7))) == {"peft"}
     jax.tree.map(np.testing.assert_array_equal, part.init(jax.random.key(7))["peft"], start["peft"])
+    assert part.whole.sequences.tokens.shape[1] == max(np.asarray(whole.sequences.present[:4]).sum(axis=1))
     expected = lambda peft: jnp.mean(jnp.stack([whole.component({**start, "peft": peft}, i) for i in range(4)]))
     value, slope = jax.value_and_grad(expected)(start["peft"])
     np.testing.assert_allclose(part.value({"peft": start["peft"]}), value, rtol=1e-5)

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
+from theory_lab.finetune.encoding import Sequences
 from theory_lab.finetune.problem import FineTune
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import START
@@ -80,9 +82,15 @@ def moving(problem: FineTune, labels: Sequence[Label], key: Key, *, examples: in
     n = problem.n if examples is None else _checks.count("examples", examples)
     if n > problem.n:
         raise _checks.refuse("examples", f"at most the number there are, {problem.n}", examples)
-    few = jax.tree.map(lambda a: a[:n], problem.sequences)
+    few = _unpadded(problem.sequences[:n])
     whole = FineTune(n, few, problem.config, None, problem.adapter, None, problem.remat, Constants(), None)
     return Moving(n, whole, jax.tree.map(_wide, start), chosen, Constants(), None)
+
+
+def _unpadded(sequences: Sequences) -> Sequences:
+    """Without the first and last columns in which no sequence has a token: padding costs as much as tokens do."""
+    used = np.flatnonzero(np.any(sequences.present, axis=0))
+    return sequences[:, used[0] : used[-1] + 1]
 
 
 def _wide(leaf: Any) -> Array:
