@@ -65,20 +65,25 @@ def test_curvature_is_seen_in_float32_whatever_the_model_is_stored_in() -> None:
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(part.init(KEY))} == {"float32"}
 
 
-@pytest.mark.parametrize("method", ["FO-PEFT", "ZO-PEFT"])
+PROMPT = ["--adapter", "prompt", "--virtual-tokens", "26"]
+ALONE = {"FO-PEFT": ("peft", PROMPT), "ZO-PEFT": ("peft", PROMPT), "FO-FT": ("base", []), "ZO-FT": ("base", [])}
+
+
+@pytest.mark.parametrize("method", ALONE)
 def test_the_run_takes_the_advised_step_sizes(method, folder, tmp_path, capsys) -> None:
-    how = ["--model", folder, "--method", method, "--adapter", "prompt", "--virtual-tokens", "26", *SHORT]
+    label, adapter = ALONE[method]
+    how = ["--model", folder, "--method", method, *adapter, *SHORT]
     assert main([*how, "--advise", "--out", str(tmp_path / "advised")]) == 0
     told = capsys.readouterr().out
-    assert "step size of peft: " in told
+    assert f"step size of {label}: " in told
     assert "of its limit" in told
-    assert "limit of the step size of peft: " in told
+    assert f"limit of the step size of {label}: " in told
     assert "largest curvature" in told
     advice = json.loads((tmp_path / "advised" / "metrics.json").read_text())["advice"]
-    rate, (limit, low, high) = advice["step_sizes"]["peft"], advice["limits"]["peft"]
+    rate, (limit, low, high) = advice["step_sizes"][label], advice["limits"][label]
     assert 0 < rate < limit
     assert low <= limit <= high
-    assert main([*how, "--learning-rate-peft", repr(rate), "--out", str(tmp_path / "given")]) == 0
+    assert main([*how, f"--learning-rate-{label}", repr(rate), "--out", str(tmp_path / "given")]) == 0
     frames = [from_csv((tmp_path / name / "history.csv").read_text()) for name in ("advised", "given")]
     assert frames[0].equals(frames[1])
     assert json.loads((tmp_path / "given" / "metrics.json").read_text())["advice"] is None
