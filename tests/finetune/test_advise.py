@@ -66,7 +66,8 @@ def test_curvature_is_seen_in_float32_whatever_the_model_is_stored_in() -> None:
 
 
 PROMPT = ["--adapter", "prompt", "--virtual-tokens", "26"]
-ALONE = {"FO-PEFT": ("peft", PROMPT), "ZO-PEFT": ("peft", PROMPT), "FO-FT": ("base", []), "ZO-FT": ("base", [])}
+PREFIX = ["--adapter", "prefix", "--virtual-tokens", "2"]
+ALONE = {"FO-PEFT": ("peft", PROMPT), "ZO-PEFT": ("peft", PREFIX), "FO-FT": ("base", []), "ZO-FT": ("base", [])}
 
 
 @pytest.mark.parametrize("method", ALONE)

@@ -233,9 +233,9 @@ def _excess(model: Local, ray: Sequence[float]) -> float:
 
 
 def _mode_gain(model: Local, step_sizes: Sequence[float]) -> float:
-    """The noise gain of the mode-by-mode model; 1 where the mean decides."""
+    """The noise gain of the mode-by-mode model; 1 where the mean decides, and where no mode moves within the horizon."""
     modes = model.modes(step_sizes)
-    if modes.k.max() > MEAN:
+    if modes.k.size == 0 or modes.k.max() > MEAN:
         return 1.0
     noise = modes.matrix - np.diag((1 - modes.k) ** 2)
     return float(np.abs(np.linalg.eigvals(noise / (1 - (1 - modes.k) ** 2))).max())
