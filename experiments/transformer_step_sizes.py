@@ -139,9 +139,8 @@ def _grid(problem: tl.Problem, cell: dict[str, Any], key: jax.Array) -> Iterator
         yield from (_row("map", exact("steps", each), pair) for pair, each in zip(pairs, steps, strict=True))
     pairs = [pair for row in rows for pair in row]
     first = [pairs[i] for i in np.argsort(taken, axis=None, kind="stable")[: len(rows[0])]]
-    again = [
-        _swept(problem, first, cell, some) for some in np.split(jax.random.split(jax.random.key(RUNS), cell["runs"]), 2)
-    ]
+    keys = jax.random.split(jax.random.key(RUNS), cell["runs"])
+    again = [_swept(problem, first, cell, some) for some in (keys[: len(keys) // 2], keys[len(keys) // 2 :])]
     values = np.concatenate([found.value for found in again], axis=1)
     best = int(np.argmin(reach.crossings(at, _means(values), level)))
     yield from _runs("best", values[best], first[best], at)

@@ -63,7 +63,8 @@ def polar(radius: Array, angle: Array) -> tuple[Array, Array]:
     t = (t + 0.5) * (math.pi / 2**31)  # exact where it is small
     squared = t * t
     horner: Any = lambda total, coefficient: total * squared + coefficient
-    cos, sin = reduce(horner, _COS[4:], _COS[3]), t * reduce(horner, _SIN[3:], _SIN[2])  # what is left out is below 3e-8
+    cos: Array = reduce(horner, _COS[4:], _COS[3])  # what is left out is below 3e-8
+    sin: Array = t * reduce(horner, _SIN[3:], _SIN[2])
     size = jnp.sqrt(-2 * jnp.log(u))
     x, y = _turned(angle >> jnp.uint32(30), cos, sin)
     return size * x, size * y
