@@ -12,7 +12,6 @@ normals. In float32 the same with 32 bits each, `polar`: two words make two norm
 """
 
 import math
-from functools import reduce
 from typing import Any
 
 import jax
@@ -62,12 +61,18 @@ def polar(radius: Array, angle: Array) -> tuple[Array, Array]:
     t = ((angle & jnp.uint32(0x3FFFFFFF)).astype(jnp.int32) - 2**29).astype(jnp.float32)
     t = (t + 0.5) * (math.pi / 2**31)  # exact where it is small
     squared = t * t
-    horner: Any = lambda total, coefficient: total * squared + coefficient
-    cos: Array = reduce(horner, _COS[4:], _COS[3])  # what is left out is below 3e-8
-    sin: Array = t * reduce(horner, _SIN[3:], _SIN[2])
+    cos, sin = _horner(_COS[3:], squared), t * _horner(_SIN[2:], squared)  # what is left out is below 3e-8
     size = jnp.sqrt(-2 * jnp.log(u))
     x, y = _turned(angle >> jnp.uint32(30), cos, sin)
     return size * x, size * y
+
+
+def _horner(coefficients: Any, at: Array) -> Array:
+    """A polynomial, its highest coefficient first; nothing but arithmetic."""
+    total, *others = coefficients
+    for coefficient in others:
+        total = total * at + coefficient
+    return total
 
 
 def _turned(quadrant: Array, cos: Array, sin: Array) -> tuple[Array, Array]:
