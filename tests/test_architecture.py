@@ -23,7 +23,7 @@ MAY_IMPORT = {  # room -> what it may import of the package, itself aside; a dot
     "problems": GROUND,
     "theory": GROUND,
     "optimizer": GROUND,
-    "models": GROUND | {"problems.base", "oracles.directions"},
+    "models": GROUND | {"problems.base", "oracles.directions", "oracles.gaussian", "oracles.words"},
     "run": GROUND | {"orderings", "oracles.base", "problems.base"},
     "finetune": GROUND
     | {"orderings", "oracles.base", "oracles.directions", "problems.base", "models"}

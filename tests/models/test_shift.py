@@ -10,6 +10,7 @@ from theory_lab.oracles import directions
 
 pytestmark = pytest.mark.optimized  # bits
 KEY = jax.random.key(3)
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # a logarithm's last bit depends on its place in a vector
 BLOCK = {"a": (40, 7), "b": (3, 5, 6), "c": (4,), "d": ()}
 LAWS = pytest.mark.parametrize("law", ["gaussian", "rademacher"])
 
@@ -50,7 +51,7 @@ def test_the_parts_that_a_shift_is_made_in_do_not_matter(monkeypatch):
     monkeypatch.setattr(shift, "LEAST", 21)
     monkeypatch.setattr(shift, "MOST", 28)  # numbers: parts of 4 rows for 40 rows of 7, of 4 or 5 for 15 rows of 6
     for name, made in shift.whole(moved("gaussian")).items():
-        np.testing.assert_array_equal(made, whole[name])
+        np.testing.assert_allclose(made, whole[name], rtol=ROUNDING, atol=ROUNDING)
 
 
 def test_plain_arrays_pass():

@@ -21,6 +21,7 @@ import optax
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Key, Label, Params, Scalar
+from theory_lab.models import device
 from theory_lab.models.shift import add, after, shift
 from theory_lab.oracles.directions import Law, direction_key, leaf_key
 
@@ -218,7 +219,8 @@ def _moved(block: Block, key: Key, slopes: Array, step_size: Scalar, how: Differ
 
 
 def _compiled(step: Step, donate: bool) -> Step:
-    return jax.jit(step, donate_argnums=(0, 1) if donate else ())
+    """With donation a program of its own, which may have options; without, perhaps a part of another, which may not."""
+    return jax.jit(step, donate_argnums=(0, 1), compiler_options=device.compiler_options()) if donate else jax.jit(step)
 
 
 def _check(loss: Any, how: Differences | None) -> None:

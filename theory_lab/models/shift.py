@@ -4,8 +4,9 @@
 needs: `whole` layers, one at a time inside `lax.scan`; the rows of an embedding that its tokens name; a part of a large
 head. Plain arrays pass through all these functions as they are, so that one model serves both.
 
-Directions are drawn by rows (`oracles.directions.rows`), so that what is used here and what updates the array later agree to
-the last bit, whatever parts either is made in. Nothing larger than a part of an array is ever drawn at once.
+Directions are drawn by rows (`oracles.directions.rows`), so that what is used here and what updates the array later agree,
+whatever parts either is made in: signs to the last bit, normals to the rounding of a logarithm. Nothing larger than a part
+of an array is ever drawn at once.
 """
 
 from typing import Any
@@ -15,10 +16,12 @@ import jax.numpy as jnp
 
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Key
+from theory_lab.models import device, fused
 from theory_lab.oracles import directions
 from theory_lab.oracles.directions import Law
 
 LEAST, MOST = 2**14, 2**22  # numbers drawn at once: an eighth of the array within these
+MOST_ON_GPU = 2**26  # where they need no memory, but for the words that they are made of, and small parts are slow
 
 
 @record(data=("value", "key", "offset", "scale"))
@@ -120,9 +123,12 @@ def add(leaf: Array, keys: Key, scales: Array, law: Law, offset: Array | int = 0
         law: of the directions.
         offset: the row of the directions at which the leaf begins.
     """
+    if law == "gaussian" and device.one_gpu() and fused.fits(leaf):
+        return fused.add_normals(leaf, keys, scales, offset)
     width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
     table = leaf.reshape(count, width)
-    step = min(count, -(-min(max(leaf.size // 8, LEAST), MOST) // width))
+    most = MOST_ON_GPU if device.gpu() else min(max(leaf.size // 8, LEAST), MOST)
+    step = min(count, -(-most // width))
 
     def shifted(table: Array, first: Array, size: int, fresh: Array) -> Array:
         indices = jnp.asarray(offset, jnp.uint32) + (first + jnp.arange(size)).astype(jnp.uint32)

@@ -9,24 +9,41 @@ values, H width of a head, F width inside, V vocabulary, E width of an embedding
 """
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name as named
+from jax.custom_derivatives import SymbolicZero
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Params
+from theory_lab.models import device
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
 from theory_lab.models.rope import Rotation, rotary, rotate
 from theory_lab.models.shift import length, part, slices, take, whole
 
+Remat = bool | Sequence[str]
 Entry = tuple[Array, Block, Array, Rotation | None]
+LEAN = ("between", "query", "signs", "value")  # kept, an adapter's backward pass computes one product of six again
+INSIDE = (
+    "between",
+    "gate",
+    "inside",
+    "key",
+    "query",
+    "signs",
+    "up",
+    "value",
+)  # what of a layer costs a product to make again
 VOCABULARY_PART = 2048  # rows of the head that are used at once
 
 
 def logits(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
-           *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+           *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
     """The logits of the next token at every place, (B, T, V) float32.
 
     Args:
@@ -36,11 +53,12 @@ def logits(config: Config, params: Params, tokens: Array, mask: Array | None = N
         mask: (B, T), 1 at tokens and 0 at padding; None is all 1. What is returned at padding has no meaning.
         adapter: what ``params["peft"]`` is.
         dtype: of the computation, float32 or bfloat16; None is that of the embeddings.
-        remat: recompute the inside of a layer in the backward pass instead of keeping it.
+        remat: recompute the inside of a layer in the backward pass instead of keeping it: nothing of it (False), all (True),
+            or all but the arrays with these names of `INSIDE`.
 
     Raises:
         ValueError: tokens or a mask of another shape or type, a text longer than the model has positions, an adapter without
-            "peft" or the reverse.
+            "peft" or the reverse, names that are not of `INSIDE`.
 
     Example:
         >>> from theory_lab.models import LlamaConfig, init_base
@@ -49,12 +67,11 @@ def logits(config: Config, params: Params, tokens: Array, mask: Array | None = N
         (1, 3, 9)
     """
     h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
-    return jnp.einsum("bte,ve->btv", h, whole(head(config, params["base"])).astype(h.dtype),
-                      preferred_element_type=_wide(h.dtype))  # fmt: skip
+    return _scored(h, whole(head(config, params["base"])).astype(h.dtype))
 
 
 def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
-              *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+              *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
     """log p(token t+1 | tokens up to t), (B, T-1) float32; arguments and errors as `logits`.
 
     The logits are never held for the whole vocabulary: a part of the head after the other, as in an online softmax.
@@ -67,7 +84,7 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
         top, total, chosen = carry  # (B, T-1) each: running maximum, sum of exponentials, the target's logit
         first = jnp.minimum(start, length(table) - size)
         rows = part(table, first, size).astype(h.dtype)  # (size, E)
-        z = jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=_wide(h.dtype))  # (B, T-1, size)
+        z = _scored(h, rows)  # (B, T-1, size)
         ids = first + jnp.arange(size)
         z = jnp.where(ids >= start, z, -jnp.inf)  # the last part may reach back over rows that were seen
         here = jnp.take_along_axis(z, jnp.clip(targets - first, 0, size - 1)[..., None], axis=-1)[..., 0]
@@ -86,8 +103,24 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
     return chosen - top - jnp.log(total)
 
 
+@jax.custom_jvp
+def _scored(h: Array, rows: Array) -> Array:
+    """Logits, (B, T, E) by (V, E) -> (B, T, V) in float32 at least; what comes back through them is in the type of h."""
+    return jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=_wide(h.dtype))
+
+
+@partial(_scored.defjvp, symbolic_zeros=True)
+def _scored_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (h, rows), (from_h, from_rows) = primals, tangents
+    product, is_zero = partial(jnp.einsum, "bte,ve->btv"), lambda t: isinstance(t, SymbolicZero)
+    moved = [product(from_h, rows)] if not is_zero(from_h) else []
+    moved += [product(h, from_rows)] if not is_zero(from_rows) else []
+    z = _scored(h, rows)
+    return z, sum(part.astype(z.dtype) for part in moved) if moved else SymbolicZero(z)
+
+
 def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mask: Array | None = None,
-              adapter: Adapter | None = None, *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+              adapter: Adapter | None = None, *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
     """The weighted mean of -log p over the tokens to be learned, a scalar.
 
     Args:
@@ -100,7 +133,7 @@ def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mas
 
 
 def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
-                  *, dtype: Any = None, remat: bool = False) -> Array:  # fmt: skip
+                  *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
     """What the head sees, (B, T, E); arguments and errors as `logits`."""
     base = params["base"]
     x, layers, seen, rotation = enter(config, params, tokens, mask, adapter, dtype)
@@ -115,7 +148,7 @@ def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | N
 
 def enter(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None, dtype: Any) -> Entry:
     """What the first layer gets: embeddings (B, T, D), the layers, who sees whom, the rotation."""
-    mask = _checked(params, tokens, mask, adapter)
+    every, mask = mask is None, _checked(params, tokens, mask, adapter)
     base = params["base"]
     x = take(base["embed_tokens"]["weight"], tokens)  # (B, T, E)
     x, layers = x.astype(dtype or x.dtype), base["layers"]
@@ -124,8 +157,7 @@ def enter(config: Config, params: Params, tokens: Array, mask: Array | None, ada
         layers = adapter.into_layers(layers, params["peft"])
     _check_length(config, mask.shape[1])
     past = mask.shape[1] - x.shape[1]  # keys that come before the first query
-    seen = jnp.arange(mask.shape[1]) <= past + jnp.arange(x.shape[1])[:, None]  # (T, P+T) causal
-    seen = (seen & (mask[:, None, :] != 0))[:, None]  # (B, 1, T, P+T)
+    seen = _seen(None if every else mask, past, x.shape[1])
     if isinstance(config, LlamaConfig):
         return x, layers, seen, rotary(config, past, x.shape[1])
     positions = (jnp.cumsum(mask, axis=1) * mask - 1)[:, past:] + 2  # (B, T) counted over tokens; padding has 1
@@ -133,8 +165,16 @@ def enter(config: Config, params: Params, tokens: Array, mask: Array | None, ada
     return x + take(base["embed_positions"]["weight"], positions).astype(x.dtype), layers, seen, None
 
 
+def _seen(mask: Array | None, past: int, count: int) -> Array | None:
+    """Who sees whom, (B or 1, 1, T, P+T); None where that is every token all before it and nothing else."""
+    if mask is None and past == 0:
+        return None
+    causal = jnp.arange(past + count) <= past + jnp.arange(count)[:, None]  # (T, P+T)
+    return causal[None, None] if mask is None else (causal & (mask[:, None, :] != 0))[:, None]
+
+
 def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rotation | None,
-            *, remat: bool = False, keep: bool = False) -> tuple[Array, Any]:  # fmt: skip
+            *, remat: Remat = False, keep: bool = False) -> tuple[Array, Any]:  # fmt: skip
     """All layers, (B, T, D) -> the same; with ``keep`` also the keys and values of every layer, (L, B, T, K, H) each."""
     layer: Any = opt_layer if isinstance(config, OPTConfig) else llama_layer
 
@@ -142,7 +182,10 @@ def through(config: Config, layers: Block, x: Array, seen: Array, rotation: Rota
         x, pairs = layer(config, whole(p), x, seen, rotation)  # here, and only here, a shifted layer is made
         return x, pairs if keep else None
 
-    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, slices(layers))
+    if remat:
+        kept = () if remat is True else [_checks.choice("remat", name, INSIDE) for name in remat]
+        body = jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(*kept), prevent_cse=False)
+    return jax.lax.scan(body, x, slices(layers))
 
 
 def opt_layer(
@@ -152,8 +195,8 @@ def opt_layer(
     norm1, norm2 = p["self_attn_layer_norm"], p["final_layer_norm"]
     before, after = (layer_norm, _same) if config.do_layer_norm_before else (_same, layer_norm)
     h, pairs = attention(config, p, before(x, norm1), seen, rotation)
-    x = after(x + linear(h, p["out_proj"]), norm1)  # (B, T, D)
-    h = jax.nn.relu(linear(before(x, norm2), p["fc1"]))  # (B, T, F)
+    x = named(after(x + linear(h, p["out_proj"]), norm1), "between")  # (B, T, D)
+    h = named(relu(linear(before(x, norm2), p["fc1"])), "inside")  # (B, T, F)
     return after(x + linear(h, p["fc2"]), norm2), pairs
 
 
@@ -162,9 +205,9 @@ def llama_layer(
 ) -> tuple[Array, tuple[Array, Array]]:
     """One layer of Llama; also the keys and values of its tokens, (B, T, K, H) each."""
     h, pairs = attention(config, p, rms_norm(x, p["input_layernorm"], config.rms_norm_eps), seen, rotation)
-    x = x + linear(h, p["o_proj"])  # (B, T, D)
+    x = named(x + linear(h, p["o_proj"]), "between")  # (B, T, D)
     h = rms_norm(x, p["post_attention_layernorm"], config.rms_norm_eps)
-    h = jax.nn.silu(linear(h, p["gate_proj"])) * linear(h, p["up_proj"])  # (B, T, F)
+    h = jax.nn.silu(named(linear(h, p["gate_proj"]), "gate")) * named(linear(h, p["up_proj"]), "up")  # (B, T, F)
     return x + linear(h, p["down_proj"]), pairs
 
 
@@ -177,10 +220,13 @@ def attention(
     k, v = (heads(name, config.num_key_value_heads) for name in ("k_proj", "v_proj"))  # (B, T, K, H)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
+    q, k, v = named(q, "query"), named(k, "key"), named(v, "value")
     pairs = (k, v)
     if "prefix" in p:
         k, v = (_precede(p["prefix"][name], a) for name, a in zip(("key", "value"), pairs, strict=True))  # (B, P+T, K, H)
-    h = jax.nn.dot_product_attention(q, k, v, mask=seen, scale=1 / math.sqrt(config.head_dim))
+    way = "cudnn" if seen is None and device.fused_attention(q.dtype, config.head_dim) else None
+    scale = 1 / math.sqrt(config.head_dim)
+    h = jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=seen is None, scale=scale, implementation=way)
     return h.reshape(*x.shape[:2], -1), pairs
 
 
@@ -189,13 +235,31 @@ def linear(x: Array, p: Block) -> Array:
     y = _times(x, p["weight"])
     if "bias" in p:
         y = y + p["bias"].astype(x.dtype)
-    return y + p["scaling"].astype(x.dtype) * _times(_times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
+    return y + _times(p["scaling"].astype(x.dtype) * _times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
 
 
 def _times(x: Array, w: Array) -> Array:
     """x W' in the type of x. Where W has another, the backward pass casts it again and keeps no copy of any layer."""
     product = lambda x, w: jnp.einsum("...i,oi->...o", x, w.astype(x.dtype))  # a transpose would need a copy of W there
     return product(x, w) if w.dtype == x.dtype else jax.checkpoint(product, prevent_cse=False)(x, w)
+
+
+@jax.custom_jvp
+def relu(x: Array) -> Array:
+    """max(x, 0); a backward pass may keep a bit of each number, "signs"."""
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    if x.shape[-1] % 8:
+        return relu(x), jnp.where(x > 0, tangent, 0)
+    places = jnp.arange(8, dtype=jnp.uint8)[:, None]
+    apart = (x > 0).reshape(*x.shape[:-1], 8, -1)  # (..., 8, F/8)
+    bits = named(sum(apart[..., i, :].astype(jnp.uint8) << i for i in range(8)), "signs")
+    positive = ((bits[..., None, :] >> places) & 1).reshape(x.shape) != 0
+    return relu(x), jnp.where(positive, tangent, 0)
 
 
 def layer_norm(x: Array, p: Block) -> Array:

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from theory_lab import blocks
 from theory_lab._typing import Array, Block, Key
-from theory_lab.oracles.gaussian import normal
+from theory_lab.oracles.gaussian import normal, polar
+from theory_lab.oracles.words import blocks as words_of
 
 Law = Literal["gaussian", "rademacher", "sphere"]
 LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
@@ -72,10 +73,25 @@ def rows(key: Key, indices: Array, width: int, law: Law, dtype: jnp.dtype) -> Ar
     """Some rows of a leaf's direction, (N, width): row i has the key ``fold_in(key, i)``, whichever others are drawn.
 
     The rows of a leaf (..., width) are counted over all axes but the last. So any part of a direction can be made again from
-    its key alone: one layer, or the embeddings of a few tokens.
+    its key alone: one layer, or the embeddings of a few tokens. A row's words are `words.blocks`: a block makes 64 signs, or
+    two normals, of which the second belongs to the second half of the row. Below float64 they are drawn in float32.
     """
-    one = lambda index: numbers(jax.random.fold_in(key, index), width, law, dtype)
-    return jax.vmap(one)(indices)
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+    if law == "rademacher":
+        return _signs(keys, width).astype(dtype)
+    if dtype == jnp.float64:
+        return jax.vmap(lambda k: normal(k, width, dtype))(keys)
+    words = jax.lax.optimization_barrier(words_of(keys, -(-width // 2)))  # once, and not for either half again
+    halves = jax.lax.optimization_barrier(polar(*words))
+    return jnp.concatenate(halves, axis=1)[:, :width].astype(dtype)
+
+
+def _signs(keys: Key, width: int) -> Array:
+    """Rows of -1 and 1, (N, width): the bits of a row's words, from the lowest of each."""
+    words = jnp.concatenate(words_of(keys, -(-width // 64)), axis=1)  # (N, W)
+    words = jax.lax.optimization_barrier(words)  # 32 numbers are made of one: it must not be made 32 times
+    bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1  # (N, W, 32)
+    return 1 - 2 * bits.reshape(len(words), -1)[:, :width].astype(jnp.int32)
 
 
 def scale(like: Block, law: Law) -> int:
