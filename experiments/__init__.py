@@ -8,7 +8,7 @@ An experiment is a module of this folder, found by its name; nothing registers i
     '''
     @dataclass(frozen=True)
     class Settings: ...                                       # `data: str | None = None` if it reads files of the user
-    QUICK, FULL = Settings(...), Settings(...)
+    QUICK, FULL = Settings(...), Settings(...)                # and `GPU`, if it has something to ask of one
     def cells(settings: Settings) -> list[dict]               # the independent pieces, as distinct JSON values
     def compute(cell: dict, key: jax.Array) -> pd.DataFrame   # one piece -> tidy long rows
     def judge(frame: pd.DataFrame) -> list[Verdict]           # at least one, from the frame as read back from the csv
@@ -26,6 +26,9 @@ import os
 # The theory multiplies matrices of a hundred rows: one thread does that several times faster than two that wait for each
 # other. NumPy reads this when it is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Experiments on a GPU measure in processes of their own, beside which this one must not hold its memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 # The order in which the experiments are run and told. One that is not named here follows alphabetically.
 ORDER = (
@@ -60,4 +63,5 @@ ORDER = (
     "table2_memory",
     "table3_adam",
     "throughput",
+    "step_time",
 )

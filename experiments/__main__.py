@@ -15,7 +15,7 @@ from experiments import _cells
 from experiments._conduct import Request, conduct, question
 from theory_lab import _checks
 
-OUT = {"quick": "results", "full": "figures"}
+OUT = {"quick": "results", "full": "figures", "gpu": "figures/gpu"}
 
 
 def main(arguments: Sequence[str] | None = None, *, package: str = "experiments") -> int:
@@ -63,7 +63,10 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
     parser = argparse.ArgumentParser(prog="python -m experiments", description="Run experiments and judge their claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run; all by default")
     parser.add_argument(
-        "--profile", choices=sorted(OUT, reverse=True), default="quick", help="how long to compute (default: quick)"
+        "--profile",
+        choices=sorted(OUT, reverse=True),
+        default="quick",
+        help="how long to compute, or on a GPU (default: quick)",
     )
     parser.add_argument("--redraw", action="store_true", help="judge and draw anew from the csv files, without computing")
     parser.add_argument("--seed", type=int, help="the seed that all randomness follows from (default: 0)")
@@ -97,7 +100,11 @@ def _request(arguments: Sequence[str] | None, package: str) -> Request:
             raise _checks.refuse("data", "an existing file or folder", given.data)
         data = str(Path(given.data).resolve())
     out = Path(OUT[given.profile] if given.out is None else _checks.text("out", given.out))
-    names = tuple(name for name in known if name in given.names or not given.names)
+    able = [name for name in known if given.profile != "gpu" or _cells.has_gpu_settings(package, name)]
+    for name in given.names:
+        if name not in able:
+            raise _checks.refuse("profile", f"'quick' or 'full' for {name}, which has no settings for a GPU", given.profile)
+    names = tuple(name for name in able if name in given.names or not given.names)
     if data is not None and not any(_cells.reads_data(package, name) for name in names):
         raise _checks.refuse("data", f"left out where no experiment reads it, as in {', '.join(names)}", given.data)
     if given.redraw:

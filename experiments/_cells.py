@@ -87,6 +87,14 @@ def reads_data(package: str, name: str) -> bool:
         return True
 
 
+def has_gpu_settings(package: str, name: str) -> bool:
+    """Whether an experiment has something to compute on a GPU; False for one that cannot be loaded."""
+    try:
+        return hasattr(load(package, name), "GPU")
+    except Exception:
+        return False
+
+
 def cells(module: ModuleType, settings: Any) -> list[dict[str, Any]]:
     """The cells of an experiment as JSON values.
 

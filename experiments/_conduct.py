@@ -149,7 +149,7 @@ def _computed(
 ) -> tuple[list[Verdict], str]:
     """Finish the cells of an experiment, judge, draw and publish; returns the verdicts and a line on what it took."""
     start = time.perf_counter()
-    settings = module.FULL if request.profile == "full" else module.QUICK
+    settings = getattr(module, request.profile.upper())
     data = request.data if hasattr(settings, "data") else None
     if data is not None:
         settings = dataclasses.replace(settings, data=data)

@@ -37,40 +37,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments._fine_tuning import ADAPTERS
+from experiments._shapes import PUBLISHED
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune import bases
 from theory_lab.finetune.methods import METHODS, method
 from theory_lab.measure import Measurement, exact, family
-from theory_lab.models import Adapter, Config, LlamaConfig, OPTConfig, config_from_json, init_base, mean_loss
+from theory_lab.models import Adapter, Config, config_from_json, init_base, mean_loss
 from theory_lab.models.layout import layer_shapes
 from theory_lab.report import figures
 
 BATCH = (16, 64)  # texts and tokens of the comparison
 FEW = (1, 8)  # the hard case
 FORWARD = "forward"
-
-
-def _opt(width: int, layers: int, heads: int) -> OPTConfig:
-    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    return OPTConfig(50272, **sizes, ffn_dim=4 * width, max_position_embeddings=2048)
-
-
-def _llama(width: int, layers: int, heads: int, inner: int, groups: int | None = None) -> LlamaConfig:
-    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    sizes |= {"intermediate_size": inner, "num_key_value_heads": groups or heads}
-    return LlamaConfig(32000, **sizes, max_position_embeddings=4096)
-
-
-PUBLISHED: dict[str, Config] = {  # the shapes of published models
-    "opt-125m": _opt(768, 12, 12),
-    "opt-1.3b": _opt(2048, 24, 32),
-    "opt-6.7b": _opt(4096, 32, 32),
-    "opt-30b": _opt(7168, 48, 56),
-    "tinyllama-1.1b": _llama(2048, 22, 32, 5632, 4),
-    "llama-2-7b": _llama(4096, 32, 32, 11008),
-    "llama-2-13b": _llama(5120, 40, 40, 13824),
-    "llama-2-70b": _llama(8192, 80, 64, 28672, 8),
-}
 
 
 @dataclass(frozen=True)
