@@ -106,11 +106,11 @@ def environment(root: Path) -> Record:
 def commit(root: Path) -> str:
     """The commit of the code, with "-dirty" if `CODE` differs from it.
 
-    Results are not code: writing them leaves the commit clean. Outside a repository (in a container, say) it is what the
-    environment variable THEORY_LAB_COMMIT says, else "unknown".
+    Results are not code: writing them leaves the commit clean. Outside a repository of its own (in a container, say) it is
+    what the environment variable THEORY_LAB_COMMIT says, else "unknown".
     """
     head = _git(root, "rev-parse", "HEAD")
-    if not head:
+    if not head or _git(root, "rev-parse", "--show-prefix"):  # no repository, or a copy that lies inside of another
         return os.environ.get("THEORY_LAB_COMMIT", "unknown")
     changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     return head if changed == "" else f"{head}-dirty"
