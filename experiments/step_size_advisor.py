@@ -27,12 +27,12 @@ blocks, and correlated features, in 65 to 200 dimensions; some directions on the
 
 Failures, and why. *factorisation*, time: its Hessian has negative curvature wherever the look-ahead ends, so no time is
 predicted, a quarter of the limits is advised, and the accuracy is out of reach in the time allowed; its p = 2 growth is in
-`generalized_smoothness`. *robust*: by the model the time hardly depends
-on eta_y from 0.3 to 15, and the least is taken, at 0.3; runs take 1.7 times as many steps there as predicted, and 1.5 times as
-many as at the grid's best, at 16. *breast cancer*, predicted steps: runs take twice as many; a few large rows carry most of the
-curvature, and which of them come when differs between orders (by some ten per cent in the limits, too). With these three the
-share of predicted steps misses its aim (it did not while calibration read plateaus as growth). The edge of training lies
-beyond linear limits on all that is not quadratic: growth there bends over.
+`generalized_smoothness`. *robust*: by the model the time hardly depends on eta_y from 0.3 to 15, and the least is taken, at
+0.3; runs take 1.7 times as many steps there as predicted, 1.5 times as many as at the grid's best, at 16. *breast cancer*,
+predicted steps: runs take twice as many; a few large rows carry most of the curvature, and which of them come when differs
+between orders (by some ten per cent in the limits, too). With these three the share of predicted steps misses its aim (it
+was undecided while calibration read plateaus as growth). The edge of training lies beyond linear limits on all that is not
+quadratic: growth there bends over.
 
 Networks are judged apart, within a factor 2, over runs of the 4096 steps within which advice on indefinite curvature holds:
 five of them beyond matrices, of saturating and unbounded activations, more weights than rows and fewer, float32 and float64,

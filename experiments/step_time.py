@@ -44,8 +44,8 @@ softmax. Unrolled over layers the copies go (54.4 ms), for 1.2 GiB more and four
 forward pass is 12.3 ms of products in the layers at 800 TFLOP/s: 45 ms for FO-LoRA and 60 for the hybrid step, which adds a
 forward pass and 5 ms of directions, would leave next to nothing for all else.
 
-On a processor a tiny model takes the same way, without claims on its speed; without torch, peft and transformers the peer
-is left out and the comparison is undecided.
+On a processor a tiny model takes the same way, without claims on its speed or memory (one shifted layer outweighs what its
+backward pass keeps: `table2_memory` measures such cases); without torch, peft and transformers the peer is left out.
 
 Minutes: quick 0.3, full 0.5; on a GPU (`--profile gpu`) 5. Times are of this machine and this moment.
 """
@@ -195,10 +195,9 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
     for model, rows in ours.groupby("model", sort=False):
         twins = _peaks(rows)
         if twins is not None:
-            most = 1.05 if "tiny" in str(model) else 1.02
-            same = claim(
-                f"{model}: peak of Hybrid-PEFT / of FO-PEFT by XLA's analysis, largest", "design aim", "at most", most
-            )
+            name = f"{model}: peak of Hybrid-PEFT / of FO-PEFT by XLA's analysis, largest"
+            unmet = ["a model whose activations outweigh a layer"] if "tiny" in str(model) else []
+            same = claim(name, "design aim", "at most", 1.02, unmet=unmet)
             verdicts.append(same.check(exact("ratio", twins)))
         for method in rows.method.unique():
             verdicts += _against_peer(frame, str(model), str(method))
