@@ -129,7 +129,8 @@ class Slurm(Executor):
                 self._collect()
             except Exception as error:  # the cluster's own; whoever waits must hear of it
                 lost, self._jobs = self._jobs, {}
-                for future in lost:
+                for future, job in lost.items():
+                    job.cancel(check=False)
                     future.set_exception(error)
 
     def _hand_out(self) -> None:
@@ -152,9 +153,10 @@ class Slurm(Executor):
             if not job.done():
                 continue
             error = job.exception()
+            result = job.result() if error is None else None
             del self._jobs[future]
             if error is None:
-                future.set_result(job.result())
+                future.set_result(result)
             elif isinstance(error, self._submitit.core.utils.FailedJobError):
                 future.set_exception(error)
             else:  # no result: killed, or past its time

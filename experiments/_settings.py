@@ -126,6 +126,8 @@ def _tuple(name: str, values: list[Any], kind: Any, text: str) -> tuple[Any, ...
 def _scalar(name: str, text: str, kind: Any) -> Any:
     if typing.get_origin(kind) is typing.Literal:
         return _checks.choice(name, text, typing.get_args(kind))
+    if kind not in WORDS:
+        raise _checks.refuse(name, "left as it is: it cannot be given as a text", text)
     if kind is str:
         _checks.text(name, text)
         return str(Path(text).resolve()) if os.sep in text and Path(text).exists() else text

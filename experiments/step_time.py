@@ -6,9 +6,9 @@ positions; medians of the steps after a warm-up, each waited for, with the exact
 apart. Memory is the allocator's peak, for theory_lab also XLA's analysis. The hybrid step is LoRA by gradients, the
 base by one difference, forward on either side; a zeroth-order step of theory_lab is one-sided, two passes like MeZO's.
 
-What a backward pass keeps of a layer: "products" all that costs a product to make again; "lean" what needs one product of
-twelve again (queries, values, the stream between the halves, a bit of each number that was cut at 0); "half" without queries
-and values; "nothing" the layer's input alone, as PyTorch's checkpointing.
+What a backward pass keeps of a layer: "products" all that costs a product to make again; "lean" what needs one of six
+products again (queries, values, the stream between the halves, a bit of each number that was cut at 0); "half" without
+queries and values; "nothing" the layer's input alone, as PyTorch's checkpointing.
 
 What each change brought, OPT-1.3B, 16 texts of 256 tokens, one H100 80GB HBM3, 2026-11-22 (ms / GiB by XLA's analysis):
 

@@ -1,6 +1,8 @@
 """Theory is tested in float64. `make test` compiles fast what does not rest on the compiler."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
@@ -19,3 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if jax.__version_info__[:2] == (0, 10):
             quick.append("--xla_cpu_use_fusion_emitters=false")
         os.environ["XLA_FLAGS"] = " ".join(quick)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Every compiled program is mapped into memory; Linux maps 65,530 pieces for a process, no more."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > 20_000:
+        jax.clear_caches()

@@ -30,8 +30,8 @@ def mesh(devices: Any) -> Mesh:
         ValueError: fewer than one, more than there are, so few that a process has none of them; a mesh with more axes.
 
     Example:
-        >>> mesh(1).shape
-        OrderedDict({'devices': 1})
+        >>> mesh(1).axis_names, mesh(1).size
+        (('devices',), 1)
     """
     if isinstance(devices, Mesh):
         if devices.axis_names != (AXIS,):

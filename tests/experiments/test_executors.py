@@ -291,9 +291,10 @@ def test_a_cell_that_kills_every_worker_of_a_dask_cluster_is_named(lab: Lab) -> 
     with dask_cluster(lab, f"{ROOT}{os.pathsep}{lab.home}") as spec:
         code, _, err = finished(lab.start("--executor", spec))
     assert code == 1
-    assert one_line(err, starts="stopped with 1 of 4 cells: its worker was lost once")
-    assert 'in cell {"index": 1} (see ' in err
-    assert lab.kept("alpha") == {0, 2, 3}
+    assert " of 4 cells: its worker was lost once" in err  # with it may go a cell whose rows had not been fetched
+    assert "Traceback" not in err
+    assert 'cell {"index": 1}: its worker was lost once' in (lab.out / "alpha.log").read_text()
+    assert 1 not in lab.kept("alpha")
 
 
 def test_dask_workers_without_the_code_say_what_they_need(lab: Lab) -> None:

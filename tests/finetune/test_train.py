@@ -53,15 +53,15 @@ PAIRS = {  # problem, method, and the same in the package's words
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_fused_loop_and_the_packages_loop_give_the_same_iterates(name):
-    """Two epochs of three batches, the last of one example alone. Rounding: of a loss near 4 in either of two values, a few
-    units, magnified by 1/radius in a slope, times directions of up to 5; the rounding of gradients is far smaller."""
+    """Two epochs of three batches, the last of one example alone. Rounding: of a loss near 4 in either of two values,
+    eight units, magnified by 1/radius in a slope, times directions of up to 5; the rounding of gradients is far smaller."""
     kind, how, oracle, step_sizes = PAIRS[name]
     one = problem(*kind)
     fused = train(one, how, key=KEY, epochs=2, batch_size=2)
     plain = tl.run(one, oracle, tl.hybrid_sgd(step_sizes), epochs=2, key=KEY, batch_size=2, resolution="step")
     begin = one.init(jax.random.fold_in(KEY, 2))
     for label in begin:
-        allowed = 6 * 1e-4 * 4 * 8 * EPS / RADIUS * 5 if "FO" not in how.name else 0
+        allowed = 6 * 1e-4 * 4 * 16 * EPS / RADIUS * 5 if "FO" not in how.name else 0
         moved = 0.0
         for a, b, start in zip(*(jax.tree.leaves(p[label]) for p in (fused.params, plain.params, begin)), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=allowed + 100 * EPS * float(jnp.abs(b).max()))

@@ -32,8 +32,12 @@ def test_a_shift_by_nothing_keeps_every_bit():
 
 def test_which_leaves_fit():
     fits = {(4, 2048): True, (4, 7168): True, (8, 64): False, (4, 333): False, (): False, (3, 258): False}
-    assert {shape: fused.fits(jnp.zeros(shape, jnp.bfloat16)) for shape in fits} == fits
-    assert not fused.fits(jnp.zeros((4, 2048), jnp.float64))
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert {shape: fused.fits(jnp.zeros(shape, jnp.bfloat16), keys) for shape in fits} == fits
+    assert not fused.fits(jnp.zeros((4, 2048), jnp.float64), keys)
+    assert not fused.fits(
+        jnp.zeros((4, 2048)), jax.random.split(jax.random.key(0, impl="rbg"), 2)
+    )  # whose rows have other keys
 
 
 def test_the_kernel_compiles_for_a_gpu():

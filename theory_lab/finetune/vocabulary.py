@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         tensorfile.write_bytes(Path(given.out), [byte_pairs(given.text, given.size).encode()])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
 
 

@@ -20,9 +20,10 @@ from theory_lab.oracles.words import pair, threefry
 LEAST, MOST = 64, 1024  # pairs of normals of one program, a power of two
 
 
-def fits(leaf: Array) -> bool:
-    """Whether rows are long enough, and even enough, for the kernel."""
-    return jnp.finfo(leaf.dtype).bits <= 32 and _share(leaf) >= LEAST
+def fits(leaf: Array, keys: Key) -> bool:
+    """Whether rows are long enough, and even enough, for the kernel, and the keys Threefry's, whose rows' keys it makes."""
+    threefry = jax.random.key_data(keys).shape[-1:] == (2,)
+    return threefry and jnp.finfo(leaf.dtype).bits <= 32 and _share(leaf) >= LEAST
 
 
 def add_normals(leaf: Array, keys: Key, scales: Array, offset: Array, *, interpret: bool = False) -> Array:

@@ -45,8 +45,8 @@ def place(params: Params, on: Any, shard: Shard = "data") -> Params:
         >>> from theory_lab.models import OPTConfig, init_base
         >>> config = OPTConfig(vocab_size=9, hidden_size=4, num_hidden_layers=2, num_attention_heads=2, ffn_dim=8)
         >>> params = place({"base": init_base(jax.random.key(0), config)}, 1, "full")
-        >>> params["base"]["layers"]["fc1"]["weight"].sharding.spec
-        PartitionSpec(None, 'devices')
+        >>> tuple(params["base"]["layers"]["fc1"]["weight"].sharding.spec)
+        (None, 'devices')
 
     Reference:
         Rajbhandari et al.: ZeRO: Memory Optimizations Toward Training Trillion Parameter Models, 2020 (stage 3).

@@ -136,7 +136,7 @@ def add(leaf: Any, keys: Key, scales: Array, law: Law, offset: Array | int = 0) 
     if isinstance(leaf, Split):
         each = partial(_add_own, law=law, rows=leaf.shape[-2])
         return on_rows(each, leaf, keys, scales, jnp.asarray(offset, jnp.uint32))
-    if law == "gaussian" and device.one_gpu() and fused.fits(leaf):
+    if law == "gaussian" and device.one_gpu() and fused.fits(leaf, keys):
         return fused.add_normals(leaf, keys, scales, jnp.asarray(offset, jnp.uint32))
     width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
     table = leaf.reshape(count, width)

@@ -88,7 +88,7 @@ def rows(key: Key, indices: Array, width: int, law: Law, dtype: jnp.dtype) -> Ar
 
 def _signs(keys: Key, width: int) -> Array:
     """Rows of -1 and 1, (N, width): the bits of a row's words, from the lowest of each."""
-    words = jnp.concatenate(words_of(keys, -(-width // 64)), axis=1)  # (N, W)
+    words = jnp.concatenate(words_of(keys, -(-width // 64)), axis=1)[:, : -(-width // 32)]  # (N, W)
     words = jax.lax.optimization_barrier(words)  # 32 numbers are made of one: it must not be made 32 times
     bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1  # (N, W, 32)
     return 1 - 2 * bits.reshape(len(words), -1)[:, :width].astype(jnp.int32)
