@@ -51,22 +51,40 @@ PAIRS = {  # problem, method, and the same in the package's words
 }
 
 
+def _nudged(params, key):
+    """Every number up or down by one unit in its last place."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    off = [a * (1 + EPS * jax.random.rademacher(k, a.shape, a.dtype)) for a, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, [a.astype(b.dtype) for a, b in zip(off, leaves, strict=True)])
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_fused_loop_and_the_packages_loop_give_the_same_iterates(name):
-    """Two epochs of three batches, the last of one example alone. Rounding: of a loss near 4 in either of two values,
-    eight units, magnified by 1/radius in a slope, times directions of up to 5; the rounding of gradients is far smaller."""
+    """Two epochs of three batches, the last of one example alone.
+
+    Rounding enters at each of six steps and grows along the run. How much is measured: the package's own loop from a start
+    that is off by one unit in the last place of every number, three times, with random signs.
+    """
     kind, how, oracle, step_sizes = PAIRS[name]
     one = problem(*kind)
     fused = train(one, how, key=KEY, epochs=2, batch_size=2)
-    plain = tl.run(one, oracle, tl.hybrid_sgd(step_sizes), epochs=2, key=KEY, batch_size=2, resolution="step")
     begin = one.init(jax.random.fold_in(KEY, 2))
+    run = lambda start: (
+        tl.run(
+            one, oracle, tl.hybrid_sgd(step_sizes), params=start, epochs=2, key=KEY, batch_size=2, resolution="step"
+        ).params
+    )
+    plain = run(begin)
+    rounded = [run(_nudged(begin, jax.random.key(seed))) for seed in range(3)]
     for label in begin:
-        allowed = 6 * 1e-4 * 4 * 16 * EPS / RADIUS * 5 if "FO" not in how.name else 0
-        moved = 0.0
-        for a, b, start in zip(*(jax.tree.leaves(p[label]) for p in (fused.params, plain.params, begin)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=allowed + 100 * EPS * float(jnp.abs(b).max()))
-            moved = max(moved, float(jnp.abs(a - start).max()))
-        assert (moved > 100 * allowed) if label in how.moves else (moved == 0)
+        apart = lambda other, label=label: max(
+            float(jnp.abs(a - b).max())
+            for a, b in zip(jax.tree.leaves(plain[label]), jax.tree.leaves(other[label]), strict=True)
+        )
+        allowed, moved = 2 * max(map(apart, rounded)), apart(begin)
+        assert apart(fused.params) <= allowed
+        assert (moved > 1000 * allowed) if label in how.moves else (moved == 0 == apart(fused.params))
     assert fused.history["step"].tolist() == [0, 3, 6]
 
 
