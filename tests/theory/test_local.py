@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from theory_lab.advise.fastest import SAFE, axis_limit, fastest
+from theory_lab.advise.fastest import ALIKE, SAFE, Fastest, axis_limit, centred, fastest
 from theory_lab.theory import (
     dynamics,
     groups,
@@ -220,6 +220,51 @@ def test_fastest_finds_the_best_pair_of_a_grid():
     grid = [(limits[0] * 2.0**-i, limits[1] * 2.0**-j) for i in np.arange(0, 7, 0.25) for j in np.arange(0, 7, 0.25)]
     best = min(steps(e) for e in grid if stable([eta / SAFE for eta in e]))
     assert found.steps <= 1.03 * best
+
+
+def plateaus(seed):
+    """A noisy quadratic of a block that decides the time and one that hardly does, its times, and its fastest pair."""
+    rng = np.random.default_rng(seed)
+    tilts = 0.05 * rng.standard_normal((6, 8))
+    model = local.local(np.eye(8), [5, 3], [True, False], gradient=rng.standard_normal(8), tilts=tilts - tilts.mean(axis=0))
+    steps, stable = lambda e: modes.steps_to(model.modes(e), 0.3), lambda e: model.modes(e).stable
+    return steps, stable, fastest(steps, stable, [axis_limit(stable, (1e-6, 1e-6), i) for i in (0, 1)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_middle_of_a_plateau_is_as_far_from_either_end_and_as_fast_up_to_a_tenth(seed):
+    steps, stable, found = plateaus(seed)
+    there = centred(steps, stable, found)
+    assert there.steps == steps(there.step_sizes) <= (1 + ALIKE) * found.steps
+    assert stable([eta / SAFE for eta in there.step_sizes])
+    grid = 2.0 ** np.arange(-9, 9, 0.02)
+    for block in range(2):
+        line = [[eta * f if i == block else eta for i, eta in enumerate(found.step_sizes)] for f in grid]
+        good = [stable([eta / SAFE for eta in e]) and steps(e) <= (1 + ALIKE) * found.steps for e in line]
+        low, high = np.log2(grid[good][[0, -1]])
+        moved = np.log2(there.step_sizes[block] / found.step_sizes[block])
+        assert moved == pytest.approx((low + high) / 2, abs=0.2)  # half the resolution of both ends, and a grid's
+    assert high - low > 2  # of the block that hardly decides
+
+
+def test_a_sharp_minimum_stays():
+    sharp = lambda e: 100 * (1 + 2 * abs(np.log2(e[0])) + 2 * abs(np.log2(e[1])))
+    found = Fastest((1.0, 1.0), 100.0)
+    assert centred(sharp, lambda e: True, found) == found
+
+
+def test_a_plateau_in_the_shape_of_a_corner_is_not_left():
+    """Either block may go four octaves up alone; together they leave it, so they go less far."""
+    corner = lambda e: 100.0 if min(e) >= 0.99 and max(e) <= 16 and e[0] * e[1] <= 8 else 200.0
+    there = centred(corner, lambda e: True, Fastest((1.0, 1.0), 100.0))
+    assert there.steps == 100
+    assert min(there.step_sizes) > 1.5
+
+
+def test_without_an_end_of_the_plateau_or_a_time_nothing_moves():
+    idle = lambda e: 100.0 if e[0] < 8 else 200.0
+    for steps, found in ((idle, 100.0), (lambda e: 0.0, 0.0), (lambda e: math.inf, math.inf)):
+        assert centred(steps, lambda e: True, Fastest((1.0,), found)) == Fastest((1.0,), found)
 
 
 def test_nothing_reaches_what_lies_below_every_floor():

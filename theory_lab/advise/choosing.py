@@ -1,4 +1,12 @@
-"""Choosing: the fastest step sizes inside the stable region of every local model, and the limits of each."""
+"""Choosing: the fastest step sizes inside the stable region of every local model, and the limits of each.
+
+Of step sizes whose predicted times the model cannot tell apart, the middle (see `fastest.centred`).
+
+Where no time is predicted, half of the way to the end of the stable region, on the ray on which all blocks have the same
+share of their limits. Second moments of the mode that sets a limit change by the factor 1 - 2 eta h + (1 + a) (eta h)^2 per
+step, a the noise that it feeds back: 1 at the limit, 2 / (h (1 + a)), and least at half of it, whatever a is. What other
+modes would like better is not known there.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +18,7 @@ import pandas as pd
 from theory_lab._typing import Key, Label
 from theory_lab.advise.contracting import calibrate, contracts
 from theory_lab.advise.coupling import coupled, room
-from theory_lab.advise.fastest import SAFE, axis_limit, fastest
+from theory_lab.advise.fastest import SAFE, axis_limit, centred, fastest
 from theory_lab.advise.limits import doubled, end_of_axis, endless, limit_alone, limit_of, longer, method
 from theory_lab.advise.seeing import Sight
 from theory_lab.measure.base import Measurement
@@ -19,7 +27,7 @@ from theory_lab.theory.local_stability import boundary_scale
 from theory_lab.theory.modes import steps_to
 
 TINY = 1e-9  # of the scale of a step size: as good as standing still
-FALLBACK = 0.25  # of the limits where no time can be predicted
+HALF = 0.5  # of the stable region where no time can be predicted
 CURVE = np.geomspace(1 / 64, 2, 29)  # multiples of an advised step size at which steps are predicted for the figure
 
 
@@ -81,11 +89,14 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
     at_rest = [still[labels.index(label)] for label in moving]
     alone = {label: axis_limit(roughly, at_rest, i, resolution=1e-3) for i, label in enumerate(moving)}
     share = SAFE / sight.beyond
-    best, predicted = [alone[label] * FALLBACK / sight.beyond for label in moving], math.nan
+    best, predicted = [0.0 for _ in moving], math.nan
     if moving and timing is not None:
         found = fastest(steps, roughly, [alone[label] for label in moving], share=share)
-        predicted = found.steps
-        best = list(found.step_sizes) if found.steps < math.inf else best
+        found = centred(steps, roughly, found, share=share)
+        best, predicted = list(found.step_sizes), found.steps
+    if not predicted < math.inf:
+        share = HALF / sight.beyond
+        best = [alone[label] * share for label in moving]
     if moving and not exactly([eta / share for eta in best]):
         inside = share * boundary_scale(exactly, best)
         best = [eta * min(inside, 1.0) for eta in best]

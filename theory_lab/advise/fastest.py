@@ -1,7 +1,10 @@
 """The step sizes that reach an accuracy in the fewest steps of a local model, and where its stable region ends.
 
 Setting: `steps(etas)` and `stable(etas)` of one step size per block, as `local` gives them. Along each axis the stable set
-is taken for an interval. Both searches go by factors, since step sizes span decades.
+is taken for an interval. All searches go by factors, since step sizes span decades.
+
+A model of the way to a minimum knows its times only so well, and between step sizes whose times it cannot tell apart the
+least means nothing: it may lie at either edge of a plateau, next to where time begins to rise. `centred` takes the middle.
 """
 
 import math
@@ -12,6 +15,10 @@ import numpy as np
 
 SMALL, LARGE = 1e-30, 1e30
 SAFE = 0.9  # of the stable region along every ray: what lies beyond gains little and forgives nothing
+
+ALIKE = 0.1  # by which predicted times must differ to tell step sizes apart: limits differ as much between draws of orders
+FARTHEST = 2.0**10  # from the fastest step size: a plateau that goes on has no end to keep away from
+FINE = 0.125  # of the ends of a plateau, in powers of two
 
 
 class Fastest(NamedTuple):
@@ -102,6 +109,65 @@ def fastest(
         else:
             stride /= 2
     return Fastest(tuple(map(float, 2.0**best)), float(cost(best)))
+
+
+def centred(
+    steps: Callable[[Sequence[float]], float],
+    stable: Callable[[Sequence[float]], bool],
+    found: Fastest,
+    *,
+    share: float = SAFE,
+    alike: float = ALIKE,
+) -> Fastest:
+    """The middle of the plateau around the fastest step sizes: where the time is the fewest up to a share ``alike``.
+
+    Along the axis of every block the plateau is an interval [a, b]; sqrt(ab) is the factor sqrt(b/a) away from either end:
+    an error of that much in either end leaves it on the plateau, and no other point stands more. All blocks go there
+    together, or, where that leaves the plateau, a half, a quarter, ... of the way. Around a sharp minimum the interval is
+    short, and little moves; a step size whose plateau has no end within a factor 1024, as of a block that need not move,
+    stays. Guarantee: stable at 1/``share``, and at most 1 + ``alike`` times the fewest steps of the model.
+
+    Args:
+        steps, stable, share: as in `fastest`.
+        found: what `fastest` found.
+        alike: nonnegative.
+
+    Example:
+        >>> plateau = lambda e: 100.0 if 0.25 <= e[0] <= 16 else 99.0 if 0.2 < e[0] < 0.25 else 200.0
+        >>> there = centred(plateau, lambda e: True, Fastest((0.22,), 99.0))
+        >>> 1.5 < there.step_sizes[0] < 2, there.steps  # sqrt(0.2 * 16) = 1.8
+        (True, 100.0)
+    """
+    if not 0 < found.steps < math.inf:
+        return found
+    best = np.log2(np.asarray(found.step_sizes, dtype=np.float64))
+
+    def time(point: np.ndarray) -> float:
+        etas = 2.0**point
+        return steps(list(etas)) if stable(list(etas / share)) else math.inf
+
+    near = lambda point: time(point) <= (1 + alike) * found.steps
+    units = np.eye(best.size)
+    ends = np.array([[_end(near, best, sign * unit) for sign in (1.0, -1.0)] for unit in units])
+    way = np.where(np.isfinite(ends).all(axis=1), ends[:, 0] - ends[:, 1], 0.0) / 2
+    while np.abs(way).max() > FINE / 2:
+        if (there := time(best + way)) <= (1 + alike) * found.steps:
+            return Fastest(tuple(map(float, 2.0 ** (best + way))), there)
+        way = way / 2
+    return found
+
+
+def _end(near: Callable[[np.ndarray], bool], best: np.ndarray, move: np.ndarray) -> float:
+    """How far a plateau goes this way, in powers of two; inf where it has no end."""
+    low, high = 0.0, 0.5
+    while near(best + high * move):
+        low, high = high, 2 * high
+        if 2.0**low >= FARTHEST:
+            return math.inf
+    while high - low > FINE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if near(best + middle * move) else (low, middle)
+    return low
 
 
 def _moves(blocks: int) -> list[np.ndarray]:

@@ -8,7 +8,8 @@ import jax
 
 from theory_lab._typing import Label
 from theory_lab.advise.base import Advice, Reason, Sided
-from theory_lab.advise.choosing import Choice
+from theory_lab.advise.choosing import HALF, Choice
+from theory_lab.advise.fastest import ALIKE
 from theory_lab.advise.guaranteeing import FEW, guaranteed, measured
 from theory_lab.advise.limits import ALONG, nothing
 from theory_lab.advise.seeing import Sight
@@ -68,6 +69,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
 
 def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     goal = f"||grad f|| = {sight.accuracy:.3g}"
+    half = f"{HALF:.2g} of all where they end together, where the mode that sets that end falls fastest"
     grows = (
         ""
         if sight.beyond == 1
@@ -83,13 +85,14 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
             continue
         share = f"{eta / limit:.2g} of its limit {limit:.4g}"
         if math.isfinite(choice.steps):
-            why = f"{share}: second moments reach {goal} in the fewest steps; their floor is {choice.floor:.3g} there{grows}"
+            why = f"{share}: second moments reach {goal} in the fewest steps, up to {ALIKE:.0%}: the middle of what does; "
+            why += f"their floor is {choice.floor:.3g} there{grows}"
             changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
         elif math.isinf(choice.steps):
-            why = f"{share}, a safe share: on the local model no step size reaches {goal}{grows}"
+            why = f"{share}, {half}: on the local model no step size reaches {goal}{grows}"
             changes = "an accuracy that rounding and flat directions leave within reach, higher precision"
         else:
-            why = f"{share}, a safe share: curvature is negative wherever was looked, so no time is predicted{grows}"
+            why = f"{share}, {half}: curvature is negative wherever was looked, so no time is predicted{grows}"
             changes = "parameters nearer a minimum; a grid of a few multiples of it, run for some hundred steps"
         yield Reason(name, eta, RECURSION, why, changes)
 
