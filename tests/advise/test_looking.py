@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from theory_lab.advise import advise, seeing
+from theory_lab.advise.limits import longer
 from theory_lab.advise.looking import Settings, centred
 from theory_lab.advise.spectra import BlockSpectrum, SpectralView
 from theory_lab.measure import Measurement
 from theory_lab.measure.smoothness import lookahead
+from theory_lab.theory.local import local
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
@@ -55,3 +58,11 @@ def test_a_look_ahead_point_that_is_not_finite_is_not_taken_for_one_that_is(poin
     assert "at the look-ahead point something is not finite" in steps.why
     assert "look-ahead" not in "".join(reason.why for reason in advice.reasons if reason.quantity.startswith("limit"))
     assert math.isfinite(advice.limits["x"].value)
+
+
+def test_a_block_of_which_no_mode_moves_has_no_limit_to_lose_later():
+    model = local(np.diag([1.0, 0.0]), [1, 1], [True, False], horizon=100)
+    settings = Settings(("x", "y"), (1, 1), ("x",), 1, "gaussian", "with_replacement", 1, 1, horizon=100.0)
+    found = longer(SimpleNamespace(settings=settings, limiting=(model,)), [1e-9, 1e-9], ["x", "y"])
+    assert list(found) == ["x"]
+    assert 0.5 < found["x"] <= 1

@@ -1,6 +1,8 @@
 """Choosing: the fastest step sizes inside the stable region of every local model, and the limits of each.
 
-Of step sizes whose predicted times the model cannot tell apart, the middle (see `fastest.centred`).
+Of step sizes whose predicted times the model cannot tell apart, the middle (see `fastest.centred`), if the model has cross
+blocks. One without does not see what a block does for the others, which more of it does sooner: there the fastest stands,
+looked for from the same share of all limits.
 
 Where no time is predicted, half of the way to the end of the stable region, on the ray on which all blocks have the same
 share of their limits. Second moments of the mode that sets a limit change by the factor 1 - 2 eta h + (1 + a) (eta h)^2 per
@@ -23,6 +25,7 @@ from theory_lab.advise.limits import doubled, end_of_axis, endless, limit_alone,
 from theory_lab.advise.seeing import Sight
 from theory_lab.measure.base import Measurement
 from theory_lab.problems.base import Problem
+from theory_lab.theory.local import Local
 from theory_lab.theory.local_stability import boundary_scale
 from theory_lab.theory.modes import steps_to
 
@@ -40,7 +43,7 @@ class Choice:
         limits: per block, the others at their advised step sizes.
         alone: per block, the others standing still.
         doubled: per zeroth-order block, its limit alone with the directions as asked and with twice as many.
-        longer: per block what remains of its limit alone within four times the horizon; nothing without one.
+        longer: per block that has one, what remains of its limit alone within four times the horizon.
         steps: predicted; inf if the accuracy is out of reach, nan if unknown.
         floor: stationary (E||grad f||^2)^1/2 at the step sizes.
         method: how the limits were computed, in words.
@@ -92,7 +95,8 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
     best, predicted = [0.0 for _ in moving], math.nan
     if moving and timing is not None:
         found = fastest(steps, roughly, [alone[label] for label in moving], share=share)
-        found = centred(steps, roughly, found, share=share)
+        if isinstance(timing, Local):
+            found = centred(steps, roughly, found, share=share)
         best, predicted = list(found.step_sizes), found.steps
     if not predicted < math.inf:
         share = HALF / sight.beyond

@@ -18,6 +18,7 @@ SAFE = 0.9  # of the stable region along every ray: what lies beyond gains littl
 
 ALIKE = 0.1  # by which predicted times must differ to tell step sizes apart: limits differ as much between draws of orders
 FARTHEST = 2.0**10  # from the fastest step size: a plateau that goes on has no end to keep away from
+SHARP = 1.0  # in powers of two: a minimum, and no plateau, if it is no longer
 FINE = 0.125  # of the ends of a plateau, in powers of two
 
 
@@ -123,9 +124,9 @@ def centred(
 
     Along the axis of every block the plateau is an interval [a, b]; sqrt(ab) is the factor sqrt(b/a) away from either end:
     an error of that much in either end leaves it on the plateau, and no other point stands more. All blocks go there
-    together, or, where that leaves the plateau, a half, a quarter, ... of the way. Around a sharp minimum the interval is
-    short, and little moves; a step size whose plateau has no end within a factor 1024, as of a block that need not move,
-    stays. Guarantee: stable at 1/``share``, and at most 1 + ``alike`` times the fewest steps of the model.
+    together, or, where that leaves the plateau, a half, a quarter, ... of the way. A step size stays at a minimum as sharp
+    as [a, 2a], and where an end of its plateau lies beyond a factor 1024, as of a block that need not move.
+    Guarantee: stable at 1/``share``, and at most 1 + ``alike`` times the fewest steps of the model.
 
     Args:
         steps, stable, share: as in `fastest`.
@@ -149,7 +150,8 @@ def centred(
     near = lambda point: time(point) <= (1 + alike) * found.steps
     units = np.eye(best.size)
     ends = np.array([[_end(near, best, sign * unit) for sign in (1.0, -1.0)] for unit in units])
-    way = np.where(np.isfinite(ends).all(axis=1), ends[:, 0] - ends[:, 1], 0.0) / 2
+    plateau = np.isfinite(ends).all(axis=1) & (ends.sum(axis=1) > SHARP)
+    way = np.array([(up - down) / 2 if long else 0.0 for (up, down), long in zip(ends, plateau, strict=True)])
     while np.abs(way).max() > FINE / 2:
         if (there := time(best + way)) <= (1 + alike) * found.steps:
             return Fastest(tuple(map(float, 2.0 ** (best + way))), there)

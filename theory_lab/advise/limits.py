@@ -29,12 +29,16 @@ def _by_modes(models: Sequence[Local | GroupedBlocks], etas: Sequence[float], bl
 
 
 def longer(sight: Sight, still: Sequence[float], moving: Sequence[Label]) -> dict[Label, float]:
-    """What remains of every block's limit alone, mode by mode, within four times the horizon; nothing without one."""
+    """What remains of every block's limit alone, mode by mode, within four times the horizon.
+
+    Nothing without a horizon, and of no block of which no mode moves: no step size limits that one, now or later.
+    """
     if math.isinf(sight.settings.horizon):
         return {}
     later = tuple(replace(model, horizon=4 * model.horizon) for model in sight.limiting)
     places = {label: sight.settings.labels.index(label) for label in moving}
-    return {label: _by_modes(later, still, i) / _by_modes(sight.limiting, still, i) for label, i in places.items()}
+    ends = {label: (_by_modes(sight.limiting, still, i), _by_modes(later, still, i)) for label, i in places.items()}
+    return {label: then / now for label, (now, then) in ends.items() if 0 < now < math.inf}
 
 
 def doubled(sight: Sight, still: Sequence[float], moving: Sequence[Label]) -> dict[Label, tuple[float, float]]:

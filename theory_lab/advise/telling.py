@@ -19,11 +19,12 @@ from theory_lab.oracles.base import Cost
 from theory_lab.oracles.directions import Law
 from theory_lab.problems.base import Problem
 from theory_lab.theory import reshuffling
+from theory_lab.theory.local import Local
 
 RECURSION = "theory_lab, Theorem 5"
 STABILITY = "theory_lab, Theorem 5, stability"
 CONJECTURE = "measured conjecture: a few random orders stand for all of them"
-WITHIN = "measured conjecture: what modes gather of steady noise within the horizon is what they feed back"
+WITHIN = "measured conjecture: second moments grow within the horizon where what bounds their growth ends"
 LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
 
@@ -69,6 +70,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
 
 def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     goal = f"||grad f|| = {sight.accuracy:.3g}"
+    alike = f", up to {ALIKE:.0%}: in the middle of what is as fast" if isinstance(sight.timing, Local) else ""
     half = f"{HALF:.2g} of all where they end together, where the mode that sets that end falls fastest"
     grows = (
         ""
@@ -85,7 +87,7 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
             continue
         share = f"{eta / limit:.2g} of its limit {limit:.4g}"
         if math.isfinite(choice.steps):
-            why = f"{share}: second moments reach {goal} in the fewest steps, up to {ALIKE:.0%}: the middle of what does; "
+            why = f"{share}: second moments reach {goal} in the fewest steps{alike}; "
             why += f"their floor is {choice.floor:.3g} there{grows}"
             changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
         elif math.isinf(choice.steps):
@@ -119,7 +121,7 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         changes = "more directions" if zeroth else "larger minibatches, where components' curvatures differ"
         if math.isinf(sight.settings.horizon):
             changes += "; a horizon: it holds for ever"
-        elif not choice.method.startswith(ALONG):
+        elif label in choice.longer and not choice.method.startswith(ALONG):
             changes += f"; the horizon: within four times as many steps the limit alone is {choice.longer[label]:.2g} of it"
         yield Reason(name, limit.value, _statement(sight, choice), why, changes)
 

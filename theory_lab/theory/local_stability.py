@@ -208,6 +208,15 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
     Args:
         model: from `local`.
         limits: of every block alone, positive and finite.
+
+    Example:
+        >>> from theory_lab.theory.local import local
+        >>> coupled = np.eye(3) + 0.4 * np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+        >>> model = local(coupled, [2, 1], [True, True])  # two coordinates and one, by two points each
+        >>> end = boundary_scale(lambda etas: noise_gain(model, etas) < 1, [0.1, 0.1], resolution=1e-3)
+        >>> modes = calibrated(model, [0.1, 0.1]).modes
+        >>> modes([0.097 * end] * 2).stable, modes([0.103 * end] * 2).stable
+        (True, False)
     """
     blocks = len(limits)
     if blocks == 2:

@@ -26,7 +26,8 @@ def gathered(k: np.ndarray, horizon: float) -> np.ndarray:
     into the modes over all of K steps makes them receive at most (I - G)^-1 a in that time, if the spectral radius of G is
     below 1: a unit received at one step makes (1 - k)^(2t) N of noise t + 1 steps later, and over what is left of the K
     steps these sum to no more than G. So T = diag((1 - k)^2) + N diag(w) is stable where growth within K steps is bounded
-    so, and T of infinitely many steps is that of the recursion itself. Guarantee: upper bound of the recursion's growth.
+    so, and T of infinitely many steps is that of the recursion itself. Guarantee: upper bound of the recursion's growth
+    where T is stable; that it grows within K steps where T is not is a measured conjecture, unless K is infinite.
 
     Example:
         >>> gathered(np.array([0.5, 0.001]), 100).round(2).tolist()

@@ -7,7 +7,7 @@ import pytest
 
 import theory_lab as tl
 from theory_lab.advise import advise
-from theory_lab.measure.smoothness import curvature, finite_sums, lanczos
+from theory_lab.measure.smoothness import curvature, extreme_eigenvalues, finite_sums, lanczos
 from theory_lab.problems import logistic
 
 KEY = jax.random.key(0)
@@ -97,3 +97,13 @@ def test_advice_compiles_one_run_for_the_whole_and_one_for_a_small_block_whateve
     for seed in range(2):
         advise(problem(seed=seed), key=KEY, products=50)
         assert [cache._cache_size() for cache in caches] == [2, 1]
+
+
+def test_a_large_block_is_seen_though_another_one_has_no_second_derivative() -> None:
+    """|x|^2 + sum c_j x_j^2 + sqrt(y) at y = 0: the program of the whole multiplies 0 with what is infinite there."""
+    fn = lambda z: jnp.sum(jnp.arange(1.0, 31.0) * z["x"] ** 2) / 2 + jnp.sum(jnp.sqrt(z["y"]))
+    point = {"x": jnp.ones(30), "y": jnp.zeros(1)}
+    low, high = extreme_eigenvalues(fn, point, block="x", key=jax.random.key(0))
+    assert (low.value, high.value) == pytest.approx((1.0, 30.0), rel=1e-8)
+    for end in extreme_eigenvalues(fn, point, key=jax.random.key(0)):
+        assert np.isnan(end.value)

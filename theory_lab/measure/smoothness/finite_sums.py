@@ -52,7 +52,15 @@ def value_and_gradient(problem: Problem, params: Params) -> tuple[float, dict[La
 
 
 def component(problem: Problem, index: int) -> tuple[Objective, tuple[Any, ...]]:
-    """f_i as fn and args of a measurement, in the program of `mean` where there are few components."""
+    """f_i as fn and args of a measurement, in the program of `mean` where there are few components.
+
+    Example:
+        >>> from theory_lab.problems import finite_sum
+        >>> sums = finite_sum(lambda z, c: c * jnp.sum(z["x"] ** 2), jnp.arange(3.0), {"x": jnp.ones(2)})
+        >>> fn, args = component(sums, 2)
+        >>> float(fn({"x": jnp.ones(2)}, *args))
+        4.0
+    """
     if problem.n > TOGETHER:
         return problem.component, (jnp.asarray(index),)
     fn, (given, weights) = mean(problem)
@@ -60,7 +68,15 @@ def component(problem: Problem, index: int) -> tuple[Objective, tuple[Any, ...]]
 
 
 def apart(problem: Problem, params: Params, index: int) -> tuple[tuple[Any, ...], dict[Label, Any]]:
-    """The arguments that make f_i - f of the fn of `mean`, and the gradient of that."""
+    """The arguments that make f_i - f of the fn of `mean`, and the gradient of that.
+
+    Example:
+        >>> from theory_lab.problems import finite_sum
+        >>> sums = finite_sum(lambda z, c: c * jnp.sum(z["x"] ** 2), jnp.arange(4.0), {"x": jnp.ones(2)})
+        >>> args, gradient = apart(sums, {"x": jnp.ones(2)}, 2)
+        >>> float(mean(sums)[0]({"x": jnp.ones(2)}, *args)), gradient["x"].tolist()
+        (1.0, [1.0, 1.0])
+    """
     fn, (given, weights) = mean(problem)
     args = given, jnp.zeros_like(weights).at[index].set(1) - weights
     point = {label: jax.tree.map(blocks.as_array, params[label]) for label in blocks.labels(params)}

@@ -114,19 +114,30 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
         start = jax.random.normal(start, (hessian.dimension,), hessian.dtype)
     operator, inside = _operator(hessian)
-    lifted = jnp.zeros(operator.dimension, operator.dtype).at[inside].set(start)
-    *numbers, basis = _krylov(operator, _room(operator, k), k, lifted)
-    steps, coefficients, norms = map(np.asarray, numbers)
-    m = int(steps)
-    coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
-    if not (np.isfinite(coefficients).all() and np.isfinite(norms).all()):
+    found = _orthonormal(operator, inside, k, start)
+    if found is None and operator is not hessian:  # 0 times what is not finite elsewhere says nothing of the block
+        found = _orthonormal(hessian, slice(None), k, start)
+    if found is None:
         return None
+    coefficients, norms, basis = found
+    m = norms.size
     diagonal = np.diag(coefficients)
     exact = np.diag(diagonal) + np.diag(norms[:-1], -1)
     size = np.abs(diagonal).max() + 2 * norms.max()
     rounding = float(np.linalg.norm(coefficients - exact) + m * hessian.precision * size)
     closing = 0.0 if m == hessian.dimension else np.hypot(norms[-1], rounding)
-    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis[:m, inside])
+    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis)
+
+
+def _orthonormal(operator: Curvature, inside: slice, k: int, start: Array) -> tuple[np.ndarray, np.ndarray, Array] | None:
+    """`_krylov` from a start that lies in some coordinates of an operator: of as many steps as it took, if all is finite."""
+    lifted = jnp.zeros(operator.dimension, operator.dtype).at[inside].set(start)
+    *numbers, basis = _krylov(operator, _room(operator, k), k, lifted)
+    steps, coefficients, norms = map(np.asarray, numbers)
+    m = int(steps)
+    coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
+    finite = np.isfinite(coefficients).all() and np.isfinite(norms).all()
+    return (coefficients, norms, basis[:m, inside]) if finite else None
 
 
 def from_recurrence(hessian: Curvature, run: recurrence.Recurrence) -> Tridiagonal | None:
