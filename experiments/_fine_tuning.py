@@ -5,7 +5,9 @@ with step size 0 stays, so FO-PEFT is the hybrid method at eta_base = 0, step fo
 another oracle. What a step costs is told by the method, not by what these sweeps compute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +19,12 @@ import theory_lab as tl
 from theory_lab import _checks
 from theory_lab._typing import Params
 from theory_lab.finetune import bases, language
-from theory_lab.finetune.encoding import Questions
+from theory_lab.finetune.draws import Draws
+from theory_lab.finetune.encoding import Questions, Sequences
 from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.tasks import READERS, Task, read, sample
 from theory_lab.models import Adapter, lora, prefix, prompt
+from theory_lab.run import loop
 from theory_lab.run.trace import Trace
 
 ADAPTERS: Mapping[str, Adapter] = {"lora": lora(8, 16), "prefix": prefix(5), "prompt": prompt(10)}
@@ -28,7 +32,17 @@ RADIUS = 1e-3
 HYBRID = tl.Hybrid({"base": tl.TwoPoint(RADIUS), "peft": tl.FirstOrder()})
 FIRST_ORDER = tl.FirstOrder()
 TASK, BASE = 0, 1  # the streams of the seed
-WIDTHS = (16, 32, 56)  # texts are padded to one of these lengths, so that few programs are compiled
+WIDTHS = (16, 32, 56, 96, 160)  # texts are padded to one of these lengths, so that few programs are compiled
+SCORED = 128  # sequences that are scored at a time, by one program whatever the number of questions
+ROOM = 2**29  # parameters of the trajectories of one sweep; of real bases, seeds are swept one after the other
+
+
+class Deal(NamedTuple):
+    """Which of the official test questions a repetition gets, so that none is asked twice: the turn-th of so many hands."""
+
+    seed: int  # of the shuffling, the same for all repetitions
+    turn: int
+    hands: int
 
 
 class Setting(NamedTuple):
@@ -46,18 +60,22 @@ class Setting(NamedTuple):
 
 def setting(
     base: str, task: str, adapter: Adapter | None = None, *, train: int = 64, dev: int = 64, test: int = 128, seed: int = 0,
-    data: str | None = None,
+    data: str | None = None, deal: Deal | None = None,
 ) -> Setting:  # fmt: skip
     """A base by its name or folder, so many examples of a task, encoded, and the problem with an adapter or without.
 
     A task is one of the generated language or, where a folder with data is given, an official one: its files lie there in a
-    folder of its name.
+    folder of its name. Test questions of an official task are drawn from few; with a deal, repetitions share them out.
     """
     key = jax.random.key(seed)
     model = bases.base_model(base, jax.random.fold_in(key, BASE), dtype="float32")
     stream = jax.random.fold_in(key, TASK)
     if data is not None and task in READERS:
-        drawn = sample(read(task, str(Path(data, task))), stream, train=train, dev=dev, test=test)
+        pools = read(task, str(Path(data, task)))
+        drawn = sample(pools, stream, train=train, dev=dev, test=test)
+        if deal is not None:
+            shuffled = Draws(jax.random.key(deal.seed)).shuffled(pools.validation)
+            drawn = replace(drawn, test=tuple(shuffled[deal.turn :: deal.hands][:test]))
     else:
         drawn = language.task(task, stream, train=train, dev=dev, test=test)
     return _of_task(model, drawn).with_adapter(adapter)
@@ -90,7 +108,7 @@ def _of_task(model: bases.Base, task: Task) -> Setting:
     room = model.config.max_position_embeddings - max(adapter.virtual_tokens for adapter in ADAPTERS.values())
     encoded = {name: model.encode(examples, length=room) for name, examples in splits.items()}
     longest = max(questions.options.tokens.shape[-1] for questions in encoded.values())
-    width = next((width for width in WIDTHS if width >= longest), longest)
+    width = next((width for width in (*WIDTHS, room) if width >= longest), longest)
     return Setting(model, task, {name: _padded(each, width, model.pad) for name, each in encoded.items()}, None)  # type: ignore[arg-type]
 
 
@@ -108,16 +126,74 @@ def fine_tuned(
     problem: FineTune, rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: int, batch_size: int = 8,
     oracle: tl.Oracle = HYBRID, log_epochs: Sequence[int] | None = None,
 ) -> Trace:  # fmt: skip
-    """All pairs of step sizes (G) with all keys (S), in one compiled program; logged at the start and the end by default.
+    """All pairs of step sizes (G) with all keys (S), by one compiled program; logged at the start and the end by default.
 
-    Every look at the objective costs as much as n component gradients: log few.
+    Every look at the objective costs as much as n component gradients: log few. Of a large base, one key at a time.
     """
-    labels = ("base",) if problem.adapter is None else ("base", "peft")
-    grid = {label: [rate.get(label, 0.0) for rate in rates] for label in labels}
+    grid = _grid(problem, rates)
     looks = [0, epochs] if log_epochs is None else log_epochs
-    return tl.sweep(
-        problem, oracle, tl.hybrid_sgd, step_sizes=grid, keys=keys, epochs=epochs, batch_size=batch_size, log_epochs=looks
+    swept = partial(
+        tl.sweep, problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs, batch_size=batch_size, log_epochs=looks
     )
+    if len(rates) * len(keys) * sum(leaf.size for leaf in jax.tree.leaves(problem.base)) <= ROOM:
+        return swept(keys=keys)
+    return _beside([swept(keys=key[None]) for key in keys])
+
+
+def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    labels = ("base",) if problem.adapter is None else ("base", "peft")
+    return {label: [rate.get(label, 0.0) for rate in rates] for label in labels}
+
+
+def _beside(traces: Sequence[Trace]) -> Trace:
+    """Sweeps that differ in their seeds alone as one sweep."""
+    first = traces[0]
+    joined: Any = lambda get: jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *map(get, traces))
+    return Trace(
+        first.epoch, first.cost, joined(lambda t: t.value), joined(lambda t: t.gradient_norm_sq),
+        joined(lambda t: t.distance_sq), joined(lambda t: t.diverged_at), joined(lambda t: t.params),
+        every_step=first.every_step, step_sizes=first.step_sizes,
+    )  # fmt: skip
+
+
+def stages(
+    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
+    oracle: tl.Oracle = HYBRID,
+) -> Iterator[loop.State]:  # fmt: skip
+    """The trajectories of `fine_tuned` with one key after so many epochs each time, parameters (G, ...), and no look at the
+    objective, which would take all examples' gradients at once.
+
+    Args:
+        epochs: increasing, each of them a stop.
+    """
+    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(problem, rates).items()}
+    states, before = _begun(problem, sizes, key), 0
+    for last in epochs:
+        states = _advanced(problem, oracle, sizes, states, key, jnp.int32(before), jnp.int32(last), batch_size=batch_size)
+        yield states
+        before = last
+
+
+@jax.jit
+def _begun(problem: FineTune, sizes: Mapping[str, jax.Array], key: jax.Array) -> loop.State:
+    start = loop.start_params(problem, key)
+    begin = lambda own: loop.State(start, tl.hybrid_sgd(own).init(start), jnp.array(jnp.inf))
+    return jax.vmap(begin, out_axes=0)(sizes)
+
+
+@partial(jax.jit, static_argnames="batch_size", donate_argnames="states")
+def _advanced(
+    problem: FineTune, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], states: loop.State, key: jax.Array,
+    first: jax.Array, last: jax.Array, *, batch_size: int,
+) -> loop.State:  # fmt: skip
+    """From one epoch to another, all step sizes in one loop that shares order and directions."""
+
+    def one(sizes: Mapping[str, jax.Array], state: loop.State, epoch: jax.Array) -> loop.State:
+        made = tl.hybrid_sgd(sizes)
+        return loop.one_epoch(problem, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
+
+    body = lambda epoch, states: jax.vmap(one, in_axes=(0, 0, None))(sizes, states, epoch)
+    return jax.lax.fori_loop(first, last, body, states)
 
 
 def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:
@@ -131,6 +207,21 @@ def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarr
 def right(scores: np.ndarray, questions: Questions) -> np.ndarray:
     """Which questions have their highest score at the right option: (..., questions, options) -> (..., questions)."""
     return np.isfinite(scores).all(axis=-1) & (scores.argmax(axis=-1) == np.asarray(questions.labels))
+
+
+def scores(problem: FineTune, params: Params, sequences: Sequences) -> np.ndarray:
+    """Mean log-probabilities of sequences by each of G models, (G, ...) and (N, T) -> (G, N), some sequences at a time."""
+    count = len(sequences.tokens)
+    found = []
+    for first in range(0, count, SCORED):
+        taken = np.arange(first, first + SCORED).clip(max=count - 1)
+        found.append(_scored(problem._bare(), params, jax.tree.map(lambda a, at=taken: np.asarray(a)[at], sequences)))
+    return np.concatenate([np.asarray(part) for part in found], axis=1)[:, :count]
+
+
+@jax.jit
+def _scored(problem: FineTune, params: Params, sequences: Sequences) -> jax.Array:
+    return jax.lax.map(lambda one: problem.scores(one, sequences), params)
 
 
 def option_scores(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:

@@ -7,7 +7,7 @@
   and FO-PEFT 3, of ZO-FT 2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,8 +16,8 @@ import pandas as pd
 
 from experiments import _fine_tuning as tuning
 from experiments import _task_answers as answers
+from theory_lab._typing import Params
 from theory_lab.finetune.baselines import majority
-from theory_lab.finetune.encoding import Questions
 
 FIRST = (1e-2, 1e-1, 1.0)
 ZEROTH = (1e-5, 3e-5, 1e-4)
@@ -25,6 +25,7 @@ EPOCHS = {"FO": 4, "Hybrid": 3, "ZO": 6}  # that cost twelve forward passes of a
 EQUAL, STEPS, FORWARDS = "both", "steps", "forwards"
 NAMES = {"lora": "LoRA", "prefix": "Prefix", "prompt": "Prompt"}
 LEVEL = 0.05
+ASKED = ("dev", "test")
 
 
 def baselines(setting: tuning.Setting) -> Iterator[dict[str, Any]]:
@@ -39,63 +40,64 @@ def hybrids(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.A
     """Hybrid-PEFT; each call has as many step sizes as one of another method, so that an adapter is compiled once."""
     own, epochs = setting.with_adapter(tuning.ADAPTERS[kind]), EPOCHS["Hybrid"] * cell["rounds"]
     for base in cell["zeroth"]:
-        yield from trial(own, f"Hybrid-{NAMES[kind]}", EQUAL, [(base, peft) for peft in cell["first"]], epochs, key)
+        yield from trial(own, f"Hybrid-{NAMES[kind]}", {EQUAL: epochs}, [(base, peft) for peft in cell["first"]], key)
 
 
 def twins(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.Array) -> Iterator[dict[str, Any]]:
     """FO-PEFT, at equal steps and at equal forward passes."""
     own = setting.with_adapter(tuning.ADAPTERS[kind])
-    for budget, epochs in budgets("FO"):
-        rates = [(0.0, peft) for peft in cell["first"]]
-        yield from trial(own, f"FO-{NAMES[kind]}", budget, rates, epochs * cell["rounds"], key)
+    yield from trial(own, f"FO-{NAMES[kind]}", budgets("FO", cell["rounds"]), [(0.0, peft) for peft in cell["first"]], key)
 
 
 def zeroth(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """ZO-FT: the base beside a LoRA that changes nothing as long as it stays at its start."""
     own = setting.with_adapter(tuning.ADAPTERS["lora"])
-    for budget, epochs in budgets("ZO"):
-        rates = [(base, 0.0) for base in cell["zeroth"]]
-        yield from trial(own, "ZO-FT", budget, rates, epochs * cell["rounds"], key)
+    yield from trial(own, "ZO-FT", budgets("ZO", cell["rounds"]), [(base, 0.0) for base in cell["zeroth"]], key)
 
 
 def first(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """FO-FT."""
-    for budget, epochs in budgets("FO"):
-        rates = [(base, 0.0) for base in cell["first"]]
-        yield from trial(setting, "FO-FT", budget, rates, epochs * cell["rounds"], key)
+    yield from trial(setting, "FO-FT", budgets("FO", cell["rounds"]), [(base, 0.0) for base in cell["first"]], key)
 
 
-def budgets(kind: str) -> tuple[tuple[str, int], tuple[str, int]]:
+def budgets(kind: str, rounds: int) -> dict[str, int]:
     """Epochs of a kind of method at both budgets."""
-    return (STEPS, EPOCHS["Hybrid"]), (FORWARDS, EPOCHS[kind])
+    return {STEPS: EPOCHS["Hybrid"] * rounds, FORWARDS: EPOCHS[kind] * rounds}
 
 
 def trial(
-    setting: tuning.Setting, method: str, budget: str, rates: list[tuple[float, float]], epochs: int, key: jax.Array
+    setting: tuning.Setting, method: str, budgets: Mapping[str, int], rates: list[tuple[float, float]], key: jax.Array
 ) -> Iterator[dict[str, Any]]:
-    """Pairs of step sizes (base, adapter), fine-tuned together.
+    """Pairs of step sizes (base, adapter), fine-tuned together; each budget goes on from the smaller one before it.
 
-    One row per pair: method, budget, epochs, step sizes, the training loss, accuracy and loss on dev, and the answers to the
-    test questions (`_task_answers.packed`).
+    One row per budget and pair: method, budget, epochs, step sizes, the training loss (inf for a run that left the finite
+    numbers), accuracy and loss on dev, and the answers to the test questions (`_task_answers.packed`).
     """
     oracle = tuning.FIRST_ORDER if method == "FO-FT" else tuning.HYBRID
     grid = [{"base": base, "peft": peft} for base, peft in rates]
-    trace = tuning.fine_tuned(setting.problem, grid, key[None], epochs=epochs, oracle=oracle, log_epochs=[epochs])
-    dev, test = setting.questions["dev"], setting.questions["test"]
-    both = _joined(dev, test)
-    scores = tuning.option_scores(setting.problem, trace.params, both)[:, 0]  # (G, questions, options)
-    right = tuning.right(scores, both)
-    of_the_right = scores[:, np.arange(len(dev)), dev.labels]
-    for g, sizes in enumerate(grid):
-        row = {"method": method, "budget": budget, "epochs": epochs, **sizes, "loss": float(trace.value[g, 0, -1])}
-        found = {"dev": float(right[g, : len(dev)].mean()), "dev_loss": float(-of_the_right[g].mean())}
-        yield {**row, **found, **answers.packed(right[g, len(dev) :])}
+    stops = tuning.stages(setting.problem, grid, key, epochs=list(budgets.values()), oracle=oracle)
+    for (budget, epochs), states in zip(budgets.items(), stops, strict=True):
+        values = _values(setting, states.params)
+        losses = np.where(np.isinf(np.asarray(states.diverged_at)), -values["train"].mean(axis=1), np.inf)
+        right = {name: tuning.right(values[name], setting.questions[name]) for name in ASKED}
+        dev = setting.questions["dev"]
+        of_the_right = values["dev"][:, np.arange(len(dev)), dev.labels]
+        for g, sizes in enumerate(grid):
+            row = {"method": method, "budget": budget, "epochs": epochs, **sizes, "loss": float(losses[g])}
+            found = {"dev": float(right["dev"][g].mean()), "dev_loss": float(-of_the_right[g].mean())}
+            yield {**row, **found, **answers.packed(right["test"][g])}
 
 
-def _joined(first: Questions, second: Questions) -> Questions:
-    """One after the other, so that both are answered by one program."""
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), first.options, second.options)
-    return Questions(both, np.concatenate([first.labels, second.labels]), first.truncated + second.truncated)
+def _values(setting: tuning.Setting, params: Params) -> dict[str, np.ndarray]:
+    """Scores by all models: of the training sequences (G, n), of all options of dev and test (G, questions, options)."""
+    asked = [setting.questions[name].options for name in ASKED]
+    flat = [jax.tree.map(lambda a: np.asarray(a).reshape(-1, a.shape[-1]), options) for options in asked]
+    parts = [jax.tree.map(np.asarray, setting.problem.sequences), *flat]
+    ends = np.cumsum([len(part.tokens) for part in parts])[:-1]
+    scores = tuning.scores(setting.problem, params, jax.tree.map(lambda *some: np.concatenate(some), *parts))
+    train, *others = np.split(scores, ends, axis=1)
+    shaped = [part.reshape(len(part), *options.tokens.shape[:2]) for part, options in zip(others, asked, strict=True)]
+    return {"train": train, **dict(zip(ASKED, shaped, strict=True))}
 
 
 def table(frame: pd.DataFrame, budget: str, by: Sequence[str]) -> dict[Any, np.ndarray]:

@@ -103,7 +103,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
             own = jax.random.fold_in(key, seed)
             number = int(jax.random.randint(own, (), 0, 2**31 - 1))
             examples = {name: cell[name] for name in ("train", "dev", "test")}
-            setting = tuning.setting(cell["base"], task, seed=number, data=cell["data"], **examples)
+            deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
+            setting = tuning.setting(cell["base"], task, seed=number, data=cell["data"], deal=deal, **examples)
             about = {"model": tuning.called(cell["base"]), "task": task, "seed": seed}
             rows += [{**about, **row} for row in _trials(setting, cell, own)]
     return pd.DataFrame(rows)
