@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from theory_lab import blocks
-from theory_lab._typing import Label, Params
+from theory_lab._typing import Label, Params, Scalar
 from theory_lab.measure.smoothness import finite_sums
 from theory_lab.problems.base import Problem
 from theory_lab.theory.local import ROUNDING, Local, local
@@ -192,7 +192,8 @@ def flat(params: Params) -> np.ndarray:
     return np.asarray(ravel_pytree(dict(params))[0], dtype=np.float64)
 
 
-def between(start: Params, end: Params, share: float) -> Params:
+@jax.jit
+def between(start: Params, end: Params, share: Scalar) -> Params:
     """A point of the segment from one to the other."""
     return jax.tree.map(lambda a, b: (a + share * (b - a)).astype(a.dtype), dict(start), dict(end))
 

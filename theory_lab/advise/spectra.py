@@ -194,21 +194,53 @@ def _noise(
     places = np.concatenate(nodes), np.concatenate(weights)
     if problem.n == 1:
         return places, 0.0, spent
-    own = curvature(problem.component, at.params, block=at.block, args=(jnp.int32(0),))
     one, other = jax.random.split(key)
     vectors = jax.random.rademacher(one, (VECTORS, at.dimension), at.dtype)
     some = lambda each: jax.random.permutation(each, problem.n)[:COMPARED]
     indices = jax.vmap(some)(jax.random.split(other, VECTORS))
-    return places, float(jnp.mean(_spread(own, at, vectors, indices))), spent + VECTORS
+    return places, float(jnp.mean(_differences(problem, at, vectors, indices))), spent + VECTORS
+
+
+def _differences(problem: Problem, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
+    """|(H_i - H) v|^2 for every vector of a block, (V, d), and its components, (V, m)."""
+    index = (jnp.int32(0),)
+    if problem.n > finite_sums.TOGETHER:
+        return _spread(curvature(problem.component, at.params, block=at.block, args=index), at, vectors, indices)
+    own = curvature(problem.component, at.params, args=index)  # the whole with scales 0 outside: all blocks share a program
+    scales = {label: float(label == at.block) for label in own.scales}
+    before = sum(blocks.size(part) for label, part in own.params.items() if label < str(at.block))
+    lifted = jnp.pad(vectors, ((0, 0), (before, own.dimension - before - at.dimension)))
+    return _spread_of_few(replace(own, scales=scales), lifted, jnp.arange(problem.n), indices)
 
 
 @jax.jit
 def _spread(own: Curvature, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
-    """|(H_i - H) v|^2 for every vector and its components, one after another."""
+    """The same with H v by the mean, and components one after another."""
 
     def squares(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         v, some = inputs
         mean = at.product(v)
         return jax.lax.map(lambda i: jnp.sum(jnp.square(replace(own, args=(i,)).product(v) - mean)), some)
+
+    return jax.lax.map(squares, (vectors, indices))
+
+
+@jax.jit
+def _spread_of_few(own: Curvature, vectors: jax.Array, every: jax.Array, indices: jax.Array) -> jax.Array:
+    """The same with H v gathered in the same loop, before the differences: one product to compile, where that is dear."""
+    n, m = every.size, indices.shape[1]
+    shares = jnp.where(jnp.arange(n + m) < n, 1 / n, 0.0).astype(vectors.dtype)
+
+    def squares(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        v, some = inputs
+
+        def step(mean: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            index, share = inputs
+            curved = replace(own, args=(index,)).product(v)
+            mean = mean + share * curved
+            return mean, jnp.sum(jnp.square(curved - mean))
+
+        order = jnp.concatenate([every, some]).astype(jnp.int32)
+        return jax.lax.scan(step, jnp.zeros_like(v), (order, shares))[1][n:]
 
     return jax.lax.map(squares, (vectors, indices))

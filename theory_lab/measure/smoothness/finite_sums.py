@@ -48,7 +48,7 @@ def value_and_gradient(problem: Problem, params: Params) -> tuple[float, dict[La
     fn, args = mean(problem)
     point = {label: jax.tree.map(blocks.as_array, params[label]) for label in blocks.labels(params)}
     value, gradient = slope(Curvature(fn, None, point, dict.fromkeys(point, 1.0), args))
-    return float(value), ravel_pytree(point)[1](gradient)
+    return float(value), _parts(point, gradient)
 
 
 def component(problem: Problem, index: int) -> tuple[Objective, tuple[Any, ...]]:
@@ -81,7 +81,13 @@ def apart(problem: Problem, params: Params, index: int) -> tuple[tuple[Any, ...]
     args = given, jnp.zeros_like(weights).at[index].set(1) - weights
     point = {label: jax.tree.map(blocks.as_array, params[label]) for label in blocks.labels(params)}
     _, gradient = slope(Curvature(fn, None, point, dict.fromkeys(point, 1.0), args))
-    return args, ravel_pytree(point)[1](gradient)
+    return args, _parts(point, gradient)
+
+
+@jax.jit
+def _parts(like: Params, flat: Array) -> dict[Label, Any]:
+    """A flat vector as a tree; one program, where slices would be compiled one by one."""
+    return ravel_pytree(dict(like))[1](flat)
 
 
 def dense_hessian(fn: Objective, params: Params, *, args: Sequence[Any] = ()) -> np.ndarray:
@@ -151,11 +157,14 @@ def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, f
     """
     _checks.instance("problem", problem, Problem, "a Problem")
     if problem.n <= TOGETHER:
-        each = [blocks.norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
+        each = [_norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
         return {label: float(np.mean([squares[label] for squares in each])) for label in blocks.labels(params)}
     at = curvature(problem.component, params, args=(jnp.asarray(indices)[0],))
     found = _dispersions(at, value_and_gradient(problem, params)[1], jnp.asarray(indices))
     return {label: float(value) for label, value in found.items()}
+
+
+_norms_sq = jax.jit(blocks.norms_sq)
 
 
 @jax.jit
