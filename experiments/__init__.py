@@ -63,6 +63,7 @@ ORDER = (
     "table1_tasks",
     "table2_memory",
     "table3_adam",
+    "transformer_step_sizes",
     "throughput",
     "scaling",
     "step_time",

@@ -1,0 +1,87 @@
+"""The panels of `transformer_step_sizes`: limits, times, and the grid of a case."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from theory_lab.report import figures
+
+LOOKS = {"base": "zeroth_order", "peft": "first_order"}
+
+
+def limits(axes: Axes, rows: pd.DataFrame, tried: np.ndarray, factor: float) -> None:
+    """Where training ends over the predicted limit, a line per case and block; arrows where what was tried ends."""
+    cases = list(dict.fromkeys(rows.case))
+    ends = tried[0] / 2, 2 * tried[-1]
+    for j, (label, mine) in enumerate(rows.groupby("label", sort=False)):
+        look = figures.look(LOOKS[str(label)])
+        for one in mine.itertuples():
+            place = len(cases) - cases.index(one.case) + 0.12 - 0.24 * j
+            if np.isnan(one.value):
+                axes.annotate("no limit predicted", (1.0, place), fontsize=7, ha="center", va="center", color=look.colour)
+                continue
+            low, high = np.clip([one.low / one.predicted, one.high / one.predicted], *ends)
+            axes.plot([low, high], [place, place], color=look.colour)
+            shown = one.value / one.predicted if 0 < one.value < np.inf else low if one.value else high
+            marker = look.marker if 0 < one.value < np.inf else ">" if one.value else "<"
+            axes.plot(shown, place, marker=marker, color=look.colour, markeredgecolor="white")
+        axes.plot([], [], marker=look.marker, color=look.colour, label=f"of eta_{label}")
+    axes.plot([], [], marker=">", color="0.4", linestyle="none", label="beyond what was tried")
+    axes.axvspan(1 / factor, factor, color="0.88", zorder=0, label=f"factor {factor:g}")
+    axes.axvline(1.0, color="black", linewidth=1.2, label="predicted limit")
+    axes.set_yticks(range(len(cases), 0, -1), cases, fontsize=8)
+    axes.set(xscale="log", xlim=ends, ylim=(0.4, len(cases) + 0.6), xlabel="step size where training ends / predicted")
+    axes.set_title("Limits")
+    figures.legend(axes, below=True, fontsize=7.5, ncols=2)
+
+
+def times(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
+    """A line per case, from top to bottom."""
+    look, places = figures.look("hybrid"), np.arange(len(rows))[::-1]
+    top = 1.15 * max(2.0, float(rows.value[np.isfinite(rows.value)].to_numpy().max(initial=2.0)))
+    for place, one in zip(places, rows.itertuples(), strict=True):
+        if np.isfinite(one.value):
+            ends = np.clip([one.low, one.high] if np.isfinite(one.low) else [one.value] * 2, 0.02, top)
+            axes.plot(ends, [place, place], color=look.colour)
+            axes.plot(one.value, place, marker=look.marker, color=look.colour, markeredgecolor="white")
+        else:
+            words = "never reached" if np.isinf(one.value) else "not measured"
+            axes.annotate(words, (top, place), ha="right", va="center", fontsize=8, color=look.colour)
+    axes.axvline(1.0, color="black", linewidth=1.2, label="equal")
+    axes.axvline(factor, color="black", linewidth=1.2, linestyle="--", label=f"the aim, {factor:g}")
+    axes.set_yticks(places, rows.case, fontsize=8)
+    axes.set(xlim=(0.0, top), ylim=(-0.6, len(rows) - 0.4), xlabel="steps to the loss, advised / best")
+    axes.set_title("Times")
+    axes.grid(axis="y", visible=False)
+    figures.legend(axes, below=True, fontsize=7.5)
+
+
+def grid(figure: Figure, axes: Axes, of: dict[str, pd.DataFrame]) -> None:
+    """Steps to the loss over both step sizes, of the first case; white: not reached."""
+    case = of["map"].case.iloc[0]
+    mine = {what: rows[rows.case == case] for what, rows in of.items()}
+    table = mine["map"].pivot(index="step_size_peft", columns="step_size_base", values="value")
+    steps = np.ma.masked_invalid(table.to_numpy())
+    norm = LogNorm(steps.min(), steps.max()) if steps.count() else None
+    mesh = axes.pcolormesh(_edges(table.columns), _edges(table.index), steps, norm=norm, cmap=figures.SEQUENTIAL)
+    figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30).set_label("steps to the loss, two seeds (white: not reached)")
+    for what, marker, colour in (("best", "s", "white"), ("advised", "D", figures.look("hybrid").colour)):
+        at = mine[what].iloc[0]
+        axes.plot(
+            at.step_size_base, at.step_size_peft, marker, color=colour, markeredgecolor="black", markersize=8, zorder=5,
+            linestyle="none", label="best of the grid" if what == "best" else what,
+        )  # fmt: skip
+    lines = {"base": axes.axvline, "peft": axes.axhline}
+    for one in mine["limit"][np.isfinite(mine["limit"].predicted)].itertuples():
+        lines[one.label](one.predicted, color="black", linewidth=1.6, label="predicted limits")
+    axes.set(xscale="log", yscale="log", xlabel="eta_base", ylabel="eta_peft", title=f"The grid, {case}")
+    axes.grid(False)
+    figures.legend(axes, below=True, fontsize=7.5)
+
+
+def _edges(sizes: pd.Index) -> np.ndarray:
+    """Of the cells around step sizes in a geometric progression."""
+    x = sizes.to_numpy()
+    return np.append(x, x[-1] * x[1] / x[0]) * np.sqrt(x[0] / x[1])
