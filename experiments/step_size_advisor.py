@@ -206,7 +206,7 @@ def _of_networks(of: dict[str, pd.DataFrame]) -> list[Verdict]:
         share(
             "networks: steps to the target loss, advised / best of the grid, at most 2", of["ratio"].assign(predicted=1.0),
             TWICE, factor=2.0, least=0.0, expected="fails",
-            why="where no time is predicted half of the stable region is advised; behind tanh a block is fastest far beyond it",
+            why="where no time is predicted half of the stable region is advised; behind tanh a block is fastest far beyond",
         ),
     ]  # fmt: skip
 
