@@ -21,7 +21,7 @@ from experiments._shapes import config_of
 from theory_lab._typing import Block
 from theory_lab.finetune.methods import METHODS, method
 from theory_lab.models import Config, base_shapes, mean_loss, perturb
-from theory_lab.models.device import compiler_options
+from theory_lab.models.backend import compiler_options
 from theory_lab.models.shift import add
 from theory_lab.models.transformer import LEAN
 

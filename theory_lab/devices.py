@@ -47,7 +47,13 @@ def mesh(devices: Any) -> Mesh:
 
 
 def everywhere(tree: Tree, on: Mesh) -> Tree:
-    """The same arrays, whole on every device."""
+    """The same arrays, whole on every device.
+
+    Example:
+        >>> a = everywhere({"a": np.ones(2)}, mesh(1))["a"]
+        >>> a.is_fully_replicated, a.sharding.mesh.axis_names
+        (True, ('devices',))
+    """
     return jax.tree.map(lambda a: put(a, NamedSharding(on, PartitionSpec())), tree)
 
 
@@ -55,16 +61,32 @@ def split(tree: Tree, on: Mesh, name: str = "the first axis") -> Tree:
     """Arrays split along their first axis.
 
     Raises:
-        ValueError: a first axis, called ``name`` in the message, that the devices do not divide.
+        ValueError: a first axis, called ``name`` in the message, that the devices do not divide; an array without axes.
+
+    Example:
+        >>> tuple(split(np.ones((4, 2)), mesh(1)).sharding.spec)
+        ('devices',)
     """
     for leaf in jax.tree.leaves(tree):
-        if leaf.shape[0] % on.size:
-            raise _checks.refuse(name, f"a multiple of {on.size}, the number of devices", leaf.shape[0])
+        if np.ndim(leaf) == 0:
+            raise _checks.refuse(name, "an axis of every array", leaf)
+        if np.shape(leaf)[0] % on.size:
+            raise _checks.refuse(name, f"a multiple of {on.size}, the number of devices", np.shape(leaf)[0])
     return jax.tree.map(lambda a: put(a, NamedSharding(on, PartitionSpec(AXIS))), tree)
 
 
 def put(array: Any, where: jax.sharding.Sharding) -> Any:
-    """A copy of an array, which every process has whole, there; the old one may be given away afterwards."""
+    """A copy of an array or of keys, which every process has whole, there; the old one may be given away afterwards.
+
+    Args:
+        array: in JAX or NumPy; Python's own numbers, which are of no type and lie nowhere, are returned.
+        where: on all devices of a mesh.
+
+    Example:
+        >>> there = NamedSharding(mesh(1), PartitionSpec())
+        >>> put(np.arange(3), there).sharding == there, put(2.0, there)
+        (True, 2.0)
+    """
     if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(put(jax.random.key_data(array), where), impl=jax.random.key_impl(array))
     if isinstance(array, (bool, int, float)):  # of no type of its own, and wherever it is needed
@@ -79,7 +101,12 @@ def put(array: Any, where: jax.sharding.Sharding) -> Any:
 
 
 def put_like(tree: Tree, like: Tree) -> Tree:
-    """Copies of arrays, those whose counterpart lies on a mesh where it lies."""
+    """Copies of arrays, those whose counterpart lies on a mesh where it lies.
+
+    Example:
+        >>> put_like({"a": np.ones(2)}, {"a": jnp.zeros(2)})["a"].tolist()
+        [1.0, 1.0]
+    """
 
     def one(array: Any, other: Any) -> Any:
         there = mesh_of(other)
@@ -89,7 +116,12 @@ def put_like(tree: Tree, like: Tree) -> Tree:
 
 
 def mesh_of(tree: Any) -> Mesh | None:
-    """The mesh of several devices on which the first such array of a tree lies; None if there is none."""
+    """The mesh of several devices on which the first such array of a tree lies; None if there is none.
+
+    Example:
+        >>> mesh_of(split(np.ones(4), mesh(1))) is None
+        True
+    """
     for leaf in jax.tree.leaves(tree):
         where = getattr(leaf, "sharding", None)
         if isinstance(where, NamedSharding) and where.mesh.size > 1:
@@ -98,13 +130,22 @@ def mesh_of(tree: Any) -> Mesh | None:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Until all processes are here; with one, nothing.
+
+    Example:
+        >>> wait()
+    """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("theory_lab")
 
 
 def fetch(tree: Any) -> Any:
-    """The arrays in NumPy, copied, whole in every process: the parts that other processes hold are sent to all."""
+    """The arrays in NumPy, copied, whole in every process: the parts that other processes hold are sent to all.
+
+    Example:
+        >>> fetch(split(np.ones(2), mesh(1)))
+        array([1., 1.])
+    """
 
     def one(array: Any) -> np.ndarray:
         if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):

@@ -76,6 +76,10 @@ DOORS = {
         ),
         (lambda: logits(TOKENS, jnp.ones((3, 2))), "mask must be of the tokens' shape (2, 3), got (3, 2)"),
         (
+            lambda: models.mean_loss(OPT, {"base": BASE}, TOKENS, jnp.ones((1, 3))),
+            "weights must be of the tokens' shape (2, 3), got (1, 3)",
+        ),
+        (
             lambda: logits(TOKENS, adapter="lora"),
             "adapter must be an Adapter, as lora(...), prefix(...) or prompt(...) makes, or None, got 'lora'",
         ),

@@ -11,6 +11,7 @@ import pytest
 
 import theory_lab as tl
 from tests.doors.refusals import A_KEY, HYBRID, KEY, KEYS, LABELS, NAN, NUMBERS, PROBLEM, SIZES, cases, check_refusal
+from theory_lab import devices
 from theory_lab.problems import record
 
 SCALAR = "fn must be scalar and floating point"
@@ -257,6 +258,10 @@ DOORS = {
             "make_optimizer must be a function from {label: step size} to an optax transformation, got None",
         ),
         (sweep(epochs=-1), "epochs must be a whole number of at least 1, got -1"),
+        (
+            lambda: devices.split({"a": np.float32(3)}, devices.mesh(1), "examples"),
+            "examples must be an axis of every array, got np.float32(3.0)",
+        ),
         (sweep(devices=0), "devices must be a whole number of at least 1, got 0"),
         (sweep(devices=10**6), f"devices must be at most {jax.device_count()}, as many as JAX sees, got 1000000"),
         (

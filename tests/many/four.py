@@ -24,10 +24,12 @@ STEPPED = {
 def main(file: str) -> None:
     jax.config.update("jax_enable_x64", True)
     assert len(jax.devices()) == 4
+    work.cut_the_head()
     found: dict[str, Any] = {
         "steps": {kind: {way: work.stepped(kind, *way) for way in ways} for kind, ways in STEPPED.items()}
     }
     found["pieces"] = {count: work.pieces(count) for count in (1, 4)}
+    found["curved"] = {count: work.curved(count) for count in (1, 4)}
     found["sweeps"] = {count: _counted(count) for count in (None, 2, 4)}
     found["single steps"] = {count: work.swept(count, 8, resolution="step").value for count in (None, 4)}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_what_is_shifted_has_the_same_bits(found):
         np.testing.assert_array_equal(found["pieces"][4][name], made, err_msg=name)
 
 
+def test_a_hessian_vector_product_of_a_split_model_is_that_of_a_whole_one(found):
+    """Forward over reverse, through arrays that are gathered where they are used; softmax is in float32 always."""
+    one, many = (np.concatenate([a.ravel() for a in jax.tree.leaves(found["curved"][count])]) for count in (1, 4))
+    np.testing.assert_allclose(many, one, rtol=0, atol=100 * EPS * np.abs(one).max())
+    assert np.abs(one).max() > 0
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_sweep_has_the_same_numbers(found, count):
     """Five seeds on four devices: three trajectories are computed twice and left out again."""
@@ -109,5 +117,4 @@ def test_the_command_line_says_the_same(found):
     ],
 )
 def test_what_does_not_fit_the_devices_is_refused(found, name, message):
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(found["refused"][name])
+    assert re.search(message, found["refused"][name])

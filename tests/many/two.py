@@ -14,6 +14,7 @@ from theory_lab import devices, models
 
 def main(port: str, rank: str, file: str) -> None:
     jax.config.update("jax_enable_x64", True)
+    work.cut_the_head()
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(rank))
     assert (jax.process_count(), jax.local_device_count(), jax.device_count()) == (2, 1, 2)
     folder = Path(file).parent / "run"  # both name the same one

@@ -26,7 +26,11 @@ CONFIGS = {
 RADIUS, RATE, STEPS = 1e-2, 1e-4, 3
 KINDS = {"ZO-FT": ("opt", None), "FO-FT": ("llama", None), "Hybrid-PEFT": ("opt", models.lora(2))}  # model and adapter
 HOW = perturb.differences(RADIUS, sided=2)
-transformer.VOCABULARY_PART = 32  # so that the head is larger than a part of it
+
+
+def cut_the_head() -> None:
+    """So that the head is larger than the part of it that is used at once; of this process, for good."""
+    transformer.VOCABULARY_PART = 32
 
 
 def parameters(kind: str) -> dict[str, Any]:
@@ -119,6 +123,14 @@ def pieces(count: int) -> dict[str, np.ndarray]:
         return {**one, **two, **plain, **{f"moved {name}": a for name, a in moved.items()}}
 
     return jax.tree.map(lambda a: np.asarray(a, np.float32), devices.fetch(all_of(arrays)))
+
+
+def curved(count: int) -> dict[str, Any]:
+    """A Hessian-vector product with all parameters of a model that is fully split, in float64."""
+    on = models.place(jax.tree.map(lambda a: a.astype(float), parameters("FO-FT")), devices.mesh(count), "full")
+    params, tokens = models.split_leaves(on), jnp.arange(TEXTS * TOKENS).reshape(TEXTS, TOKENS) % VOCABULARY
+    slope = jax.grad(lambda params: models.mean_loss(CONFIGS["llama"], params, tokens, jnp.ones_like(tokens)))
+    return devices.fetch(bare(jax.jit(lambda params: jax.jvp(slope, (params,), (params,))[1])(params)))
 
 
 def swept(count: int | None, seeds: int = 5, **options: Any) -> tl.Trace:

@@ -9,8 +9,9 @@ import pytest
 
 from tests.models.zoo import CONFIGS, T, adapters, random_peft, texts
 from theory_lab import models
-from theory_lab.models import transformer
-from theory_lab.models.transformer import LEAN, relu
+from theory_lab.models import layers, transformer
+from theory_lab.models.layers import relu
+from theory_lab.models.transformer import LEAN
 
 configs = pytest.mark.parametrize("name", ["opt", "opt-350m", "llama, grouped, linear"])
 
@@ -136,6 +137,21 @@ def test_relu_has_the_derivatives_of_a_maximum(width):
         np.testing.assert_array_equal(ours, theirs)
     square = lambda f: jax.grad(lambda x: jnp.sum(f(x) ** 2 * t))(x)
     np.testing.assert_array_equal(square(relu), square(jax.nn.relu))
+
+
+@configs
+def test_second_derivatives_are_those_of_the_plain_functions(name, monkeypatch):
+    """Forward over reverse through the logits and the cut at 0, whose first derivatives have rules of their own."""
+    config, base, (tokens, mask) = CONFIGS[name], base_of(name), map(jnp.asarray, texts())
+    base = jax.tree.map(lambda a: a.astype(float), base)
+    slope = jax.grad(lambda base: models.mean_loss(config, {"base": base}, tokens, mask, mask))
+    product = lambda: jax.jvp(slope, (base,), (base,))[1]
+    ours = product()
+    monkeypatch.setattr(transformer, "_scored", lambda h, rows: jnp.einsum("bte,ve->btv", h, rows))
+    monkeypatch.setattr(layers, "relu", jax.nn.relu)
+    for one, other in zip(*map(jax.tree.leaves, (ours, product())), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12 * float(jnp.abs(other).max()))
+    assert max(float(jnp.abs(one).max()) for one in jax.tree.leaves(ours)) > 0
 
 
 def test_an_adapters_backward_pass_keeps_what_is_named_and_nothing_else():

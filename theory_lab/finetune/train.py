@@ -111,6 +111,16 @@ def train(
         ValueError: a method whose blocks the problem has not, both or neither of steps and epochs, more examples in a batch
             than there are, a folder of another run, an optimizer that needs more than gradients and parameters; devices that
             are not there or do not divide the batch, another word for shard.
+
+    Example:
+        >>> from theory_lab import finetune, models
+        >>> model = finetune.base_model("random-opt", jax.random.key(0))
+        >>> task = finetune.task("sentiment", jax.random.key(1), train=8, dev=2, test=2)
+        >>> problem = finetune.fine_tune(model.config, model.base, model.encode(task.train), models.lora(rank=1))
+        >>> twin = finetune.method("FO-PEFT", {"peft": 1e-2})
+        >>> done = train(problem, twin, key=jax.random.key(2), steps=2, batch_size=4)
+        >>> len(done.losses), done.history["step"].tolist(), done.diverged_at
+        (2, [0, 2], None)
     """
     length = _checked(problem, method, key, steps, epochs, batch_size, dev)
     _checks.flag("progress", progress)

@@ -35,6 +35,14 @@ def add_normals(leaf: Array, keys: Key, scales: Array, offset: Array, *, interpr
         scales: (q,).
         offset: the row of the directions at which the leaf begins.
         interpret: run the kernel as plain arrays, where there is no GPU.
+
+    Example:
+        >>> from theory_lab.oracles import directions
+        >>> keys, leaf = jax.random.key(0)[None], jnp.ones((2, 128), jnp.float32)
+        >>> moved = add_normals(leaf, keys, jnp.array([0.5], jnp.float32), jnp.uint32(3), interpret=True)
+        >>> v = directions.rows(keys[0], jnp.array([3, 4]), 128, "gaussian", jnp.dtype("float32"))
+        >>> bool(jnp.allclose(moved, leaf + 0.5 * v, atol=1e-5))
+        True
     """
     width, share = leaf.shape[-1], _share(leaf)
     count, parts = leaf.size // width, width // 2 // share

@@ -130,6 +130,15 @@ def hybrid_step(
     Raises:
         ValueError: a loss that is no function, differences of another kind, the same label twice, an unknown order.
 
+    Example:
+        >>> from theory_lab.models.shift import whole
+        >>> loss = lambda params, batch: jnp.sum((whole(params["base"]) - params["peft"]) ** 2)
+        >>> step = hybrid_step(loss, differences(1e-3), optax.sgd(0.25))
+        >>> begin = {"base": jnp.ones(2, jnp.float32), "peft": jnp.zeros(2, jnp.float32)}
+        >>> new, _, value = step(begin, optax.sgd(0.25).init(begin["peft"]), None, jax.random.key(0), 0.0)
+        >>> float(value), new["base"].tolist(), new["peft"].tolist()
+        (2.0, [1.0, 1.0], [0.5, 0.5])
+
     Reference:
         Ma, Yu, Huang: New Hybrid Fine-Tuning Paradigm for LLMs, 2026, Algorithm 1.
     """
@@ -161,6 +170,16 @@ def fo_step(loss: Loss, optimizer: optax.GradientTransformation, *, label: Label
 
     Returns:
         ``step(params, state, batch, key, step_size)``; key and step size are not looked at.
+
+    Raises:
+        ValueError: a loss that is no function.
+
+    Example:
+        >>> step = fo_step(lambda params, batch: jnp.sum(params["peft"] ** 2), optax.sgd(0.25))
+        >>> begin = {"peft": jnp.ones(2, jnp.float32)}
+        >>> new, _, value = step(begin, optax.sgd(0.25).init(begin["peft"]), None, jax.random.key(0), 0.0)
+        >>> float(value), new["peft"].tolist()
+        (2.0, [0.5, 0.5])
     """
     _check(loss, None)
 

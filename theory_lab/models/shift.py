@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Key
-from theory_lab.models import device, fused
+from theory_lab.models import backend, fused
 from theory_lab.models.split import Split, gathered, is_split, on_rows, rows_at, rows_from
 from theory_lab.oracles import directions
 from theory_lab.oracles.directions import Law
@@ -86,7 +86,13 @@ def whole(block: Block) -> Block:
 
 
 def made(block: Block) -> Block:
-    """The same, but what is split stays so."""
+    """The same, but what is split stays so: a layer multiplies by parts of it that it gathers one by one.
+
+    Example:
+        >>> block, key = {"w": jnp.ones((2, 3), jnp.float32)}, jax.random.key(0)
+        >>> bool(jnp.array_equal(made(shift(block, key, 0.1))["w"], whole(shift(block, key, 0.1))["w"]))
+        True
+    """
 
     def one(leaf: Any) -> Array | Split:
         if not is_shifted(leaf):
@@ -98,7 +104,13 @@ def made(block: Block) -> Block:
 
 
 def take(table: Array | Split | Shifted, indices: Array) -> Array:
-    """The rows that the indices name: (V, E), (...) -> (..., E)."""
+    """The rows that the indices name: (V, E), (...) -> (..., E).
+
+    Example:
+        >>> moved = shift({"w": jnp.ones((5, 3), jnp.float32)}, jax.random.key(0), 0.1)["w"]
+        >>> bool(jnp.allclose(take(moved, jnp.array([4, 1])), whole(moved)[jnp.array([4, 1])], atol=1e-6))
+        True
+    """
     value = table.value if isinstance(table, Shifted) else table
     found = rows_at(value, indices) if isinstance(value, Split) else value[indices]
     if not isinstance(table, Shifted):
@@ -108,7 +120,13 @@ def take(table: Array | Split | Shifted, indices: Array) -> Array:
 
 
 def part(table: Array | Split | Shifted, first: Array, count: int) -> Array:
-    """Rows first, ..., first + count - 1 of a table: (V, E) -> (count, E)."""
+    """Rows first, ..., first + count - 1 of a table: (V, E) -> (count, E).
+
+    Example:
+        >>> moved = shift({"w": jnp.ones((5, 3), jnp.float32)}, jax.random.key(0), 0.1)["w"]
+        >>> bool(jnp.allclose(part(moved, jnp.int32(1), 3), whole(moved)[1:4], atol=1e-6))
+        True
+    """
     value = table.value if isinstance(table, Shifted) else table
     cut: Any = rows_from if isinstance(value, Split) else jax.lax.dynamic_slice_in_dim
     piece = cut(value, first, count)
@@ -132,15 +150,22 @@ def add(leaf: Any, keys: Key, scales: Array, law: Law, offset: Array | int = 0) 
         scales: (q,).
         law: of the directions.
         offset: the row of the directions at which the leaf begins.
+
+    Example:
+        >>> leaf, keys = jnp.ones((2, 3), jnp.float32), jax.random.split(jax.random.key(0), 2)
+        >>> v = [directions.rows(key, jnp.arange(2), 3, "rademacher", leaf.dtype) for key in keys]
+        >>> moved = add(leaf, keys, jnp.array([0.5, 2.0]), "rademacher")
+        >>> bool(jnp.array_equal(moved, leaf + 0.5 * v[0] + 2 * v[1]))
+        True
     """
     if isinstance(leaf, Split):
         each = partial(_add_own, law=law, rows=leaf.shape[-2])
         return on_rows(each, leaf, keys, scales, jnp.asarray(offset, jnp.uint32))
-    if law == "gaussian" and device.one_gpu() and fused.fits(leaf, keys):
+    if law == "gaussian" and backend.one_with_kernels() and fused.fits(leaf, keys):
         return fused.add_normals(leaf, keys, scales, jnp.asarray(offset, jnp.uint32))
     width, count = leaf.shape[-1] if leaf.ndim else 1, _rows(leaf)
     table = leaf.reshape(count, width)
-    most = MOST_ON_GPU if device.gpu() else min(max(leaf.size // 8, LEAST), MOST)
+    most = MOST_ON_GPU if backend.gpu() else min(max(leaf.size // 8, LEAST), MOST)
     step = min(count, -(-most // width))
 
     def shifted(table: Array, first: Array, size: int, fresh: Array) -> Array:

@@ -8,11 +8,11 @@ what it draws depends on no split.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import linear_call
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from theory_lab._trees import record
@@ -49,13 +49,23 @@ def is_split(leaf: Any) -> bool:
 
 
 def rows_of(ndim: int) -> PartitionSpec:
-    """How the last axis but one is split."""
+    """How the last axis but one is split.
+
+    Example:
+        >>> tuple(rows_of(3))
+        (None, 'devices')
+    """
     return PartitionSpec(*[None] * (ndim - 2), AXIS)
 
 
 def wrapped(leaf: Array, where: Any) -> Array | Split:
-    """A `Split` of an array that lies there, if its rows do; else the array."""
-    split = isinstance(where, NamedSharding) and where.mesh.size > 1 and where.spec == rows_of(leaf.ndim)
+    """A `Split` of an array that lies there, if its rows do; else the array.
+
+    Example:
+        >>> wrapped(jnp.ones((2, 3)), None).shape  # it lies on one device
+        (2, 3)
+    """
+    split = isinstance(where, NamedSharding) and where.mesh.size > 1 and leaf.ndim > 1 and where.spec == rows_of(leaf.ndim)
     return Split(leaf, where.mesh) if split else leaf
 
 
@@ -70,18 +80,13 @@ def like(tree: Any, other: Any) -> Any:
     return jax.tree.map(again, other, tree, is_leaf=is_split)
 
 
-@lru_cache
-def _gather(mesh: Mesh) -> Callable[[Array], Array]:
-    """From split rows to the whole; and for the gradient back, summed over the devices' examples."""
-    placed = lambda a, spec: jax.lax.with_sharding_constraint(a, NamedSharding(mesh, spec))
-    whole = jax.custom_vjp(lambda value: placed(value, PartitionSpec()))
-    whole.defvjp(lambda value: (whole(value), None), lambda _, cotangent: (placed(cotangent, rows_of(cotangent.ndim)),))
-    return whole
-
-
 def gathered(leaf: Array | Split) -> Array:
-    """The whole array on every device."""
-    return _gather(leaf.mesh)(leaf.value) if isinstance(leaf, Split) else leaf
+    """The whole array on every device; its gradient comes back split, summed over the devices' examples."""
+    if not isinstance(leaf, Split):
+        return leaf
+    placed = lambda a, spec: jax.lax.with_sharding_constraint(a, NamedSharding(leaf.mesh, spec))
+    whole, back = lambda _, value: placed(value, PartitionSpec()), lambda _, slope: placed(slope, rows_of(slope.ndim))
+    return linear_call(whole, back, (), leaf.value)
 
 
 def on_rows(fn: Callable[..., Array], leaf: Split, *more: Any) -> Split:

@@ -8,38 +8,26 @@ float32. Padding may stand on either side. Shapes: B texts, T tokens, P virtual 
 values, H width of a head, F width inside, V vocabulary, E width of an embedding.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name as named
 from jax.custom_derivatives import SymbolicZero
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Params
-from theory_lab.models import device
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
-from theory_lab.models.rope import Rotation, rotary, rotate
+from theory_lab.models.layers import layer_norm, linear, llama_layer, opt_layer, rms_norm, wide
+from theory_lab.models.rope import Rotation, rotary
 from theory_lab.models.shift import length, made, part, slices, take, whole
-from theory_lab.models.split import gathered, is_split
 
 Remat = bool | Sequence[str]
 Entry = tuple[Array, Block, Array | None, Rotation | None]
 LEAN = ("between", "query", "signs", "value")  # kept, an adapter's backward pass computes one product of six again
-INSIDE = (
-    "between",
-    "gate",
-    "inside",
-    "key",
-    "query",
-    "signs",
-    "up",
-    "value",
-)  # what of a layer costs a product to make again
+INSIDE = ("between", "gate", "inside", "key", "query", "signs", "up", "value")  # each costs a product to make again
 VOCABULARY_PART = 2048  # rows of the head that are used at once
 
 
@@ -76,6 +64,17 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
     """log p(token t+1 | tokens up to t), (B, T-1) float32; arguments and errors as `logits`.
 
     The logits are never held for the whole vocabulary: a part of the head after the other, as in an online softmax.
+
+    In half precision, attention without padding is cuDNN's on an NVIDIA GPU from Ampere on, which has no second derivative:
+    Hessian-vector products are for a computation in float32.
+
+    Example:
+        >>> from theory_lab.models import LlamaConfig, init_base
+        >>> config = LlamaConfig(vocab_size=9, hidden_size=4, num_hidden_layers=2, num_attention_heads=2)
+        >>> params, tokens = {"base": init_base(jax.random.key(0), config)}, jnp.array([[1, 2, 3]])
+        >>> z = jax.nn.log_softmax(logits(config, params, tokens))
+        >>> bool(jnp.allclose(log_probs(config, params, tokens)[0], jnp.array([z[0, 0, 2], z[0, 1, 3]]), atol=1e-5))
+        True
     """
     h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)[:, :-1]
     targets, table = tokens[:, 1:], head(config, params["base"])
@@ -94,7 +93,7 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
         total = total * jnp.exp(top - new_top) + jnp.exp(z - new_top[..., None]).sum(axis=-1)
         return (new_top, total, chosen), None
 
-    like = jnp.zeros(targets.shape, _wide(h.dtype))
+    like = jnp.zeros(targets.shape, wide(h.dtype))
     starts = jnp.arange(0, length(table), size)
     begin = (jnp.full_like(like, -jnp.inf), like, like)
     if len(starts) == 1:
@@ -107,7 +106,7 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
 @jax.custom_jvp
 def _scored(h: Array, rows: Array) -> Array:
     """Logits, (B, T, E) by (V, E) -> (B, T, V) in float32 at least; what comes back through them is in the type of h."""
-    return jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=_wide(h.dtype))
+    return jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=wide(h.dtype))
 
 
 @partial(_scored.defjvp, symbolic_zeros=True)
@@ -117,7 +116,7 @@ def _scored_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tupl
     moved = [product(from_h, rows)] if not is_zero(from_h) else []
     moved += [product(h, from_rows)] if not is_zero(from_rows) else []
     z = _scored(h, rows)
-    return z, sum((part.astype(z.dtype) for part in moved), jnp.zeros_like(z))
+    return z, sum((one.astype(z.dtype) for one in moved), jnp.zeros_like(z))
 
 
 def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mask: Array | None = None,
@@ -127,7 +126,20 @@ def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mas
     Args:
         weights: (B, T), that of learning the token at its place; the first column is not looked at, as nothing predicts it.
         config, params, tokens, mask, adapter, dtype, remat: as in `logits`.
+
+    Raises:
+        ValueError: as `logits`; weights of another shape than the tokens.
+
+    Example:
+        >>> from theory_lab.models import LlamaConfig, init_base
+        >>> config = LlamaConfig(vocab_size=9, hidden_size=4, num_hidden_layers=2, num_attention_heads=2)
+        >>> params, tokens = {"base": init_base(jax.random.key(0), config)}, jnp.array([[1, 2, 3]])
+        >>> last = mean_loss(config, params, tokens, jnp.array([[0, 0, 1]]))
+        >>> bool(jnp.allclose(last, -log_probs(config, params, tokens)[0, -1]))
+        True
     """
+    if jnp.shape(weights) != jnp.shape(tokens):
+        raise _checks.refuse("weights", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(weights))
     each = log_probs(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
     weights = weights[:, 1:].astype(each.dtype)
     return -jnp.sum(jnp.where(weights == 0, 0, each) * weights) / jnp.sum(weights)
@@ -189,110 +201,9 @@ def through(config: Config, layers: Block, x: Array, seen: Array | None, rotatio
     return jax.lax.scan(body, x, slices(layers))
 
 
-def opt_layer(
-    config: OPTConfig, p: Block, x: Array, seen: Array | None, rotation: None = None
-) -> tuple[Array, tuple[Array, Array]]:
-    """One layer of OPT; also the keys and values of its tokens, (B, T, K, H) each."""
-    norm1, norm2 = p["self_attn_layer_norm"], p["final_layer_norm"]
-    before, after = (layer_norm, _same) if config.do_layer_norm_before else (_same, layer_norm)
-    h, pairs = attention(config, p, before(x, norm1), seen, rotation)
-    x = named(after(x + linear(h, p["out_proj"]), norm1), "between")  # (B, T, D)
-    h = named(relu(linear(before(x, norm2), p["fc1"])), "inside")  # (B, T, F)
-    return after(x + linear(h, p["fc2"]), norm2), pairs
-
-
-def llama_layer(
-    config: LlamaConfig, p: Block, x: Array, seen: Array | None, rotation: Rotation | None
-) -> tuple[Array, tuple[Array, Array]]:
-    """One layer of Llama; also the keys and values of its tokens, (B, T, K, H) each."""
-    h, pairs = attention(config, p, rms_norm(x, p["input_layernorm"], config.rms_norm_eps), seen, rotation)
-    x = named(x + linear(h, p["o_proj"]), "between")  # (B, T, D)
-    h = rms_norm(x, p["post_attention_layernorm"], config.rms_norm_eps)
-    h = jax.nn.silu(named(linear(h, p["gate_proj"]), "gate")) * named(linear(h, p["up_proj"]), "up")  # (B, T, F)
-    return x + linear(h, p["down_proj"]), pairs
-
-
-def attention(
-    config: Config, p: Block, x: Array, seen: Array | None, rotation: Rotation | None
-) -> tuple[Array, tuple[Array, Array]]:
-    """Causal attention over the prefix, if the layer has one, and the tokens: (B, T, D) -> (B, T, N H)."""
-    heads = lambda name, count: linear(x, p[name]).reshape(*x.shape[:2], count, config.head_dim)
-    q = heads("q_proj", config.num_attention_heads)  # (B, T, N, H)
-    k, v = (heads(name, config.num_key_value_heads) for name in ("k_proj", "v_proj"))  # (B, T, K, H)
-    if rotation is not None:
-        q, k = rotate(q, rotation), rotate(k, rotation)
-    q, k, v = named(q, "query"), named(k, "key"), named(v, "value")
-    pairs = (k, v)
-    if "prefix" in p:
-        k, v = (_precede(p["prefix"][name], a) for name, a in zip(("key", "value"), pairs, strict=True))  # (B, P+T, K, H)
-    way: Any = "cudnn" if seen is None and device.fused_attention(q.dtype, config.head_dim) else None
-    scale = 1 / math.sqrt(config.head_dim)
-    h = jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=seen is None, scale=scale, implementation=way)
-    return h.reshape(*x.shape[:2], -1), pairs
-
-
-def linear(x: Array, p: Block) -> Array:
-    """x W' + b, and beside it LoRA's scaling * x A' B' where the module has one: (..., in) -> (..., out)."""
-    y = _times(x, p["weight"])
-    if "bias" in p:
-        y = y + p["bias"].astype(x.dtype)
-    return y + _times(p["scaling"].astype(x.dtype) * _times(x, p["lora_A"]), p["lora_B"]) if "lora_A" in p else y
-
-
-def _times(x: Array, w: Array) -> Array:
-    """x W' in the type of x. Where W has another, or is split, the backward pass makes it again and keeps no copy of it."""
-    product = lambda x, w: jnp.einsum("...i,oi->...o", x, gathered(w).astype(x.dtype))  # a transpose would need a copy of W
-    same = w.dtype == x.dtype and not is_split(w)
-    return product(x, w) if same else jax.checkpoint(product, prevent_cse=False)(x, w)
-
-
-@jax.custom_jvp
-def relu(x: Array) -> Array:
-    """max(x, 0); a backward pass may keep a bit of each number, "signs"."""
-    return jnp.maximum(x, 0)
-
-
-@relu.defjvp
-def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (tangent,) = primals, tangents
-    if x.shape[-1] % 8:
-        return relu(x), jnp.where(x > 0, tangent, 0)
-    places = jnp.arange(8, dtype=jnp.uint8)[:, None]
-    apart = (x > 0).reshape(*x.shape[:-1], 8, -1)  # (..., 8, F/8)
-    bits = named(sum(apart[..., i, :].astype(jnp.uint8) << i for i in range(8)), "signs")
-    positive = ((bits[..., None, :] >> places) & 1).reshape(x.shape) != 0
-    return relu(x), jnp.where(positive, tangent, 0)
-
-
-def layer_norm(x: Array, p: Block) -> Array:
-    wide = x.astype(_wide(x.dtype))
-    centred = wide - wide.mean(axis=-1, keepdims=True)
-    unit = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
-    return (unit * p["weight"] + p["bias"]).astype(x.dtype)
-
-
-def rms_norm(x: Array, p: Block, eps: float) -> Array:
-    wide = x.astype(_wide(x.dtype))
-    unit = wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + eps)
-    return p["weight"].astype(x.dtype) * unit.astype(x.dtype)
-
-
 def head(config: Config, base: Block) -> Any:
     """The table of the output embeddings, (V, E), shifted if it is."""
     return base["embed_tokens" if config.tie_word_embeddings else "lm_head"]["weight"]
-
-
-def _precede(prefix: Array, tokens: Array) -> Array:
-    """(P, K, H) before (B, T, K, H)."""
-    return jnp.concatenate([jnp.broadcast_to(prefix.astype(tokens.dtype), (len(tokens), *prefix.shape)), tokens], axis=1)
-
-
-def _same(x: Array, p: Block) -> Array:
-    return x
-
-
-def _wide(dtype: Any) -> jnp.dtype:
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _check_length(config: Config, count: int) -> None:

@@ -35,7 +35,12 @@ def blocks(keys: Key, count: int) -> Words:
 
 
 def pair(key: Key) -> Array:
-    """A key as the two words that Threefry is keyed with, (2,) uint32."""
+    """A key as the two words that Threefry is keyed with, (2,) uint32; of another generator 64 bits that it draws.
+
+    Example:
+        >>> pair(jax.random.key(7)).tolist()
+        [0, 7]
+    """
     data = jax.random.key_data(key)
     return data if data.shape == (2,) else jax.random.bits(key, (2,), jnp.uint32)
 
@@ -44,6 +49,14 @@ def threefry(key: Words, counter: Words) -> Words:
     """One block, in plain arithmetic that a kernel may contain: the one that `jax.random` computes.
 
     Twenty rounds; after every fourth a part of the key is added, the third being the parity of the others.
+
+    Example:
+        >>> zero = jnp.uint32(0)
+        >>> [hex(int(word)) for word in threefry((zero, zero), (zero, zero))]  # the reference's first test
+        ['0x6b200159', '0x99ba4efe']
+
+    Reference:
+        Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, 2011.
     """
     schedule = _schedule(key)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]

@@ -26,6 +26,12 @@ def read(folder: Any) -> pd.DataFrame:
 
     Raises:
         ValueError: no such file, columns that are missing, no rows.
+
+    Example:
+        >>> from theory_lab.finetune import bases
+        >>> rows = read(bases.PACKAGED / "tiny-opt")
+        >>> bool(rows.held_out_perplexity.iloc[-1] < rows.held_out_perplexity.iloc[0])
+        True
     """
     file = Path(folder) / CURVE
     if not file.is_file():

@@ -20,6 +20,10 @@ def among(on: Mesh, grid: int, seeds: int) -> Mesh:
 
     Raises:
         ValueError: more devices than trajectories.
+
+    Example:
+        >>> dict(among(devices.mesh(1), grid=3, seeds=5).shape)
+        {'grid': 1, 'seeds': 1}
     """
     if on.size > grid * seeds:
         raise _checks.refuse("devices", f"at most {grid * seeds}, the number of trajectories", on.size)
@@ -31,7 +35,14 @@ def among(on: Mesh, grid: int, seeds: int) -> Mesh:
 def shared(
     mesh: Mesh, problem: Any, oracle: Any, step_sizes: Any, starts: Any, keys: Array, schedule: Array
 ) -> tuple[Any, ...]:
-    """The arguments of `simulate` on a mesh: grid and seeds split, filled up with their last members where need be."""
+    """The arguments of `simulate` on a mesh: grid and seeds split, filled up with their last members where need be.
+
+    Args:
+        mesh: as `among` makes.
+        problem, oracle, schedule: whole on every device.
+        step_sizes: (G, ...) each.
+        starts, keys: (S, ...) each.
+    """
 
     def split(tree: Any, axis: str) -> Any:
         where, count = NamedSharding(mesh, PartitionSpec(axis)), mesh.shape[axis]
@@ -43,5 +54,10 @@ def shared(
 
 
 def fetched(points: int, seeds: int) -> Callable[[Array], np.ndarray]:
-    """What brings an array (G, S, ...) home, without what has filled it up."""
+    """What brings an array (G, S, ...) home, without what has filled it up.
+
+    Example:
+        >>> fetched(2, 1)(jnp.zeros((3, 4))).shape
+        (2, 1)
+    """
     return lambda array: devices.fetch(array)[:points, :seeds]
