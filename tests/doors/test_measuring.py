@@ -48,6 +48,13 @@ ALL = {
     "growth": lambda fn, params, **options: smoothness.growth(fn, [params], **options),
     "heterogeneity": smoothness.heterogeneity,
 }
+BENDS = "twice differentiable, forward over reverse (a GPU's attention in half precision is not)"
+
+
+def while_it_is_small(z):
+    return jax.lax.while_loop(lambda x: x < 100, lambda x: 2 * x, jnp.sum(z["x"]))
+
+
 SCALAR = "fn must be a function with a floating-point scalar value, got "
 NUMBERS = "arrays of numbers"
 BAD = {
@@ -59,6 +66,7 @@ BAD = {
         (lambda z: jnp.sum(z["x"]) * 1j, f"{SCALAR}Array(0.+3.j, dtype=complex128)"),
         (lambda z: jnp.log(jnp.sum(z["x"]) - 5), "fn(params) must be finite, got nan"),
         (lambda z: 1 / (jnp.sum(z["x"]) - 3), "fn(params) must be finite, got inf"),
+        (while_it_is_small, f"fn must be {BENDS}, got {while_it_is_small!r}"),
     ],
     "params": [
         ([1.0], f"params must be {LABELS}, got [1.0]"),

@@ -138,7 +138,7 @@ def moments(
         True
     """
     _checks.instance("oracle", oracle, Oracle, "an Oracle")
-    point, arrays = at_a_point(fn, params, args)
+    point, arrays = at_a_point(fn, params, args, curved=False)
     cost = admitted(oracle, point)
     _checks.key("key", key)
     samples = _checks.count("samples", samples, least=2 * BATCHES)

@@ -13,8 +13,13 @@ from theory_lab._typing import Array, Label, Params
 Objective = Callable[..., Array]  # fn(params, *args) -> scalar
 
 
-def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, Any], tuple[Any, ...]]:
-    """The blocks in sorted order and the further arguments of fn, as arrays, where fn has a finite scalar value."""
+def at_a_point(
+    fn: Any, params: Any, args: Sequence[Any], *, curved: bool = True
+) -> tuple[dict[Label, Any], tuple[Any, ...]]:
+    """The blocks in sorted order and the further arguments of fn, as arrays, where fn has a finite scalar value.
+
+    And, where curvature is measured, a derivative forward over reverse as far as tracing shows.
+    """
     if not callable(fn):
         raise _checks.refuse("fn", "a function of the parameters", fn)
     try:
@@ -36,7 +41,22 @@ def at_a_point(fn: Any, params: Any, args: Sequence[Any]) -> tuple[dict[Label, A
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)
     if not np.isfinite(value):
         raise _checks.refuse("fn(params)", "finite", float(value))
+    if curved:
+        try:
+            _product.eval_shape(fn, point, arrays)
+        except (
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ) as error:  # a primitive without derivatives, a while loop
+            rule = "twice differentiable, forward over reverse (a GPU's attention in half precision is not)"
+            raise _checks.refuse("fn", rule, fn) from error
     return point, arrays
+
+
+@jax.jit(static_argnums=0)
+def _product(fn: Objective, params: Params, args: tuple[Any, ...]) -> Params:
+    return jax.jvp(jax.grad(lambda point: fn(point, *args)), (params,), (params,))[1]
 
 
 @jax.jit(static_argnums=0)

@@ -117,7 +117,7 @@ def curvature(
 
     Raises:
         ValueError: labels that do not match, leaves that are not floating point, a value of fn that is not a finite
-            scalar, a scale that is not positive.
+            scalar, a function without second derivatives in JAX, a scale that is not positive.
 
     Example:
         >>> hessian = curvature(lambda z: jnp.prod(z["x"]), {"x": jnp.array([2.0, 5.0])})
