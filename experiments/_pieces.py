@@ -19,7 +19,9 @@ import jax
 from experiments import _cells
 from experiments._cells import Places
 from experiments._crews import Crew, Lost, each
-from theory_lab.run.store import Cell, Store, Unwritable, computed
+from theory_lab.run.store import Cell, Store, Unwritable, computed, write
+
+DEVICES = ".devices"  # in a folder of cells: those of workers elsewhere that have computed some of them
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def settled(pieces: list[Piece], crew: Crew, progress: Callable[[Iterator[Done],
         RuntimeError: the workers cannot take cells at all.
     """
     found: dict[int, Done] = {}
-    if crew.remote:
-        here = ((number, kept(piece)) for number, piece in enumerate(pieces))
+    if crew.remote and pieces:
+        others = _devices(pieces[0])
+        here = ((number, kept(piece, others)) for number, piece in enumerate(pieces))
         found = {number: done for number, done in here if done is not None}
     out = [number for number in range(len(pieces)) if number not in found]
     failed: dict[int, Failed] = {}
@@ -124,6 +127,7 @@ def settled(pieces: list[Piece], crew: Crew, progress: Callable[[Iterator[Done],
 
     for _ in progress(come(), len(pieces)):
         pass
+    _remember_devices(pieces, found.values())
     if failed:
         raise Unfinished([failed[number] for number in sorted(failed)], len(pieces))
     return [found[number] for number in range(len(pieces))]
@@ -170,11 +174,33 @@ def finish(piece: Piece) -> Done | Failed:
             return Failed(piece.cell, line, f"on {platform.node()}\n{traceback.format_exc()}", ends)
 
 
-def kept(piece: Piece) -> Done | None:
-    """The cell if this process would find it on disk."""
-    determinants = _determinants(piece)
-    cell = Store(piece.folder).find(determinants)
-    return None if cell is None else Done(cell, determinants, kept=True)
+def kept(piece: Piece, others: Iterable[Any] = ()) -> Done | None:
+    """The cell if it lies on disk, computed on a device like this process's or on one of these others."""
+    mine = _determinants(piece)
+    for determinants in (mine, *({**mine, "device": other} for other in others)):
+        cell = Store(piece.folder).find(determinants)
+        if cell is not None:
+            return Done(cell, determinants, kept=True)
+    return None
+
+
+def _devices(piece: Piece) -> list[Any]:
+    """Of workers that have computed cells of this folder, on whatever machine; a run that resumes finds theirs again."""
+    try:
+        found = json.loads((Store(piece.folder).cells / DEVICES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _remember_devices(pieces: list[Piece], done: Iterable[Done]) -> None:
+    if not pieces:
+        return
+    known, here = _devices(pieces[0]), _determinants(pieces[0])["device"]
+    new = [one.determinants["device"] for one in done if one.determinants["device"] not in [here, *known]]
+    if new:
+        distinct = [device for number, device in enumerate(new) if device not in new[:number]]
+        write(Store(pieces[0].folder).cells / DEVICES, json.dumps([*known, *distinct]))
 
 
 def _finished(piece: Piece) -> Done:

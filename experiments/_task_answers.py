@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from theory_lab.measure import Measurement, rate
+from theory_lab.measure.base import unmeasured
+
 
 def packed(right: np.ndarray) -> dict[str, Any]:
     """The columns test (share of right answers), questions, and answers: one bit each, 1 if right, as hexadecimal digits."""
@@ -23,6 +26,14 @@ def chosen(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Of rows alike in these columns, budget and seed that of highest accuracy on dev, of equal ones that of lowest loss."""
     ordered = frame.sort_values(["dev", "dev_loss"], ascending=[False, True], kind="stable")
     return ordered.groupby([*by, "budget", "seed"], as_index=False, sort=True).head(1).sort_values("seed", kind="stable")
+
+
+def share_won(leads: pd.Series, what: str, level: float = 0.05) -> Measurement:
+    """Of the comparisons won by either side, the share with a lead above 0; its interval treats them as independent."""
+    won, lost = int((leads > 0).sum()), int((leads < 0).sum())
+    if won + lost == 0:
+        return unmeasured("share won", 0, f"all {what} are ties")
+    return rate.proportion(won, won + lost, confidence=1 - level)
 
 
 def holm(values: list[float], level: float = 0.05) -> np.ndarray:

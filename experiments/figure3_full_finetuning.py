@@ -42,7 +42,7 @@ from experiments import _task_panels as panels
 from experiments import _task_trials as trials
 from experiments._task_trials import FORWARDS, LEVEL, NAMES, STEPS
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, rate
+from theory_lab.measure import Measurement, exact
 from theory_lab.measure.accuracy import mcnemar, wins
 from theory_lab.measure.base import unmeasured
 
@@ -130,7 +130,8 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             counts.append(("pairs and adapters", found))
         for words, rows in counts:
             said = f"equal {budget}: of the {words} that are no ties, Hybrid-PEFT beats both as often as 13 of 18"
-            verdicts.append(claim(said, PAPER, "at least", SHOWN, expected="fails", why=EVEN).check(_share(rows)))
+            count = claim(said, PAPER, "at least", SHOWN, expected="fails", why=EVEN)
+            verdicts.append(count.check(answers.share_won(rows.lead, "pairs", LEVEL)))
         some = claim(
             f"equal {budget}: at least every second win over both is more than chance (McNemar, Holm 0.05)",
             PAPER, "at least", 0.5, expected="fails",
@@ -158,14 +159,6 @@ def compared(table: Table, methods: list[str] | None = None) -> pd.DataFrame:
     clear = answers.holm([mcnemar(*pair).value for pair in pairs], LEVEL).reshape(leads.shape)
     found = pd.DataFrame(ours, columns=list(BY)).assign(lead=leads.min(axis=1))
     return found.assign(won=(clear & (leads > 0)).all(axis=1), lost=(clear & (leads < 0)).any(axis=1))
-
-
-def _share(rows: pd.DataFrame) -> Measurement:
-    """Of the pairs that are no ties, the share won; its interval treats them as independent."""
-    won, lost = int((rows.lead > 0).sum()), int((rows.lead < 0).sum())
-    if won + lost == 0:
-        return unmeasured("share won", 0, "all pairs are ties")
-    return rate.proportion(won, won + lost, confidence=1 - LEVEL)
 
 
 def _significant(rows: pd.DataFrame) -> Measurement:

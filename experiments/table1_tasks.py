@@ -45,7 +45,7 @@ from experiments import _task_panels as panels
 from experiments import _task_trials as trials
 from experiments._task_trials import EQUAL, FORWARDS, LEVEL, NAMES, STEPS
 from theory_lab.claims import Verdict, claim
-from theory_lab.measure import Measurement, exact, rate
+from theory_lab.measure import Measurement, exact
 from theory_lab.measure.accuracy import accuracy, mcnemar, wins
 from theory_lab.measure.base import unmeasured
 
@@ -173,7 +173,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         for words, leads, won, of in (("comparisons", twins.lead, 41, 54), ("tasks, adapters together,", groups, 17, 18)):
             said = f"equal {budget}: of the {words} that are no ties, Hybrid-PEFT wins as large a share as {won} of {of}"
             count = claim(said, PAPER, "at least", won / of, expected="fails", why=EVEN)
-            verdicts.append(count.check(_share(leads)))
+            verdicts.append(count.check(answers.share_won(leads, "comparisons", LEVEL)))
         some = claim(
             f"equal {budget}: at least every second win of Hybrid-PEFT is more than chance (McNemar, Holm 0.05)",
             PAPER, "at least", 0.5, expected="fails",
@@ -181,14 +181,6 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
         )  # fmt: skip
         verdicts.append(some.check(_significant(twins)))
     return [*verdicts, *_above(trials.table(frame, FORWARDS, BY)), *_known(trials.table(frame, STEPS, BY))]
-
-
-def _share(leads: pd.Series) -> Measurement:
-    """Of the comparisons won by either, the share that the hybrid wins; its interval treats them as independent."""
-    won, lost = int((leads > 0).sum()), int((leads < 0).sum())
-    if won + lost == 0:
-        return unmeasured("share won", 0, "all comparisons are ties")
-    return rate.proportion(won, won + lost, confidence=1 - LEVEL)
 
 
 def _significant(twins: pd.DataFrame) -> Measurement:
