@@ -22,7 +22,7 @@ AMPERE = 8
 
 def here() -> Any:
     """The device on which JAX computes what lies on no other."""
-    given = jax.config.jax_default_device
+    given: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     if given is None:
         return jax.local_devices()[0]
     return jax.local_devices(backend=given)[0] if isinstance(given, str) else given
@@ -33,7 +33,8 @@ def where_lies(tree: Any) -> contextlib.AbstractContextManager[Any]:
     leaves = jax.tree.leaves(tree)
     if not leaves or isinstance(leaves[0], jax.core.Tracer) or not isinstance(leaves[0], jax.Array):
         return contextlib.nullcontext()
-    lies = min(leaves[0].sharding.addressable_devices, key=lambda device: device.id)
+    places: Any = leaves[0].sharding.addressable_devices
+    lies = min(places, key=lambda device: device.id)
     return contextlib.nullcontext() if lies.platform == here().platform else jax.default_device(lies)
 
 
