@@ -67,12 +67,13 @@ class Settings:
 
     Attributes:
         base: a packaged base or a folder; everything but `others` is measured on it.
-        task: of the generated language.
+        task: of the generated language, or an official one of the folder `data`.
         looked: adapters measured at the start alone, and followed along training.
         others: (base, task, adapter) followed too.
         examples: of training, all in the loss whose curvature is measured.
         epochs: after which both runs are looked at.
         iterations: products for a norm.
+        data: a folder with official tasks, sst2/train.tsv and so on.
     """
 
     base: str
@@ -83,6 +84,7 @@ class Settings:
     examples: int
     epochs: tuple[int, ...]
     iterations: int
+    data: str | None = None
 
 
 QUICK = Settings(
@@ -101,12 +103,14 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     """A base, a task and an adapter each; the first of a base and task also has the modules."""
     own = [(settings.base, settings.task, adapter) for adapter in (*settings.followed, *settings.looked)]
     found: list[dict[str, Any]] = []
+    official = {} if settings.data is None else {"data": settings.data}
     for base, task, adapter in [*own, *settings.others]:
         still = (base, task) == (settings.base, settings.task) and adapter in settings.looked
         first = not any((other["base"], other["task"]) == (base, task) for other in found)
         found.append({
             "base": base, "task": task, "adapter": adapter, "modules": first, "examples": settings.examples,
             "epochs": [0] if still else list(settings.epochs), "iterations": settings.iterations,
+            **official,
         })  # fmt: skip
     return found
 
@@ -120,8 +124,9 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     second run; "rate": eta of a block, factor: its divisor; "module": the norm of a module of the base at the start.
     """
     problem = _fine_tuning.setting(
-        cell["base"], cell["task"], _fine_tuning.ADAPTERS[cell["adapter"]], train=cell["examples"], dev=8, test=8
-    ).problem
+        cell["base"], cell["task"], _fine_tuning.ADAPTERS[cell["adapter"]], train=cell["examples"], dev=8, test=8,
+        data=cell.get("data"),
+    ).problem  # fmt: skip
     keys = jax.random.split(key, 4)
     start = problem.init(keys[FITTED])
     rows = _modules(problem, start, cell, keys[2]) if cell["modules"] else []

@@ -66,6 +66,7 @@ class Settings:
         batches: of SEEDS seeds each, for limits and curves.
         grid: rates of the map, base and adapter, from `span` of 2/|H_b| downwards.
         iterations, starts: products for a norm, and how many times as many for the trace.
+        data: a folder with official tasks, sst2/train.tsv and so on, of which `task` is then one.
     """
 
     base: str
@@ -79,6 +80,7 @@ class Settings:
     span: tuple[float, float]
     iterations: int
     starts: int
+    data: str | None = None
 
 
 QUICK = Settings(base="tiny-opt", others=(), task="new_knowledge", adapter="lora", examples=16, looks=(0, 1, 2, 4, 6),
@@ -90,6 +92,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     """Limits and curves of every base, and the map of the first."""
     common = {"task": settings.task, "adapter": settings.adapter, "examples": settings.examples,
               "looks": list(settings.looks), "iterations": settings.iterations}  # fmt: skip
+    if settings.data is not None:
+        common["data"] = settings.data
     limits = {**common, "what": "limits", "batches": settings.batches, "starts": settings.starts}
     grid = {"what": "map", "base": settings.base, "grid": list(settings.grid), "span": list(settings.span)}
     return [{**limits, "base": base} for base in (settings.base, *settings.others)] + [{**common, **grid}]
@@ -103,7 +107,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     along the epochs; "map": as "line", of both blocks.
     """
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
-    problem = _fine_tuning.setting(cell["base"], cell["task"], adapter, train=cell["examples"], dev=8, test=8).problem
+    examples = {"train": cell["examples"], "dev": 8, "test": 8}
+    problem = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples).problem
     rows = (_map if cell["what"] == "map" else _limits)(problem, cell, key)
     frame = pd.DataFrame(rows).assign(base=_fine_tuning.called(cell["base"]))
     return frame.reindex(columns=COLUMNS).fillna({"note": "", "samples": 1}).astype({"samples": int})

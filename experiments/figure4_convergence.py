@@ -65,6 +65,7 @@ class Settings:
         train: examples, of which an epoch makes train/8 steps.
         epochs: a power of two.
         rounds: in which the steps of all methods are timed in turn.
+        data: a folder with official tasks, sst2/train.tsv and so on, that `settings` may then name.
     """
 
     base: str = "tiny-opt"
@@ -73,6 +74,7 @@ class Settings:
     train: int = 32
     epochs: int = 8
     rounds: int = 7
+    data: str | None = None
 
 
 QUICK = Settings()
@@ -84,6 +86,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for task, adapter in settings.settings:
         place = {"base": settings.base, "task": task, "adapter": adapter, "train": settings.train}
+        if settings.data is not None:
+            place["data"] = settings.data
         found.append({"what": "runs", **place, "seeds": settings.seeds, "epochs": settings.epochs})
         found.append({"what": "times", **place, "rounds": settings.rounds})
     return found
@@ -92,7 +96,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (what, base, task, adapter, method, rates, seed, steps, loss, dev), or (..., round, seconds)."""
     number = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
-    setting = tuning.setting(cell["base"], cell["task"], tuning.ADAPTERS[cell["adapter"]], train=cell["train"], seed=number)
+    adapter, about = tuning.ADAPTERS[cell["adapter"]], {"train": cell["train"], "data": cell.get("data"), "seed": number}
+    setting = tuning.setting(cell["base"], cell["task"], adapter, **about)
     rows = _runs(setting, cell, key) if cell["what"] == "runs" else _times(setting, cell, key)
     place = {"base": tuning.called(cell["base"]), "task": cell["task"], "adapter": cell["adapter"]}
     return pd.DataFrame([{"what": cell["what"], **place, **row} for row in rows])

@@ -90,6 +90,7 @@ class Settings:
         ranks: of LoRA, at most `WIDEST`.
         seeds: each with its own examples, adapter and directions.
         epochs: of 16 steps of 8 examples.
+        data: a folder with official tasks, sst2/train.tsv and so on, of which `task` is then one.
         twin: whether memory is analysed at all ranks, and that of FO-LoRA too; else of the hybrid at the largest.
     """
 
@@ -99,6 +100,7 @@ class Settings:
     seeds: int = 4
     epochs: int = 3
     twin: bool = True
+    data: str | None = None
 
 
 QUICK = Settings(ranks=(1, 64), seeds=2, epochs=1, twin=False)
@@ -108,6 +110,8 @@ FULL = Settings()
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """A cell per optimizer, which is compiled once; and one for curvature and memory."""
     at = {"base": settings.base, "task": settings.task, "ranks": list(settings.ranks)}
+    if settings.data is not None:
+        at["data"] = settings.data
     effort = {"seeds": list(range(settings.seeds)), "epochs": settings.epochs}
     runs = [{"part": "runs", **at, **effort, "optimizer": name} for name in MAKERS]
     return [*runs, {"part": "shapes", **at, "twin": settings.twin}]
@@ -124,10 +128,11 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     return found.fillna({**columns, "answers": ""}).astype({"seed": int, "questions": int, "test": float})
 
 
-def _setting(cell: dict[str, Any], key: jax.Array) -> tuning.Setting:
+def _setting(cell: dict[str, Any], key: jax.Array, turn: int = 0) -> tuning.Setting:
     number = int(jax.random.randint(key, (), 0, 2**31 - 1))
     adapter = lora(WIDEST, SCALING * WIDEST)
-    return tuning.setting(cell["base"], cell["task"], adapter, train=128, dev=8, test=128, seed=number)
+    asked = {"data": cell.get("data"), "deal": tuning.Deal(0, turn, len(cell.get("seeds", "-")))}
+    return tuning.setting(cell["base"], cell["task"], adapter, train=128, dev=8, test=128, seed=number, **asked)
 
 
 def _narrowed(params: Params, rank: int) -> Params:
@@ -142,7 +147,7 @@ def _runs(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     name = cell["optimizer"]
     for seed in cell["seeds"]:
         own = jax.random.fold_in(key, seed)
-        setting = _setting(cell, own)
+        setting = _setting(cell, own, cell["seeds"].index(seed))
         start = setting.problem.init(own)
         fixed: dict[str, Any] = {"oracle": tuning.HYBRID, "make_optimizer": MAKERS[name], "keys": own[None], "batch_size": 8}
         swept = partial(tl.sweep, setting.problem, **fixed, epochs=cell["epochs"], log_epochs=[cell["epochs"]])

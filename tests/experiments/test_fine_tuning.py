@@ -2,14 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import _fine_tuning as tuning
-from experiments import figure3_full_finetuning, table1_tasks
+from experiments import _task_trials as trials
+from experiments import (
+    figure1_smoothness,
+    figure2_learning_rates,
+    figure3_full_finetuning,
+    figure4_convergence,
+    table1_tasks,
+    table3_adam,
+)
 from theory_lab.finetune import bases
+
+RATES = [{"base": 1e-5, "peft": 0.1}, {"base": 1e-4, "peft": 0.01}]
 
 GENERATED = (("sentiment", "blank"), ("plausible",))
 
@@ -77,3 +89,61 @@ def test_cells_follow_the_data(experiment: object, data: str) -> None:
 
 def test_a_base_is_called_by_its_name_wherever_it_lies() -> None:
     assert (tuning.called("/models/opt-125m"), tuning.called("tiny-opt")) == ("opt-125m", "tiny-opt")
+
+
+def test_repetitions_share_the_official_test_questions_out(data: str) -> None:
+    hands = [
+        tuning.setting("tiny-opt", "sst2", train=4, dev=4, test=99, data=data, seed=turn, deal=tuning.Deal(3, turn, 4)).task
+        for turn in range(4)
+    ]
+    assert sorted(one.id for hand in hands for one in hand.test) == [f"dev.tsv:{line}" for line in range(2, 8)]
+    assert [len(hand.test) for hand in hands] == [2, 2, 1, 1]
+    assert hands[0].train != hands[1].train
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [figure1_smoothness, figure2_learning_rates, figure4_convergence, table3_adam],
+    ids=lambda one: one.__name__,
+)
+def test_official_data_reach_every_cell_and_change_no_other(experiment: object) -> None:
+    quick, cells = experiment.QUICK, experiment.cells  # type: ignore[attr-defined]
+    found = cells(replace(quick, data="/data"))
+    assert {cell.pop("data") for cell in found} == {"/data"}
+    assert found == cells(quick)
+
+
+def test_stages_are_the_sweep_without_its_looks() -> None:
+    own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6)
+    key = jax.random.key(1)
+    trace = tuning.fine_tuned(own.problem, RATES, key[None], epochs=3, log_epochs=[1, 3])
+    losses = []
+    for states in tuning.stages(own.problem, RATES, key, epochs=(1, 3)):
+        values = trials._values(own, states.params)
+        losses.append(-values["train"].mean(axis=1))
+        last = states.params
+    np.testing.assert_allclose(np.transpose(losses), trace.value[:, 0], rtol=1e-4)  # float32, other sums
+    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(trace.params), strict=True):
+        np.testing.assert_allclose(one, other[:, 0], atol=1e-4)
+    expected = tuning.option_scores(own.problem, trace.params, own.questions["test"])[:, 0]
+    np.testing.assert_allclose(values["test"], expected, rtol=1e-4)
+
+
+def test_seeds_of_a_large_base_are_swept_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["prompt"], train=8, dev=4, test=4)
+    keys = jax.random.split(jax.random.key(1), 2)
+    together = tuning.fine_tuned(own.problem, RATES, keys, epochs=1)
+    monkeypatch.setattr(tuning, "ROOM", 1)
+    apart = tuning.fine_tuned(own.problem, RATES, keys, epochs=1)
+    assert apart.value.shape == together.value.shape == (2, 2, 2)
+    np.testing.assert_allclose(apart.value, together.value, rtol=1e-5)
+    np.testing.assert_allclose(apart.params["peft"]["prompt"], together.params["peft"]["prompt"], atol=1e-5)
+
+
+def test_scores_come_in_parts_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tuning.setting("tiny-opt", "plausible", train=8, dev=4, test=4)
+    models = jax.tree.map(lambda a: np.stack([a, 0.9 * a]), own.problem.init(jax.random.key(0)))
+    whole = tuning.scores(own.problem, models, own.problem.sequences)
+    monkeypatch.setattr(tuning, "SCORED", 3)
+    assert whole.shape == (2, 8)
+    np.testing.assert_allclose(tuning.scores(own.problem, models, own.problem.sequences), whole, rtol=1e-5)

@@ -1,5 +1,6 @@
 """The judge of `table1_tasks` on fabricated frames: what it must pass and what it must not."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,10 @@ def test_the_picture_has_a_panel_per_task() -> None:
     figure = table.draw(frame, table.judge(frame))
     assert len(figure.axes) == frame.task.nunique()
     assert sum(text.get_text() == "*" for axes in figure.axes for text in axes.texts) == 12  # two tasks, adapters, budgets
+
+
+def test_the_new_knowledge_may_be_left_out() -> None:
+    assert [cell["part"] for cell in table.cells(replace(table.QUICK, facts=0))] == ["tasks"]
+    frame = made(dict.fromkeys(TASKS, 20))
+    without = table.judge(frame[frame.task != table.KNOWLEDGE])
+    assert [v.claim for v in without] == [v.claim for v in table.judge(frame) if "new knowledge" not in v.claim]
