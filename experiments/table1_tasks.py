@@ -25,8 +25,8 @@ fifth. Someone who knows a share k of them and guesses the others is right in (1
 trial of FO-FT wanted it.
 
 A real model takes the same script, `--set base=/models/opt-125m`, and the official tasks: `--data /data` with folders sst2,
-rte, wsc, wic, copa, winogrande. Three trials are run at a time, each with a base of its own in memory. Official test questions
-are few; the seeds share them out, so that none is asked twice. (`--set facts=0` leaves the new knowledge out.)
+rte, wsc, wic, copa, winogrande. Three trials are run at a time, each with a base of its own in memory. Official test
+questions are few; the seeds share them out, so that none is asked twice. (`--set facts=0` leaves the new knowledge out.)
 
 Minutes: quick 0.7, full 6 (two cells at once).
 """
