@@ -80,6 +80,16 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--advise", "--advise-examples", "0"], "--advise-examples must be a whole number of at least 1, got 0"),
         (["--shard", "full"], "--shard must be left out without --devices, got 'full'"),
         (["--devices", "1", "--advise"], "--devices must be left out with --advise, which looks at one, got 1"),
+        (["--processes", "auto"], "--devices must be given with --processes, one for each at least, got None"),
+        (
+            ["--devices", "2", "--processes", "host,2,0"],
+            "--processes must be auto, or HOST:PORT.* got 'host,2,0'",
+        ),
+        (
+            ["--devices", "2", "--processes", "host:1,2,2"],
+            "--processes must be auto, or HOST:PORT.* got 'host:1,2,2'",
+        ),
+        (["--devices", "2", "--processes", "auto"], "--processes auto: "),
         (["--devices", "1000"], r"devices must be at most \d+, as many as JAX sees, got 1000"),
         (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),
     ],

@@ -42,6 +42,14 @@ def found(tmp_path_factory):
     return [pickle.loads((folder / str(rank)).read_bytes()) for rank in range(2)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_head():
+    """What is computed here is computed as there."""
+    before = work.cut_the_head()
+    yield
+    work.cut_the_head(before)
+
+
 def same(one, other, **tolerance):
     for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
         np.testing.assert_allclose(a, b, **(tolerance or {"rtol": 0, "atol": 0}))
@@ -59,6 +67,13 @@ def test_fine_tuning_in_two_processes_is_that_in_one(found):
     numbers = ["loss", "dev_accuracy", "dev_loss"]
     np.testing.assert_allclose(found[0]["history"][numbers], one.history[numbers], atol=100 * EPS, rtol=0)
     same(found[0]["again"], found[0]["params"])  # from the checkpoint that the first of them wrote
+
+
+def test_the_command_joins_two_processes_of_which_the_first_speaks_and_writes(found):
+    assert "written to" in found[0]["said"]
+    assert found[1]["said"] == ""
+    assert found[0]["out"]["spent"] == found[1]["out"]["spent"]
+    assert found[0]["out"]["arguments"]["processes"].endswith(",2,0")
 
 
 def test_a_step_of_two_processes_is_that_of_one(found):

@@ -28,9 +28,10 @@ KINDS = {"ZO-FT": ("opt", None), "FO-FT": ("llama", None), "Hybrid-PEFT": ("opt"
 HOW = perturb.differences(RADIUS, sided=2)
 
 
-def cut_the_head() -> None:
-    """So that the head is larger than the part of it that is used at once; of this process, for good."""
-    transformer.VOCABULARY_PART = 32
+def cut_the_head(at: int = 32) -> int:
+    """So that the head is larger than the part of it that is used at once; returns where it was cut before."""
+    before, transformer.VOCABULARY_PART = transformer.VOCABULARY_PART, at
+    return before
 
 
 def parameters(kind: str) -> dict[str, Any]:

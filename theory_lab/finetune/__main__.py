@@ -4,10 +4,12 @@ Exit code: 0; 2 for bad usage and for results that cannot be written; 130 after 
 """
 
 import argparse
+import io
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +17,9 @@ import jax
 import optax
 
 from theory_lab import _checks
+from theory_lab._typing import Params
 from theory_lab.advise import Advice, advise
-from theory_lab.devices import mesh
+from theory_lab.devices import mesh, put_like
 from theory_lab.finetune import baselines, bases, language, tasks
 from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.methods import METHODS, Method, method
@@ -49,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the arguments are those of this process by default. Returns the exit code."""
     given = parser().parse_args(arguments)
     try:
-        return _run(given)
+        _join(given)
+        with nullcontext() if jax.process_index() == 0 else redirect_stdout(io.StringIO()):
+            return _run(given)
     except (ValueError, ImportError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -57,6 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = f"; {given.out} keeps what was done" if given.out else ""
         print(f"\ninterrupted{kept}", file=sys.stderr)
         return 130
+
+
+def _join(given: argparse.Namespace) -> None:
+    """Make the devices of the other processes visible; before anything is computed."""
+    spec, rule = given.processes, "auto, or HOST:PORT,COUNT,NUMBER with a number below the count"
+    if spec is None:
+        return
+    if given.devices is None:
+        raise ValueError(f"--devices must be given with --processes, one for each at least, got {given.devices!r}")
+    found = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", spec)
+    if spec != "auto" and (found is None or int(found[3]) >= int(found[2])):
+        raise _checks.refuse("--processes", rule, spec)
+    try:
+        jax.distributed.initialize(*(() if found is None else (found[1], int(found[2]), int(found[3]))))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"--processes {spec}: {' '.join(str(error).split())}") from error
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -81,20 +102,28 @@ def _run(given: argparse.Namespace) -> int:
     }
     done = train(
         setting.problem, how, key=run_key, steps=given.steps, epochs=epochs,
-        batch_size=given.batch_size, dev=dev, every=given.every, progress=sys.stderr.isatty(),
+        batch_size=given.batch_size, dev=dev, every=given.every,
+        progress=sys.stderr.isatty() and jax.process_index() == 0,
         devices=given.devices, shard=given.shard or "data",
         folder=Path(given.out, "checkpoints") if given.out else None,
     )  # fmt: skip
     if done.diverged_at is not None:
         print(f"diverged at step {done.diverged_at}")
-    results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(done.best, dev).correct)
-    results["test"] = _shown(f"test, after {done.best_step} steps", setting.problem.answers(done.best, test).correct)
+    best = _placed(done)
+    results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(best, dev).correct)
+    results["test"] = _shown(f"test, after {done.best_step} steps", setting.problem.answers(best, test).correct)
     spent = {name: int(done.history[name].iloc[-1]) for name in ("step", "forwards", "backwards", "tokens")}
     print("spent:", ", ".join(f"{value} {name}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps")
-    if given.out:
+    if given.out and jax.process_index() == 0:
         kept = {"accuracy": results, "spent": spent, "advice": None if told is None else _kept(told)}
         _write(Path(given.out), given, setting, how, done, kept)
     return 0
+
+
+def _placed(done: Trained) -> Params:
+    """The best parameters where the last ones lie: no device need have room for a whole base."""
+    lies = lambda label: done.best[label] is done.params[label]
+    return {label: block if lies(label) else put_like(block, done.params[label]) for label, block in done.best.items()}
 
 
 def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:

@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("--every", type=int, metavar="K", help="steps between two looks on dev and checkpoints (default: an epoch)")
     add("--remat", action="store_true", help="gradient checkpointing")
     add("--devices", type=int, metavar="N", help="share the work among so many devices (default: use one)")
+    told = "one of several processes that share it: auto, where a cluster says which, or HOST:PORT,COUNT,NUMBER of this one"
+    add("--processes", metavar="SPEC", help=told)
     add("--shard", choices=SHARDS, help="data: the batch is split; full: the base too (default: data, with --devices)")
     add("--seed", type=int, default=0, help="all randomness follows from it (default: %(default)s)")
     add("--out", metavar="DIR", help="where metrics, checkpoints and the result go (default: nowhere)")
