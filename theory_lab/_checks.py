@@ -80,6 +80,13 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     return whole
 
 
+def seed(name: str, value: Any) -> int:
+    """A whole number that makes the same key in every mode of JAX."""
+    if count(name, value, least=0) >= 2**32:
+        raise refuse(name, "a whole number from 0 to 2^32 - 1", value)
+    return int(value)
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise refuse(name, "True or False", value)
@@ -156,7 +163,8 @@ def key(name: str, value: Any, rule: str = "a single key") -> jax.Array:
 def keys(name: str, value: Any) -> jax.Array:
     """An array of typed PRNG keys, (S,)."""
     if _typed(name, value).ndim != 1 or value.size == 0:
-        raise refuse(name, "a non-empty one-dimensional array of keys, as jax.random.split makes", value)
+        rule = "a non-empty one-dimensional array of keys, as jax.random.split makes"
+        raise refuse(name, rule, f"an array of keys of shape {value.shape}")
     return value
 
 

@@ -291,6 +291,7 @@ DOORS = {
         (lambda: Settings(steps=0), "steps must be a whole number of at least 1, got 0"),
         (lambda: Settings(batch_size=1.0), "batch_size must be a whole number of at least 1, got 1.0"),
         (lambda: Settings(seed=-1), "seed must be a whole number of at least 0, got -1"),
+        (lambda: Settings(seed=2**32), "seed must be a whole number from 0 to 2^32 - 1, got 4294967296"),
         (lambda: Settings(learning_rate=0), "learning_rate must be positive and finite, got 0"),
         (lambda: Settings(weight_decay=-1.0), "weight_decay must be nonnegative and finite, got -1.0"),
         (lambda: Settings(text="a.txt"), "text and tokenizer must be given together, or neither, got ('a.txt', None)"),

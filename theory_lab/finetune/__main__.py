@@ -36,6 +36,7 @@ from theory_lab.run.store import write
 TASK, BASE, RUN = range(3)  # the streams of the seed
 ADVICE = 3  # the stream of the run's key that advice takes; the loop has those before
 CONFIDENCE = 0.95
+TOLD = {"step": "steps"}  # columns of the history whose name is no plural
 LOOK_AHEAD = 50  # products with the Hessian, for a view of where training leads
 
 
@@ -83,11 +84,15 @@ def _join(given: argparse.Namespace) -> None:
 def _run(given: argparse.Namespace) -> int:
     if given.steps is not None and given.epochs is not None:
         raise _checks.refuse("steps and epochs", "given one without the other", (given.steps, given.epochs))
+    _refuse_run(given)
+    _refuse_idle(given)
     _refuse_devices(given)
-    key = jax.random.key(given.seed)
+    key = jax.random.key(_checks.seed("--seed", given.seed))
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
-    per_epoch = -(-setting.problem.n // _checks.count("--batch-size", given.batch_size))
+    if given.batch_size > setting.problem.n:
+        raise _checks.refuse("--batch-size", f"at most the number of examples, {setting.problem.n}", given.batch_size)
+    per_epoch = -(-setting.problem.n // given.batch_size)
     steps = (epochs or 1) * per_epoch if given.steps is None else given.steps
     run_key = jax.random.fold_in(key, RUN)
     _refuse_advice(given)
@@ -113,7 +118,10 @@ def _run(given: argparse.Namespace) -> int:
     results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(best, dev).correct)
     results["test"] = _shown(f"test, after {done.best_step} steps", setting.problem.answers(best, test).correct)
     spent = {name: int(done.history[name].iloc[-1]) for name in ("step", "forwards", "backwards", "tokens")}
-    print("spent:", ", ".join(f"{value} {name}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps")
+    print(
+        "spent:",
+        ", ".join(f"{value} {TOLD.get(name, name)}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps",
+    )
     if given.out and jax.process_index() == 0:
         kept = {"accuracy": results, "spent": spent, "advice": None if told is None else _kept(told)}
         _write(Path(given.out), given, setting, how, done, kept)
@@ -141,11 +149,44 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
         task = tasks.sample(tasks.read(given.task, given.data), stream, **sizes)
     adapter = _adapter(given)
     virtual = 0 if adapter is None else adapter.virtual_tokens
-    length = model.config.max_position_embeddings - virtual if given.length is None else given.length
+    positions = model.config.max_position_embeddings
+    if virtual > positions - 2:
+        rule = f"at most {positions - 2}, two fewer than the model has positions"
+        raise _checks.refuse("--virtual-tokens", rule, virtual)
+    length = positions - virtual if given.length is None else given.length
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
     questions = {name: model.encode(examples, length=length) for name, examples in splits.items()}
     problem = fine_tune(model.config, model.base, questions["train"], adapter, remat=given.remat)
     return Setting(model, task, questions, problem)
+
+
+def _refuse_run(given: argparse.Namespace) -> None:
+    """Sizes of the run and where it is written, before anything is loaded or scored."""
+    for name in ("steps", "epochs", "every"):
+        if (size := getattr(given, name)) is not None:
+            _checks.count(f"--{name}", size)
+    _checks.count("--batch-size", given.batch_size)
+    if given.out and any(path.exists() and not path.is_dir() for path in (Path(given.out), *Path(given.out).parents)):
+        raise _checks.refuse("--out", "a folder or free for one", given.out)
+
+
+def _refuse_idle(given: argparse.Namespace) -> None:
+    """Options that would change nothing, unless they have the value that they have by default."""
+    zeroth, first = METHODS[given.method]
+    adapter = (given.adapter or "lora") if given.method.endswith("PEFT") else None
+    used = {
+        ("rank", "alpha"): adapter == "lora",
+        ("virtual_tokens",): adapter in ("prefix", "prompt"),
+        ("radius", "directions", "law", "sided"): zeroth is not None,
+        ("optimizer",): first is not None,
+    }
+    made = parser()
+    for name in (name for names, use in used.items() if not use for name in names):
+        if (value := getattr(given, name)) != made.get_default(name):
+            how = given.method if adapter is None or name not in ("rank", "alpha", "virtual_tokens") else adapter
+            raise ValueError(f"--{name.replace('_', '-')} must be left out for {how}, got {value!r}")
+    if not given.advise and given.advise_examples != made.get_default("advise_examples"):
+        raise ValueError(f"--advise-examples must be left out without --advise, got {given.advise_examples!r}")
 
 
 def _refuse_devices(given: argparse.Namespace) -> None:

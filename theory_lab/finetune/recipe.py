@@ -69,8 +69,8 @@ class Settings:
         for name in ("width", "layers", "heads", "inner", "steps", "batch_size", "documents", "every"):
             _checks.count(name, getattr(self, name))
         _checks.count("context", self.context, least=2)
-        for name in ("kv_heads", "seed"):
-            _checks.count(name, getattr(self, name), least=0)
+        _checks.count("kv_heads", self.kv_heads, least=0)
+        _checks.seed("seed", self.seed)
         _checks.positive("learning_rate", self.learning_rate)
         _checks.nonnegative("weight_decay", self.weight_decay)
         if self.kv_heads and self.architecture == "opt":
