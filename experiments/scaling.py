@@ -44,44 +44,44 @@ WORK = {"sweep": "first_order", "step, data": "hybrid", "step, full": "zeroth_or
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes where the devices are forced out of one processor; those on GPUs are always `GPU`.
+    """Sizes of the work.
 
     Attributes:
         repeats: how often everything is timed.
         ways: numbers of devices, and how a step's parameters lie on them.
-        width: of the model.
-        seeds: of the sweep.
+        small: width, layers and heads of the model whose iterates are compared, in float32.
+        large: those of one that is only timed, in bfloat16; (0, 0, 0) for none.
+        seeds, points, d, n, epochs: of the sweep.
     """
 
     repeats: int
     ways: tuple[tuple[int, str], ...]
-    width: int
+    small: tuple[int, int, int]
+    large: tuple[int, int, int]
     seeds: int
+    points: int
+    d: int
+    n: int
+    epochs: int
 
 
+NONE = (0, 0, 0)
 ALL = ((1, "data"), (2, "data"), (4, "data"), (2, "full"), (4, "full"))
-QUICK = Settings(repeats=9, ways=((1, "data"), (4, "data"), (2, "full"), (4, "full")), width=64, seeds=32)
-FULL = Settings(repeats=21, ways=ALL, width=128, seeds=64)
+QUICK = Settings(9, ((1, "data"), (4, "data"), (4, "full")), (64, 4, 2), NONE, seeds=32, points=4, d=64, n=16, epochs=8)
+FULL = Settings(21, ALL, (128, 4, 2), NONE, seeds=64, points=4, d=64, n=16, epochs=8)
+GPU = Settings(11, ALL, (256, 4, 4), (2048, 24, 32), seeds=4096, points=8, d=512, n=32, epochs=48)
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    shared = [[count, "data"] for count in COUNTS]
-    if _gpus():
-        model, many = _model(2048, 24, 32), {"seeds": 4096, "points": 8, "d": 512, "n": 32, "epochs": 24}
-        small = {"model": _model(256, 4, 4), "dtype": "float32", "compared": True, "texts": 8, "tokens": 32}
-        large = {"model": model, "dtype": "bfloat16", "compared": False, "texts": 64, "tokens": 256}
-        return [
-            {"what": "step", "ways": list(map(list, ALL)), "repeats": 11, **large},
-            {"what": "sweep", "ways": shared, "repeats": 9, **many},
-            {"what": "step", "ways": [[1, "data"], [4, "data"], [4, "full"]], "repeats": 9, **small},
-        ]
-    ways, width = list(map(list, settings.ways)), settings.width
-    sizes: dict[str, Any] = {"model": _model(width, 4, 2), "dtype": "float32", "compared": True, "texts": 8, "tokens": 16}
-    many = {"seeds": settings.seeds, "points": 4, "d": 64, "n": 16, "epochs": 8}
-    return [
-        {"what": "sweep", "ways": shared, "repeats": settings.repeats, **many},
-        {"what": "step", "ways": ways, "repeats": settings.repeats, **sizes},
-    ]
+    repeats, ways = {"repeats": settings.repeats}, list(map(list, settings.ways))
+    sweep = {name: getattr(settings, name) for name in ("seeds", "points", "d", "n", "epochs")}
+    shared = [[count, "data"] for count in sorted({count for count, _ in settings.ways})]
+    small = {"model": _model(*settings.small), "dtype": "float32", "compared": True, "texts": 8, "tokens": 16}
+    found = [{"what": "sweep", "ways": shared, **repeats, **sweep}, {"what": "step", "ways": ways, **repeats, **small}]
+    if settings.large != NONE:
+        large = {"model": _model(*settings.large), "dtype": "bfloat16", "compared": False, "texts": 64, "tokens": 256}
+        found.append({"what": "step", "ways": ways, **repeats, **large})
+    return found
 
 
 def _gpus() -> bool:
@@ -95,7 +95,7 @@ def _model(width: int, layers: int, heads: int) -> dict[str, int]:
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
-    """Where there are no four GPUs: in another process, which four devices are forced on."""
+    """Where there are no GPUs for it: in another process, which four devices are forced on."""
     seed = np.asarray(jax.random.key_data(key)).tolist()
     if _gpus():
         found = _scaling.rows(cell, seed)
