@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -49,38 +49,65 @@ class Settings:
     Attributes:
         repeats: how often everything is timed.
         duel_d: dimensions of the comparison.
+        duel_trajectories: of the comparison.
         d, trajectories, n: the axes of the growth curves, each around `BASE`.
+        dtypes: the precisions, each of which is measured by itself.
+        steps: of a trajectory in a call; 0 stands for as many as take a processor a fixed time.
     """
 
     repeats: int
     duel_d: tuple[int, ...]
+    duel_trajectories: int
     d: tuple[int, ...]
     trajectories: tuple[int, ...]
     n: tuple[int, ...]
+    dtypes: tuple[Literal["float32", "float64"], ...]
+    steps: int
 
 
-QUICK = Settings(repeats=9, duel_d=(10, 120), d=(1024,), trajectories=(1024,), n=(4, 1024))
+DOUBLE: Any = ("float64",)
+QUICK = Settings(9, (10, 120), 256, d=(1024,), trajectories=(1024,), n=(4, 1024), dtypes=DOUBLE, steps=0)
 FULL = Settings(
     repeats=31,
     duel_d=(10, 32, 120, 360),
+    duel_trajectories=256,
     d=(4, 16, 256, 1024, 4096),
     trajectories=(1, 4, 16, 256, 1024, 4096),
     n=(4, 16, 256, 1024, 4096),
+    dtypes=DOUBLE,
+    steps=0,
+)
+GPU = Settings(
+    repeats=15,
+    duel_d=(10, 120, 360),
+    duel_trajectories=16384,
+    d=(1024,),
+    trajectories=(1, 1024, 16384),
+    n=(1024,),
+    dtypes=("float64", "float32"),
+    steps=1024,
 )
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    duel = {"what": "duel", "trajectories": 256, "n": 64, "repeats": settings.repeats, "budget": 0.15}
+    duel = {"what": "duel", "trajectories": settings.duel_trajectories, "n": 64, "repeats": settings.repeats, "budget": 0.15}
     sizes = [BASE] + [BASE | {axis: size} for axis in BASE for size in getattr(settings, axis)]
     growth = {"what": "growth", "repeats": 5, "budget": 0.05}
-    return [duel | {"d": d} for d in settings.duel_d] + [growth | size for size in sizes]
+    each = [duel | {"d": d} for d in settings.duel_d] + [growth | size for size in sizes]
+    return [cell | {"dtype": dtype, "steps": settings.steps} for dtype in settings.dtypes for cell in each]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Seconds per step and trajectory of every contestant in every repeat."""
+    with jax.enable_x64(cell["dtype"] == "float64"):
+        return _timings(cell, key)
+
+
+def _timings(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     d, trajectories, n = cell["d"], cell["trajectories"], cell["n"]
     problem = tl.block_quadratic({"x": d // 2, "y": d - d // 2}, n=n, coupling=0.5, dispersion=1.0, key=key)
-    epochs = max(1, round(_steps(d, trajectories, cell["budget"]) / (trajectories * n)))
+    steps = cell["steps"] or _steps(d, trajectories, cell["budget"]) / trajectories
+    epochs = max(1, round(steps / n))
     contestants: dict[str, tuple[Callable[[], Any], int]] = {
         "sweep": (partial(_sweep, problem, trajectories, epochs, key), epochs * n * trajectories)
     }
@@ -100,7 +127,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
         for name, (go, steps) in contestants.items()
     ]
     others, available = machine.others()
-    frame = pd.DataFrame(rows).assign(others=others, available=available)
+    frame = pd.DataFrame(rows).assign(others=others, available=available, device=jax.devices()[0].device_kind)
     frame.attrs["keep"] = others <= BUSY * available
     return frame
 
@@ -181,17 +208,37 @@ def _timed(go: Callable[[], Any]) -> float:
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:
-    verdicts = []
     # Over all cells together: one cell alone is shorter than the clock ticks in which /proc/stat counts.
-    spent = frame.drop_duplicates(["what", *BASE])[["others", "available"]].sum()
+    frame = _by_precision(frame)
+    spent = frame.drop_duplicates(["what", "dtype", *BASE])[["others", "available"]].sum()
     others = spent.others / spent.available
     busy = [f"an idle machine (other programs took {others:.0%} of it; run again)"] if others > BUSY else []
-    duel = frame[frame.what == "duel"]
+    verdicts = []
+    for dtype, rows in frame.groupby("dtype", sort=False):
+        before = f"{dtype}, " if frame.dtype.nunique() > 1 else ""
+        verdicts += _ratios(rows[rows.what == "duel"], before, busy)
+        for axis, most, why in (
+            ("d", 2.0, "two products"),
+            ("trajectories", 0.0, "batching"),
+            ("n", 0.1, "one sort an epoch"),
+        ):
+            name = f"{before}the cost of a step grows with {axis} with an exponent of at most {most:g} ({why})"
+            verdicts.append(claim(name, "design aim", "at most", most, unmet=busy).check(_exponent(rows, axis)))
+    return verdicts
+
+
+def _by_precision(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the column `dtype`, and the device, which tables of earlier days lack."""
+    return pd.DataFrame({**{"dtype": "float64", "device": "cpu"}, **frame}, index=frame.index)
+
+
+def _ratios(duel: pd.DataFrame, before: str, busy: list[str]) -> list[Verdict]:
+    verdicts = []
     for d, wanted in ((10, 50.0), (120, 10.0)):
         seconds = duel[duel.d == d].pivot(index="repeat", columns="contestant", values="seconds")
         for name, ratio, least in (
-            (f"d = {d}: steps per second, sweep / NumPy loop", seconds["numpy"] / seconds["sweep"], wanted),
-            (f"d = {d}: steps per second, sweep / floor", seconds["floor"] / seconds["sweep"], 0.7),
+            (f"{before}d = {d}: steps per second, sweep / NumPy loop", seconds["numpy"] / seconds["sweep"], wanted),
+            (f"{before}d = {d}: steps per second, sweep / floor", seconds["floor"] / seconds["sweep"], 0.7),
         ):
             measured = rate.quantile(ratio.to_numpy(), 0.5, name="median ratio over repeats")
             small = d == 10 and least == 0.7
@@ -200,9 +247,6 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
                 why="at d = 10 choosing components and updating cost as much as directions and products" if small else "",
             )  # fmt: skip
             verdicts.append(aim.check(measured))
-    for axis, most, why in (("d", 2.0, "two products"), ("trajectories", 0.0, "batching"), ("n", 0.1, "one sort an epoch")):
-        name = f"the cost of a step grows with {axis} with an exponent of at most {most:g} ({why})"
-        verdicts.append(claim(name, "design aim", "at most", most, unmet=busy).check(_exponent(frame, axis)))
     return verdicts
 
 
@@ -219,30 +263,48 @@ def _along(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
     return growth[np.logical_and.reduce([growth[name] == BASE[name] for name in others])].sort_values([axis, "repeat"])
 
 
+COLOURS = {"float64": figures.look("hybrid").colour, "float32": "#AA4499"}
+
+
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     figure, axes = figures.new_figure(1, 2)
-    left, right = axes[0]
-    duel = frame[frame.what == "duel"]
-    hybrid = figures.look("hybrid")
-    for name, like, label in (("numpy", figures.Look("#777777", "o", "-", ""), "NumPy loop"), ("sweep", hybrid, "sweep")):
-        _curve(left, duel[duel.contestant == name], "d", like, label)
-    floor = duel[duel.contestant == "floor"].groupby("d").seconds.median()
-    figures.theory_line(left, floor.index, 1e6 * floor, label="floor: directions and products alone", line="--")
-    left.set(
-        xscale="log", yscale="log", xlabel="dimension d (256 trajectories, n = 64)", ylabel="µs per step and trajectory"
-    )
-    left.set_ylim(top=5e6 * duel.seconds.max())  # room for the legend
-    figures.legend(left)
-    for axis, marker, line in (("d", "D", "-"), ("trajectories", "^", "--"), ("n", "v", "-.")):
-        _curve(right, _along(frame, axis), axis, figures.Look(hybrid.colour, marker, line, ""), f"against {axis}")
-    sizes = np.array(sorted(_along(frame, "d").d.unique()))
-    last = _along(frame, "d").query("d == d.max()").seconds.median()
-    figures.theory_line(right, sizes, 1e6 * last * (sizes / sizes[-1]) ** 2, label="∝ d²", line=":")
-    right.set(xscale="log", yscale="log", xlabel="size of the axis (others 64)", ylabel="µs per step and trajectory")
-    right.set_ylim(bottom=1e6 * frame.seconds.min() / 2, top=1e7 * frame[frame.what == "growth"].seconds.max())
-    figures.legend(right)
-    figures.title_with_verdicts(figure, "What a step costs (median and range over repeats)", verdicts)
+    frame = _by_precision(frame)
+    _draw_duel(axes[0][0], frame[frame.what == "duel"])
+    _draw_growth(axes[0][1], frame[frame.what == "growth"])
+    title = f"What a step costs (median and range over repeats), {frame.device.iloc[0]}"
+    figures.title_with_verdicts(figure, title, verdicts)
     return figure
+
+
+def _draw_duel(axes: Any, duel: pd.DataFrame) -> None:
+    every = list(duel.dtype.unique())
+    loop = duel[(duel.contestant == "numpy") & (duel.dtype == every[0])]
+    _curve(axes, loop, "d", figures.Look("#777777", "o", "-", ""), "NumPy loop")
+    for dtype in every:
+        rows, of = duel[duel.dtype == dtype], f", {dtype}" if len(every) > 1 else ""
+        _curve(axes, rows[rows.contestant == "sweep"], "d", figures.Look(COLOURS[dtype], "D", "-", ""), f"sweep{of}")
+        floor = rows[rows.contestant == "floor"].groupby("d").seconds.median()
+        line = "--" if dtype == every[0] else ":"
+        figures.theory_line(axes, floor.index, 1e6 * floor, label=f"floor: directions and products alone{of}", line=line)
+    axes.set(xscale="log", yscale="log", ylabel="µs per step and trajectory",
+             xlabel=f"dimension d ({duel.trajectories.iloc[0]} trajectories, n = 64)")  # fmt: skip
+    axes.set_ylim(top=20 * 10 ** len(every) * 2.5e4 * duel.seconds.max())  # room for the legend
+    figures.legend(axes)
+
+
+def _draw_growth(axes: Any, growth: pd.DataFrame) -> None:
+    every = list(growth.dtype.unique())
+    for dtype in every:
+        rows, of = growth[growth.dtype == dtype], f", {dtype}" if len(every) > 1 else ""
+        for axis, marker, line in (("d", "D", "-"), ("trajectories", "^", "--"), ("n", "v", "-.")):
+            _curve(axes, _along(rows, axis), axis, figures.Look(COLOURS[dtype], marker, line, ""), f"against {axis}{of}")
+    along = _along(growth[growth.dtype == every[0]], "d")
+    sizes = np.array(sorted(along.d.unique()))
+    last = along.query("d == d.max()").seconds.median()
+    figures.theory_line(axes, sizes, 1e6 * last * (sizes / sizes[-1]) ** 2, label="∝ d²", line=":")
+    axes.set(xscale="log", yscale="log", xlabel="size of the axis (others 64)", ylabel="µs per step and trajectory")
+    axes.set_ylim(bottom=1e6 * growth.seconds.min() / 2, top=10 ** len(every) * 1e6 * growth.seconds.max())
+    figures.legend(axes)
 
 
 def _curve(axes: Any, frame: pd.DataFrame, axis: str, look: figures.Look, label: str) -> None:
