@@ -54,12 +54,12 @@ def measured(cell: dict[str, Any]) -> list[dict[str, Any]]:
     texts = jax.random.randint(key, tokens.shape, 0, config.vocab_size)
     rows: dict[int, dict[str, Any]] = {}
     for number in sorted(range(len(compiled)), key=lambda i: compiled[i][2]):
-        program, seconds, analysis = compiled[number]
+        program, seconds, analysis, temporaries = compiled[number]
         how = cell["steps"][number]
         peft = ADAPTERS[how["adapter"]].init(key, config, dtype=dtype)
         times, base = _timed(program, how, base, peft, texts, key, cell["repeats"])
-        found = {"milliseconds": times, "compile": seconds, "analysis": analysis, "allocated": _allocated()}
-        rows[number] = {**how, **found}
+        sizes = {"analysis": analysis, "temporaries": temporaries, "allocated": _allocated()}
+        rows[number] = {**how, "milliseconds": times, "compile": seconds, **sizes}
         print(
             f"{cell['model']} {how}: {statistics.median(times):.2f} ms, {analysis / 2**30:.2f} GiB",
             file=sys.stderr,
@@ -87,13 +87,13 @@ def _lowered(config: Config, how: dict[str, Any], base: Block, tokens: Any, key:
     return step.lower(params, state, tokens, key, jnp.float32(0))
 
 
-def _compiled(lowered: Any) -> tuple[Any, float, int]:
-    """The program, the seconds it took, and its peak by XLA's analysis."""
+def _compiled(lowered: Any) -> tuple[Any, float, int, int]:
+    """The program, the seconds it took, its peak by XLA's analysis, and what of that is temporary."""
     start = time.perf_counter()
     program = lowered.compile()
     found = program.memory_analysis()
-    own = found.output_size_in_bytes - found.alias_size_in_bytes
-    return program, time.perf_counter() - start, found.argument_size_in_bytes + own + found.temp_size_in_bytes
+    own, temporaries = found.output_size_in_bytes - found.alias_size_in_bytes, found.temp_size_in_bytes
+    return program, time.perf_counter() - start, found.argument_size_in_bytes + own + temporaries, temporaries
 
 
 def _timed(

@@ -50,7 +50,8 @@ backward pass keeps: `table2_memory` measures such cases); without torch, peft a
 Minutes: quick 0.3, full 0.5; on a GPU (`--profile gpu`) 5. Times are of this machine and this moment.
 """
 
-import importlib.util
+import contextlib
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -64,6 +65,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from theory_lab import _checks
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, family, rate
 from theory_lab.report import figures
@@ -71,6 +73,7 @@ from theory_lab.report import figures
 ALONE = True  # whatever the executor: it takes times
 OURS, PEER = "theory_lab", "pytorch"
 MODULES = {OURS: "experiments._steps", PEER: "experiments._steps_torch"}
+PEER_PACKAGES = ("torch", "transformers", "peft")
 GIB = 2**30
 
 
@@ -91,41 +94,40 @@ BY_TORCH += [_step("FO-PEFT", kept="nothing"), _step("Hybrid-PEFT", kept="nothin
 LARGE_BY_TORCH = [BY_TORCH[0], BY_TORCH[1], BY_TORCH[5], BY_TORCH[6]]
 
 
+OURS_OF: dict[str, list[dict[str, str]]] = {  # the steps of each model
+    "opt-tiny": [_step("forward"), *ZEROTH, *FIRST, *HYBRID],
+    "opt-1.3b": [_step("forward"), *ZEROTH, *FIRST, *HYBRID, *OTHERS],
+    "opt-6.7b": [_step("forward"), ZEROTH[1], *HALF],
+    "llama-2-7b": PROMPT,
+    "opt-30b": [_step("Hybrid-PEFT", "rademacher", "nothing")],
+}
+PEER_OF = {"opt-tiny": BY_TORCH, "opt-1.3b": BY_TORCH, "opt-6.7b": LARGE_BY_TORCH}
+FEW_OF = {OURS: [_step("forward"), ZEROTH[1], FIRST[1], HYBRID[1]], PEER: BY_TORCH[:2]}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Which models, and on what.
 
     Attributes:
-        ours, peer: the steps of each model by either side.
+        models: names of `OURS_OF`; those of `PEER_OF` among them are measured on both sides.
+        few: a few of the steps alone.
         texts, tokens: of a batch.
         repeats: steps that are timed.
         seconds: after which a process is given up.
     """
 
-    ours: dict[str, list[dict[str, str]]]
-    peer: dict[str, list[dict[str, str]]]
+    models: tuple[str, ...]
+    few: bool
     texts: int
     tokens: int
     repeats: int
     seconds: int
 
 
-_FEW = [_step("forward"), ZEROTH[1], FIRST[1], HYBRID[1]]
-QUICK = Settings({"opt-tiny": _FEW}, {"opt-tiny": [BY_TORCH[0], BY_TORCH[1]]}, 4, 64, 12, 120)
-FULL = Settings({"opt-tiny": [_step("forward"), *ZEROTH, *FIRST, *HYBRID]}, {"opt-tiny": BY_TORCH}, 4, 64, 24, 240)
-GPU = Settings(
-    {
-        "opt-1.3b": [_step("forward"), *ZEROTH, *FIRST, *HYBRID, *OTHERS],
-        "opt-6.7b": [_step("forward"), ZEROTH[1], *HALF],
-        "llama-2-7b": PROMPT,
-        "opt-30b": [_step("Hybrid-PEFT", "rademacher", "nothing")],
-    },
-    {"opt-1.3b": BY_TORCH, "opt-6.7b": LARGE_BY_TORCH},
-    16,
-    256,
-    12,
-    150,
-)
+QUICK = Settings(("opt-tiny",), few=True, texts=4, tokens=64, repeats=12, seconds=120)
+FULL = Settings(("opt-tiny",), few=False, texts=4, tokens=64, repeats=24, seconds=240)
+GPU = Settings(("opt-1.3b", "opt-6.7b", "llama-2-7b", "opt-30b"), few=False, texts=16, tokens=256, repeats=12, seconds=150)
 AIMS = {  # (model, method): milliseconds, GiB
     ("opt-1.3b", "ZO-FT"): (50, 3.1),
     ("opt-1.3b", "FO-FT"): (69, 9.4),
@@ -138,20 +140,36 @@ MISSED = "products, slices and passes over activations: the profile in the docst
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A cell is a model and a side; it runs all of the model's steps."""
+    """A cell is a model and a side; it runs all of the model's steps. What the peer is made of determines its times too."""
     shared = {"dtype": "bfloat16", "texts": settings.texts, "tokens": settings.tokens}
     shared |= {"repeats": settings.repeats, "seconds": settings.seconds}
-    sides = ((OURS, settings.ours), (PEER, settings.peer))
-    return [{"side": side, "model": model, "steps": steps, **shared} for side, all in sides for model, steps in all.items()]
+    made = {OURS: "", PEER: ", ".join(f"{name} {found}" for name, found in _peer_versions().items())}
+    for model in settings.models:
+        _checks.choice("models", model, OURS_OF)
+    return [
+        {"side": side, "model": model, "steps": FEW_OF[side] if settings.few else steps[model], "made": made[side], **shared}
+        for side, steps in ((OURS, OURS_OF), (PEER, PEER_OF))
+        for model in settings.models
+        if model in steps
+    ]
+
+
+def _peer_versions() -> dict[str, str]:
+    """The versions of what PyTorch's side is made of; empty where it is not installed."""
+    found = {}
+    for name in PEER_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Medians with their intervals, from a process that has the device's memory to itself; the key is not looked at."""
-    about = {"side": cell["side"], "model": cell["model"], "texts": cell["texts"], "tokens": cell["tokens"]}
+    about = {name: cell[name] for name in ("side", "made", "model", "texts", "tokens")}
     found, note = _measured(cell)
     rows = []
     for step in found["rows"]:
-        times = step.pop("milliseconds")
+        times, _ = step.pop("milliseconds"), step.pop("temporaries", None)
         median = rate.quantile(times, 0.5)
         sizes = {"analysis": step.pop("analysis"), "allocated": step.pop("allocated")}
         sizes = {name: np.nan if size is None else size / GIB for name, size in sizes.items()}
@@ -168,8 +186,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
 def _measured(cell: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """What the process tells, or why there is nothing."""
     nothing: dict[str, Any] = {"rows": [], "device": ""}
-    wanted = ("torch", "transformers", "peft") if cell["side"] == PEER else ()
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    missing = [name for name in PEER_PACKAGES if name not in _peer_versions()] if cell["side"] == PEER else []
     if missing:
         return nothing, f"{', '.join(missing)} not installed"
     command = [sys.executable, "-m", MODULES[cell["side"]], json.dumps(cell)]
