@@ -23,18 +23,7 @@ What each change brought, OPT-1.3B, 16 texts of 256 tokens, one H100 80GB HBM3, 
 
     (1) keeping "nothing". (2) rademacher 50.7. (3) rademacher; gaussian after the last change 90.9. (4) rademacher 45.3.
 
-Beside PyTorch in one run (medians, ms / GiB of the allocator; the csv has the intervals), 2026-11-22:
-
-                          theory_lab                                     PyTorch
-    OPT-1.3B forward      20.5/2.66                                      20.9/4.42
-             ZO-FT        44.5/2.66 rademacher, 51.2/2.66 gaussian       87.9/4.42 (gaussian, two-sided)
-             FO-FT        81.0/8.70                                      69.0/9.36
-             FO-LoRA      57.9/4.32 lean, 65.4/3.11 nothing              54.6/8.96, checkpointing 111/5.23
-             Hybrid-LoRA  83.7/4.32 rademacher, 90.5/4.32 gaussian       113/8.96, checkpointing 186/5.23
-    OPT-6.7B Hybrid-LoRA  344/15.2 half, rademacher                      482/15.8 checkpointing
-    OPT-30B  Hybrid-LoRA  1606/60.1 nothing, rademacher                  -
-    Llama-2-7B prompt     432/14.2 Hybrid, 283/14.2 FO                   -
-
+What came of it beside PyTorch stands in README, with its intervals in figures/gpu/step_time.csv.
 Met: all aims of memory, ZO-FT's of time (by rademacher). Missed: the times of FO-FT, FO-LoRA and Hybrid-LoRA.
 
 Where FO-LoRA's 58.4 ms go (profile, ms): products of the forward pass 13.6 and of the head 4.9, of the backward pass 14.3

@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import scaling
+from experiments import _scaling, scaling
 from experiments.scaling import ALL, COUNTS
 
 STEP, SWEEP = (f"iterates of a {what}: distance to one device / what rounding allows, largest" for what in ("step", "sweep"))
@@ -77,10 +80,31 @@ def test_a_figure_is_drawn_of_either_profile() -> None:
         assert len(scaling.draw(frame, scaling.judge(frame)).axes) == 2
 
 
-def test_cells_are_distinct_and_compare_one_device_with_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    for gpus in (False, True):
-        monkeypatch.setattr(scaling, "_gpus", lambda gpus=gpus: gpus)
-        cells = scaling.cells(scaling.QUICK)
-        assert len({json.dumps(cell) for cell in cells}) == len(cells)
-        assert all(cell["ways"][0] == [1, "data"] and [4, "data"] in cell["ways"] for cell in cells)
-        assert {cell["what"] for cell in cells if cell.get("compared", True)} == {"step", "sweep"}
+@pytest.mark.parametrize("settings", [scaling.QUICK, scaling.FULL, scaling.GPU])
+def test_cells_are_distinct_and_compare_one_device_with_four(settings: scaling.Settings) -> None:
+    cells = scaling.cells(settings)
+    assert len({json.dumps(cell) for cell in cells}) == len(cells) == (3 if settings is scaling.GPU else 2)
+    assert all(cell["ways"][0] == [1, "data"] and [4, "data"] in cell["ways"] for cell in cells)
+    assert {cell["what"] for cell in cells if cell.get("compared", True)} == {"step", "sweep"}
+
+
+def test_a_nudge_is_one_unit_in_the_last_place_of_every_number() -> None:
+    params = {"a": jnp.linspace(-3, 3, 1000, dtype=jnp.float32), "b": jnp.ones((2, 3), jnp.bfloat16)}
+    moved = _scaling._nudged(params, jax.random.key(0))
+    for name, eps in (("a", 2.0**-23), ("b", 2.0**-7)):
+        off = np.abs(np.asarray(moved[name], float) / np.asarray(params[name], float) - 1)
+        assert off.min() >= eps / 4
+        assert off.max() <= eps
+
+
+def test_what_is_allowed_is_twice_the_farthest_of_the_nudged() -> None:
+    start = [np.zeros(3), np.ones(2)]
+    nudged = [[np.array([0, 1e-7, 0]), np.array([1, 1 - 3e-7])], [np.array([0, 0, -4e-7]), np.ones(2)]]
+    assert _scaling._allowed(start, nudged) == pytest.approx([8e-7, 6e-7])
+    assert _scaling._allowed([8.0, 4.0], []) == pytest.approx([0.08, 0.04])  # losses: a hundredth
+
+
+def test_distances_are_in_units_of_what_the_first_way_allows() -> None:
+    first = ([np.zeros(3), np.ones(2)], [1e-6, 1e-7])
+    other = ([np.array([0, 0, 2e-7]), np.array([1, 1 + 3e-7])], [1.0, 1.0])
+    assert _scaling._apart({"one": first, "four": other}) == pytest.approx({"one": 0, "four": 3})

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import _cells, step_time
+from experiments import _cells, _settings, step_time
 from experiments.__main__ import main
 
 COLUMNS = {"texts": 16, "tokens": 256, "samples": 12, "device": "a device", "compile": 1.0, "note": "", "adapter": "lora"}
@@ -77,6 +77,23 @@ def test_a_process_that_fails_costs_its_cell_only(monkeypatch, tmp_path, command
     assert note in found.note.iloc[0]
     assert found.value.isna().all()
     assert found.attrs["keep"] is False
+
+
+def test_cells_are_a_side_of_a_model_and_know_what_the_peer_is_made_of(monkeypatch):
+    monkeypatch.setattr(step_time, "_peer_versions", lambda: {"torch": "2.11.0", "peft": "0.19"})
+    cells = step_time.cells(step_time.GPU)
+    assert [(cell["side"], cell["model"]) for cell in cells] == [
+        *((step_time.OURS, model) for model in step_time.GPU.models),
+        *((step_time.PEER, model) for model in ("opt-1.3b", "opt-6.7b")),
+    ]
+    assert {cell["made"] for cell in cells if cell["side"] == step_time.PEER} == {"torch 2.11.0, peft 0.19"}
+    few, every = (step_time.cells(settings)[0]["steps"] for settings in (step_time.QUICK, step_time.FULL))
+    assert len(few) < len(every)
+
+
+def test_a_model_without_steps_is_refused():
+    with pytest.raises(ValueError, match=r"models must be one of 'opt-tiny', .*, got 'gpt-2'"):
+        step_time.cells(_settings.changed("step_time", step_time.GPU, {"models": "gpt-2"}))
 
 
 def test_only_experiments_with_settings_for_a_gpu_have_that_profile(capsys):

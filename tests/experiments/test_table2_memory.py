@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import subprocess
 
 import jax
 import pandas as pd
@@ -90,6 +91,40 @@ def test_a_cell_measures_the_steps_of_a_model_in_a_folder(tmp_path) -> None:
     beside = found.peak - found.temporaries - found.weights  # the prompt, the batch, the key and the loss
     assert beside.between(4 * 10 * 32, 4 * 10 * 32 + 500).all()
     assert found.temporaries[FORWARD] < found.temporaries["FO-PEFT"] <= found.temporaries["Hybrid-PEFT"]
+
+
+ALLOCATOR = "peak of the allocator / by XLA's analysis, farthest from 1"
+BY_ALLOCATOR = "peak of the allocator: Hybrid-PEFT / FO-PEFT, largest"
+
+
+def test_what_was_run_is_judged_by_the_allocator_too(frame: pd.DataFrame) -> None:
+    ran = frame[frame.texts == BATCH[0]].assign(allocated=frame.peak, device="a device")
+    assert unexpected(ran) == set()
+    ran.loc[ran.method == "Hybrid-PEFT", "allocated"] = 1.04 * ran.peak
+    assert unexpected(ran) == {BY_ALLOCATOR}
+    ran.loc[(ran.base == "c") & (ran.adapter == "lora"), "allocated"] = 1.1 * ran.peak
+    assert ALLOCATOR in unexpected(ran)
+    uncounted = table2_memory.judge(ran.assign(allocated=math.nan))
+    assert {v.outcome for v in uncounted if "allocator" in v.claim} == {"undecided"}
+    assert len(table2_memory.draw(ran, table2_memory.judge(ran)).axes) == 2
+
+
+def test_on_a_gpu_a_cell_is_a_model_and_all_its_steps_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = table2_memory.cells(table2_memory.GPU)
+    assert [(cell["base"], cell["adapter"]) for cell in cells] == [(base, "all") for base in table2_memory.GPU.bases]
+
+    def ran(command: list[str], **options: object) -> object:
+        steps = json.loads(command[-1])["steps"]
+        rows = [{**step, "temporaries": 10, "analysis": 30, "allocated": 31} for step in steps]
+        return subprocess.CompletedProcess(command, 0, "words\n" + json.dumps({"device": "made", "rows": rows}))
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    found = table2_memory.compute(cells[0], jax.random.key(0))
+    methods = found.groupby("adapter").method.agg(set).to_dict()
+    with_adapter = {kind: {FORWARD, "FO-PEFT", "Hybrid-PEFT"} for kind in ("lora", "prefix", "prompt")}
+    assert methods == {"none": {FORWARD, "FO-FT", "ZO-FT"}, **with_adapter}
+    assert (found.weights == 2 * found.parameters).all()
+    assert (found.allocated == 31).all()
 
 
 def test_every_model_has_the_number_of_parameters_in_its_name() -> None:
