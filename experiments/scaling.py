@@ -23,7 +23,7 @@ Four NVIDIA H200 (NVLink, its multicast off; `--profile gpu`), 2026-11-22, ms of
     OPT-1.3B hybrid step, 64 texts, bfloat16, data   306     174          103           0.741 [0.728, 0.749]
                                               full           189          118           0.648 [0.640, 0.655]
 
-Iterates are the same within 0.47 of what rounding allows, and fully split a device holds 0.251 of the arguments. The first
+Iterates are the same within 0.47 of what rounding allows, and fully split a device holds 0.25 of the arguments. The first
 two aims of speed are missed. The times of the data-parallel step are those of 43 ms that no other device shortens and 263
 that are shared: on every device the directions of all 1.3 billion parameters are drawn twice, on several GPUs by plain
 arrays (the kernel of `models.fused` knows one), and a quarter of the batch fills a GPU less. Fully split each device
