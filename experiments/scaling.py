@@ -13,8 +13,8 @@ the speed nothing is claimed there.
 What rounding allows a step is measured on one device: twice how far its iterates move when every number of the start is off
 by one unit in the last place and the texts of the batch come in another order. An earlier bound, from loss and radius
 alone, was broken by four times with weights five times the usual, as it left out how much a network amplifies; by the
-measured one these lie at 0.34, the usual weights at 0.25 to 0.39 (four seeds, forced devices). Off by a unit alone, without
-another order, would be too little for gradients that sum to nearly nothing: their distance was then up to 4.4.
+measured one these lie at 0.34 (two keys), the usual ones at 0.25 to 0.50 (five keys, forced devices). Off by a unit alone,
+without another order, would be too little for gradients that sum to nearly nothing: their distance was then up to 4.4.
 
 Four NVIDIA H200 (NVLink, its multicast off; `--profile gpu`), 2026-11-22, ms of a call or step, medians of 11:
 
