@@ -14,11 +14,15 @@ Aims: limits within a factor 2, times within a factor 1.5. The six cases are all
 counted as time and as limit, the grid, the seeds, the length of runs and the aims were fixed after LoRA and prefix on
 tiny-opt had been looked at, and before prompt there, and any case of tiny-llama, ran to the end.
 
-What was seen there, in runs of 48 steps and while a quarter of the limits was advised: training ended at 2.8 and 5.7 times
-the limit that is predicted for the base, and beyond 16 times the adapter's, the end of what was tried; the advised pair took
-more than 1.5 times the steps of the best.
+Found so far, on tiny-opt; tiny-llama has not run to the end. The base's limit: training ends at 11, 1.4 and 2.8 times what
+is predicted (LoRA, prefix, prompt). The adapter's: in all three it still ends lower at 16 times that, the end of what was
+tried: losses rise at first and come down again, which no curvature at the start tells. Times: the advised pair, half of the
+way to the limits, takes about 1.6 and 0.9 times the steps of the best with LoRA and prompt; with prefix it is smaller than
+that by a factor 3 in either block and does not reach the loss. So none of the three aims can be met by the six, whatever
+the others do. In runs of 48 steps, while a quarter of the limits was advised, training ended at 2.8 and 5.7 times the base's
+limit with LoRA and prefix.
 
-Quick: one case, on half as many examples. Minutes: quick 1, full 5 (two cells at once).
+Quick: one case, on half as many examples. Minutes: quick 1.5, full 7 (two cells at once).
 """
 
 from collections.abc import Callable, Iterator
@@ -51,7 +55,8 @@ EVERY = 2  # epochs between two looks at the loss
 LOOK_AHEAD = 50  # products
 CONFIDENCE = 0.9  # of an interval from so few seeds
 START, ADVICE, SEARCH, RUNS = range(4)  # streams of a cell's key
-EXPECTED: dict[str, dict[str, Any]] = {"base": {}, "peft": {}}
+OUTLASTS = "beyond what is linear where it starts, training goes astray and may yet end lower than it began"
+SLOW = "no time is predicted where curvature is negative, and the best pair may lie beyond the limits"
 
 Pairs = list[dict[str, float]]
 Losses = Callable[[Pairs, jax.Array], np.ndarray]  # PAIRS pairs and S keys -> (PAIRS, S, E)
@@ -184,9 +189,9 @@ def largest(sizes: np.ndarray, works: np.ndarray, seeds: int) -> Measurement:
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     """Shares of cases within the factors."""
     return [
-        share("time: advised / best of the grid, at most 1.5", times(frame), AIM, least=0.0),
+        share("time: advised / best of the grid, at most 1.5", times(frame), AIM, least=0.0, expected="fails", why=SLOW),
         *(
-            share(f"limit of {label}: {ENDS}, within a factor 2", rows, AIM, factor=LIMIT, **EXPECTED[str(label)])
+            share(f"limit of {label}: {ENDS}, within a factor 2", rows, AIM, factor=LIMIT, expected="fails", why=OUTLASTS)
             for label, rows in _parts(frame)["limit"].groupby("label", sort=False)
         ),
     ]
