@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from theory_lab.advise import advise, coupling
+from theory_lab.advise import advise, coupling, spectra
 from theory_lab.advise.fastest import SAFE
 from theory_lab.advise.looking import Settings
 from theory_lab.advise.spectra import spectral_view
 from theory_lab.measure.base import unmeasured
+from theory_lab.measure.smoothness import finite_sums
+from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.problems import logistic
 from theory_lab.theory import local, local_stability
 
 KEY = jax.random.key(0)
@@ -121,3 +124,22 @@ def test_cross_blocks_that_are_not_finite_are_refused(monkeypatch):
     monkeypatch.setattr(coupling, "extreme_eigenvalues", lambda *_, **__: lost)
     with pytest.raises(ValueError, match=r"^the Hessian of the problem at the start must be finite, got nan"):
         advise(tl.block_quadratic({"x": 200, "y": 8}), key=KEY)
+
+
+@pytest.mark.parametrize("block", ["x", "y"])
+def test_how_components_differ_is_the_same_in_either_program(block: str, monkeypatch) -> None:
+    rng, columns = np.random.default_rng(0), {"x": [0, 2, 3], "y": [1, 4]}
+    problem = logistic(rng.normal(size=(6, 5)), np.sign(rng.normal(size=6)), columns=columns, l2=0.1)
+    params = {"x": jnp.array([0.3, -0.2, 0.5]), "y": jnp.array([1.0, 0.4])}
+    fn, args = finite_sums.mean(problem)
+    at = curvature(fn, params, block=block, args=args)
+    vectors = jax.random.normal(KEY, (3, at.dimension), at.dtype)
+    indices = jnp.array([[0, 4], [5, 1], [2, 2]])
+    few = spectra._differences(problem, at, vectors, indices)
+    monkeypatch.setattr(finite_sums, "TOGETHER", 1)
+    np.testing.assert_allclose(few, spectra._differences(problem, at, vectors, indices), rtol=1e-10)
+    each = finite_sums.component_hessians(problem, params, range(6))
+    inside = slice(0, 3) if block == "x" else slice(3, 5)
+    apart = (each - each.mean(axis=0))[:, inside, inside]
+    direct = [[np.sum((apart[i] @ v) ** 2) for i in some] for v, some in zip(np.asarray(vectors), indices, strict=True)]
+    np.testing.assert_allclose(few, direct, rtol=1e-10)
