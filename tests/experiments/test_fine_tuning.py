@@ -114,15 +114,17 @@ def test_official_data_reach_every_cell_and_change_no_other(experiment: object) 
 
 
 def test_stages_are_the_sweep_without_its_looks() -> None:
+    """At rates at which losses fall; where they grow sixfold in an epoch, other sums of float32 are a thousandth apart."""
+    rates = [{"base": 1e-5, "peft": 0.02}, {"base": 1e-4, "peft": 0.01}]
     own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6)
     key = jax.random.key(1)
-    trace = tuning.fine_tuned(own.problem, RATES, key[None], epochs=3, log_epochs=[1, 3])
+    trace = tuning.fine_tuned(own.problem, rates, key[None], epochs=3, log_epochs=[1, 3])
     losses = []
-    for states in tuning.stages(own.problem, RATES, key, epochs=(1, 3)):
+    for states in tuning.stages(own.problem, rates, key, epochs=(1, 3)):
         values = trials._values(own, states.params)
         losses.append(-values["train"].mean(axis=1))
         last = states.params
-    np.testing.assert_allclose(np.transpose(losses), trace.value[:, 0], rtol=1e-4)  # float32, other sums
+    np.testing.assert_allclose(np.transpose(losses), trace.value[:, 0], rtol=1e-5)  # float32, other sums
     for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(trace.params), strict=True):
         np.testing.assert_allclose(one, other[:, 0], atol=1e-4)
     expected = tuning.option_scores(own.problem, trace.params, own.questions["test"])[:, 0]
