@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from theory_lab.report import figures
 
 LOOKS = {"base": "zeroth_order", "peft": "first_order"}
+MOST = 10.0  # of an axis of times, in units of the best
 
 
 def limits(axes: Axes, rows: pd.DataFrame, tried: np.ndarray, factor: float) -> None:
@@ -40,7 +41,8 @@ def limits(axes: Axes, rows: pd.DataFrame, tried: np.ndarray, factor: float) -> 
 def times(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
     """A line per case, from top to bottom."""
     look, places = figures.look("hybrid"), np.arange(len(rows))[::-1]
-    top = 1.15 * max(2.0, float(rows.value[np.isfinite(rows.value)].to_numpy().max(initial=2.0)))
+    found = rows[["value", "high"]].to_numpy(dtype=float)
+    top = 1.1 * float(found[np.isfinite(found)].clip(max=MOST).max(initial=2.0))
     for place, one in zip(places, rows.itertuples(), strict=True):
         if np.isfinite(one.value):
             ends = np.clip([one.low, one.high] if np.isfinite(one.low) else [one.value] * 2, 0.02, top)
@@ -71,7 +73,7 @@ def grid(figure: Figure, axes: Axes, of: dict[str, pd.DataFrame]) -> None:
         at = mine[what].iloc[0]
         axes.plot(
             at.step_size_base, at.step_size_peft, marker, color=colour, markeredgecolor="black", markersize=8, zorder=5,
-            linestyle="none", label="best of the grid" if what == "best" else what,
+            linestyle="none", label="best, other seeds" if what == "best" else what,
         )  # fmt: skip
     lines = {"base": axes.axvline, "peft": axes.axhline}
     for one in mine["limit"][np.isfinite(mine["limit"].predicted)].itertuples():
