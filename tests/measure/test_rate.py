@@ -144,6 +144,9 @@ def test_a_floor_that_still_moves_says_so():
     rows = RNG(0).standard_normal((64, 40)) + np.linspace(4.0, 0.0, 40)
     assert "still moving: the second half differs from the first by -2" in rate.floor(rows).note
     assert rate.floor(RNG(0).standard_normal((64, 40))).note == ""
+    assert rate.floor(rows[:8]).note.startswith("fewer than 32 seeds: the interval may be too narrow; still moving: ")
+    outlier = np.where(np.arange(64)[:, None] == 0, 1e3, RNG(0).standard_normal((64, 40)))
+    assert "heavy tail" in rate.floor(outlier).note
     assert rate.floor(np.where(np.arange(40) < 30, np.inf, rows), burn_in=5).note == "64 of 64 samples are not finite"
 
 
@@ -200,6 +203,8 @@ def test_diverged_runs_are_the_largest_samples():
         (lambda: rate.proportion(3, 2), "successes must be at most the number of trials, 2, got 3"),
         (lambda: rate.proportion(0, 0), "trials must be a whole number of at least 1, got 0"),
         (lambda: rate.quantile([1.0, math.nan], 0.5), "samples must be a non-empty one-dimensional array without nan"),
+        (lambda: rate.quantile("abc", 0.5), "samples must be a non-empty one-dimensional array without nan, got 'abc'"),
+        (lambda: rate.quantile(1.0, 0.5), "samples must be a non-empty one-dimensional array without nan, got 1.0"),
         (lambda: rate.quantile([1.0], 1.0), r"level must be in \(0, 1\), got 1.0"),
     ],
 )

@@ -1,5 +1,6 @@
 """Rates: slopes of scaling laws, ratios to bounds, floors, proportions and quantiles, each with its interval."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -178,7 +179,7 @@ def floor(rows: Any, *, burn_in: int = 0, confidence: float = 0.99, name: str = 
     error = drift.std(ddof=1) / np.sqrt(drift.size)
     moves = abs(drift.mean()) > 4 * error and error > 0
     note = f"still moving: the second half differs from the first by {drift.mean():.3g}" if moves else ""
-    return Measurement(name, measured.value, measured.low, measured.high, measured.samples, note)
+    return replace(measured, note=join(measured.note, note))
 
 
 def proportion(successes: int, trials: int, *, confidence: float = 0.99, name: str = "proportion") -> Measurement:
@@ -218,16 +219,21 @@ def quantile(samples: Any, level: float, *, confidence: float = 0.99, name: str 
         The measurement. An end is infinite, with a note, where S is too small for an order statistic to bound it.
 
     Raises:
-        ValueError: samples that are nan or not one-dimensional, a level outside (0, 1).
+        ValueError: samples that are nan, no numbers or not one-dimensional, a level outside (0, 1).
 
     Example:
         >>> median = quantile(np.arange(1.0, 102.0), 0.5, confidence=0.95)
         >>> median.value, median.low, median.high
         (51.0, 41.0, 61.0)
     """
-    values = np.sort(np.asarray(samples, dtype=np.float64))
+    rule = "a non-empty one-dimensional array without nan"
+    try:
+        values = np.asarray(samples, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise _checks.refuse("samples", rule, samples) from None
     if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
-        raise _checks.refuse("samples", "a non-empty one-dimensional array without nan", samples)
+        raise _checks.refuse("samples", rule, samples)
+    values = np.sort(values)
     level = _checks.between("level", level, 0, 1, closed="()")
     _checks.between("confidence", confidence, 0, 1, closed="()")
     s, tail = values.size, (1 - confidence) / 2
