@@ -60,6 +60,14 @@ def test_without_noise_the_x_block_may_be_rescaled():
     assert block_pairs.last_gap(other, (0.003, 0.4), start=(0.1, 2.0), steps=9) == pytest.approx(found, rel=1e-12)
 
 
+def test_the_best_scale_is_found_where_most_scales_diverge():
+    pairs = problem(dispersion=(1.0, 1.0))
+    value = lambda etas: block_pairs.average_gradient(pairs, etas, start=(1.0, 1.0), steps=10**5)
+    near, far = (block_pairs.best_scale(value, limits, 1.0) for limits in ((0.02, 0.02), (2.0, 2.0)))
+    assert value((0.4, 0.4)) == math.inf  # a tenth of the largest that the second search tries
+    assert far.value == pytest.approx(near.value, rel=1e-6)
+
+
 def test_what_diverges_is_infinite():
     assert block_pairs.last_gap(problem(), (10.0, 10.0), start=(1.0, 1.0), steps=10**4) == math.inf
 

@@ -149,7 +149,7 @@ def best_scale(objective: Callable[[Pair], float], limits: Pair, ratio: float) -
 
     def logarithm(log_step: float) -> float:
         value = objective((math.exp(log_step), ratio * math.exp(log_step)))
-        return math.log(value) if math.isfinite(value) else 1e6 * (1 + log_step - most)
+        return math.log(value) if math.isfinite(value) else 1e6 + log_step - most  # above all finite ones, less so downwards
 
     grid = np.linspace(most - math.log(1e5), most, 30)
     i = int(np.argmin([logarithm(log_step) for log_step in grid]))
