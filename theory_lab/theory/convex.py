@@ -90,7 +90,7 @@ def convex_bound(
 
 
 def convex_limits(*, smoothness: Pair, dimension: int, directions: int = 1) -> Pair:
-    """Step sizes below which Proposition C holds: (1/(L_x (1 + 2 kappa')), 1/L_y), for every n and every order of visits.
+    """Step sizes below which Proposition C holds: (1/(L_x (1 + 2 kappa')), 1/L_y), for every n.
 
     Example:
         >>> convex_limits(smoothness=(1.0, 2.0), dimension=9)

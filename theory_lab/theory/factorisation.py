@@ -10,7 +10,7 @@ A growth function would bound the curvature by some l(||grad f||). On scalars, a
     lam > 0    W* = 1, W = 0, b = a/(a^2 + lam): R = -lam/(a^2 + lam), grad_b f = 0, ||grad f|| ~ lam a, l_max ~ a^2.
                So l(u) >= u^2/lam^2 asymptotically: exactly quadratic, where theorems need l(u)/u^2 -> 0.
 
-Reference: theory_lab, no global growth function (II.6.4).
+Reference: theory_lab, no global growth function.
 """
 
 import math

@@ -44,11 +44,7 @@ def at_a_point(
     if curved:
         try:
             _product.eval_shape(fn, point, arrays)
-        except (
-            TypeError,
-            ValueError,
-            NotImplementedError,
-        ) as error:  # a primitive without derivatives, a while loop
+        except (TypeError, ValueError, NotImplementedError) as error:  # a primitive without derivatives, a while loop
             rule = "twice differentiable, forward over reverse (a GPU's attention in half precision is not)"
             raise _checks.refuse("fn", rule, fn) from error
     return point, arrays

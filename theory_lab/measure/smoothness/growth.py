@@ -1,7 +1,7 @@
 r"""How curvature rises with the gradient: the pairs that growth functions are drawn through.
 
 Generalised hybrid smoothness asks for non-decreasing l_b with -diag(l_b(|grad f|) I) <= Hess f <= diag(l_b(|grad f|) I).
-At points z_i, of a trajectory or a cloud, one sees pairs (u_i, L_i), gradient norm and curvature; `measure.envelopes` draws
+At points z_i, of a trajectory or a cloud, one sees pairs (u_i, L_i), gradient norm and curvature; `envelopes` draws
 functions above them.
 """
 
