@@ -8,7 +8,10 @@ called it with concrete values before.
 import difflib
 import math
 import operator
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +21,33 @@ import numpy as np
 def refuse(name: str, rule: str, value: object) -> ValueError:
     """The error that every refusal raises; ``raise refuse("radius", "positive", -1.0)``."""
     return ValueError(f"{name} must be {rule}, got {value!r}")
+
+
+def as_option(message: object, options: Mapping[str, str]) -> str:
+    """A refusal as a command line tells it: the argument at its beginning by the option that gave it.
+
+    Args:
+        message: "radius must be positive, got 0.0", say.
+        options: by the name of the argument: {"radius": "--radius"}.
+    """
+    told = str(message)
+    for name in sorted(options, key=len, reverse=True):
+        if told.startswith(f"{name} "):
+            return options[name] + told.removeprefix(name)
+    return told
+
+
+def writable(name: str, folder: str | os.PathLike[str]) -> None:
+    """A folder, or a place for one, where a file can be made: tried in the nearest folder that is there."""
+    path = Path(folder)
+    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise refuse(name, "a folder or free for one", str(folder))
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix="."):
+            pass
+    except OSError as error:
+        raise refuse(name, f"where files can be written ({error.strerror})", str(folder)) from None
 
 
 def is_traced(value: object) -> bool:

@@ -65,14 +65,24 @@ def test_official_files_and_a_folder(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--model", "gpt-5"], "model must be a folder or one of .*'random-opt', 'random-llama', got 'gpt-5'"),
-        (["--task", "sentiments"], "name must be one of .* got 'sentiments'"),
+        (["--model", "gpt-5"], "^--model must be a folder or one of .*'random-opt', 'random-llama', got 'gpt-5'"),
+        (["--task", "sentiments"], "^--task must be one of .* got 'sentiments' .*'sentiment'"),
+        (["--data", "."], "^--task must be one of 'sst2', .* with --data, .* got 'sentiment'"),
+        (["--task", "sst3", "--data", "."], "^--task must be one of 'sst2', .* got 'sst3' .*'sst2'"),
+        (["--task", "sst2", "--data", "/nowhere"], "^--data must be the folder with the .* files of sst2, got '/nowhere'"),
+        (
+            ["--task", "sst2", "--data", "."],
+            "^--data must be a folder with train.tsv and dev.tsv, got '.' without train.tsv",
+        ),
         (["--method", "ZO-FT", "--adapter", "lora"], "--adapter must be left out for ZO-FT, got 'lora'"),
         (["--method", "FO-PEFT", "--learning-rate-base", "1"], "--learning-rate-base must be left out for FO-PEFT, got 1.0"),
-        (["--method", "FO-PEFT", "--learning-rate-peft", "-1"], r"learning_rates\['peft'\] must be nonnegative"),
-        (["--steps", "3", "--epochs", "2"], "steps and epochs must be given one without the other"),
+        (
+            ["--method", "FO-PEFT", "--learning-rate-peft", "-1"],
+            r"^--learning-rate-peft must be nonnegative and finite, got -1.0",
+        ),
+        (["--steps", "3", "--epochs", "2"], "^--steps and --epochs must be given one without the other"),
         (["--task", "sst2"], "--data must be the folder with the official files of sst2, got None"),
-        (["--length", "2"], "length must be at least 3"),
+        (["--length", "2"], "^--length must be at least 3"),
         (["--batch-size", "0"], "--batch-size must be a whole number of at least 1, got 0"),
         (["--advise", "--learning-rate-peft", "1"], "--learning-rate-peft must be left out with --advise.* got 1.0"),
         (["--advise", "--optimizer", "adam"], "--optimizer must be sgd with --advise, whose limits are .* SGD, got 'adam'"),
@@ -90,13 +100,19 @@ def test_official_files_and_a_folder(tmp_path, capsys):
             "--processes must be auto, or HOST:PORT.* got 'host:1,2,2'",
         ),
         (["--devices", "2", "--processes", "auto"], "--processes auto: "),
-        (["--devices", "1000"], r"devices must be at most \d+, as many as JAX sees, got 1000"),
+        (["--devices", "1000"], r"^--devices must be at most \d+, as many as JAX sees, got 1000"),
         (["--steps", "0"], "^--steps must be a whole number of at least 1, got 0"),
         (["--epochs", "-1"], "^--epochs must be a whole number of at least 1, got -1"),
         (["--every", "0"], "^--every must be a whole number of at least 1, got 0"),
         (["--batch-size", "25"], "^--batch-size must be at most the number of examples, 24, got 25"),
         (["--out", __file__], "^--out must be a folder or free for one, got "),
         (["--out", f"{__file__}/out"], "^--out must be a folder or free for one, got "),
+        (["--out", "/proc/none"], r"^--out must be where files can be written \(.+\), got '/proc/none'"),
+        (["--radius", "0"], "^--radius must be positive and finite, got 0.0"),
+        (["--radius", "1e-30"], r"^--radius must be at least \d.*e-\d+, half the spacing of float32 .* weights, got 1e-30"),
+        (["--train", "0"], "^--train must be a whole number of at least 1, got 0"),
+        (["--rank", "0"], "^--rank must be a whole number of at least 1, got 0"),
+        (["--method", "FO-PEFT", "--order", "adapter_first"], "^--order must be left out for FO-PEFT, got 'adapter_first'"),
         (["--seed", "-1"], "^--seed must be a whole number of at least 0, got -1"),
         (["--seed", str(2**32)], r"^--seed must be a whole number from 0 to 2\^32 - 1, got 4294967296"),
         (["--adapter", "prefix", "--virtual-tokens", "9999"], r"^--virtual-tokens must be at most \d+, two .* got 9999"),
@@ -113,6 +129,26 @@ def test_bad_usage_is_told_in_one_line(arguments, message, capsys):
     told = capsys.readouterr().err
     assert re.search(message, told)
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--out", "/proc/none"], ["--task", "rte", "--data", "."], ["--radius", "nan"]])
+def test_what_can_be_known_before_is_refused_before_anything_is_loaded(arguments, monkeypatch):
+    monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))
+    assert main(arguments) == 2
+
+
+def test_texts_that_were_cut_are_told(capsys):
+    assert main(["--model", "random-opt", *SMALL, "--length", "8"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^train: \d+ of 24 examples lost their beginning, to have 8 tokens$", told, re.MULTILINE)
+
+
+def test_usage_is_short(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--method", "FO"])
+    usage, _, error = capsys.readouterr().err.partition("python -m theory_lab.finetune: error:")
+    assert usage.count("\n") <= 2
+    assert "'FO' (choose from" in error.replace('"', "'")
 
 
 def test_every_option_has_a_line_of_help():

@@ -129,9 +129,17 @@ def test_the_rate_warms_up_to_its_peak_and_comes_down(steps):
 
 
 def test_the_command_refuses_in_one_line(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([f"--out={tmp_path}", "--width=15"])
-    assert "num_attention_heads must be a divisor of hidden_size 15, got 4" in capsys.readouterr().err
+    for arguments, told in (
+        (["--width=15"], "--heads must be a divisor of the width, 15, got 4"),
+        (["--learning-rate=-1"], "--learning-rate must be positive and finite, got -1.0"),
+        (["--text=a.txt"], "--text and --tokenizer must be given together, or neither, got ('a.txt', None)"),
+        (["--text=a.txt", "--tokenizer=none.json"], "--tokenizer must be a tokenizer.json, got 'none.json'"),
+        (["--checkpoint-seconds=-1"], "--checkpoint-seconds must be nonnegative and finite, got -1.0"),
+        (["--out=/proc/none"], "--out must be where files can be written (No such file or directory), got '/proc/none'"),
+        ([f"--out={__file__}"], f"--out must be a folder or free for one, got {__file__!r}"),
+    ):
+        assert main([f"--out={tmp_path}", *arguments]) == 2
+        assert capsys.readouterr().err == f"{told}\n"
 
 
 def test_a_pretrained_folder_is_a_packaged_base_by_its_name(made, tmp_path, monkeypatch):

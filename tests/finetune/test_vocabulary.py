@@ -49,7 +49,7 @@ def test_documents_encoded_together_are_those_encoded_alone(corpus, monkeypatch)
 
 def test_the_command_writes_what_pretraining_reads(corpus, tmp_path):
     out = tmp_path / "tokenizer.json"
-    vocabulary.main(["--text", str(corpus), "--size", "280", "--out", str(out)])
+    assert vocabulary.main(["--text", str(corpus), "--size", "280", "--out", str(out)]) == 0
     small = {"width": 8, "layers": 1, "heads": 2, "inner": 8, "context": 16, "batch_size": 4, "steps": 4, "every": 2}
     pretrain(tmp_path / "base", Settings(**small, text=str(corpus), tokenizer=str(out)))
     assert json.loads((tmp_path / "base" / "config.json").read_text())["vocab_size"] == 280
@@ -58,10 +58,11 @@ def test_the_command_writes_what_pretraining_reads(corpus, tmp_path):
 
 def test_the_command_names_what_is_wrong(corpus, tmp_path, capsys):
     for arguments, told in (
-        (["--text", str(corpus), "--size", "12"], "size must be a whole number of at least 260, got 12"),
-        (["--text", str(tmp_path / "none"), "--size", "300"], "paths must be text files or folders, got"),
+        (["--text", str(corpus), "--size", "12"], "--size must be a whole number of at least 260, got 12"),
+        (["--text", str(tmp_path / "none"), "--size", "300"], "--text must be text files or folders, got"),
+        (["--text", str(corpus), "--out", str(tmp_path)], "--out must be a file, got"),
+        (["--text", str(corpus), "--out", "/proc/none/t.json"], "--out must be where files can be written"),
     ):
-        with pytest.raises(SystemExit):
-            vocabulary.main([*arguments, "--out", str(tmp_path / "t.json")])
-        assert told in capsys.readouterr().err
+        assert vocabulary.main(["--out", str(tmp_path / "t.json"), *arguments]) == 2
+        assert capsys.readouterr().err.startswith(told)
         assert not (tmp_path / "t.json").exists()

@@ -19,13 +19,14 @@ import optax
 from theory_lab import _checks
 from theory_lab._typing import Params
 from theory_lab.advise import Advice, advise
-from theory_lab.devices import mesh, put_like
+from theory_lab.devices import put_like
 from theory_lab.finetune import baselines, bases, language, tasks
 from theory_lab.finetune.encoding import Questions
-from theory_lab.finetune.methods import METHODS, Method, method
+from theory_lab.finetune.methods import METHODS, Method, method, refuse_lost
 from theory_lab.finetune.moving import moving
 from theory_lab.finetune.options import parser
 from theory_lab.finetune.problem import FineTune, fine_tune
+from theory_lab.finetune.refusing import as_option, refuse
 from theory_lab.finetune.train import Trained, train
 from theory_lab.measure.accuracy import accuracy
 from theory_lab.models import Adapter, lora, place, prefix, prompt, save_adapter, save_pretrained
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with nullcontext() if jax.process_index() == 0 else redirect_stdout(io.StringIO()):
             return _run(given)
     except (ValueError, ImportError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(as_option(error, given), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         kept = f"; {given.out} keeps what was done" if given.out else ""
@@ -82,12 +83,8 @@ def _join(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.steps is not None and given.epochs is not None:
-        raise _checks.refuse("steps and epochs", "given one without the other", (given.steps, given.epochs))
-    _refuse_run(given)
-    _refuse_idle(given)
-    _refuse_devices(given)
-    key = jax.random.key(_checks.seed("--seed", given.seed))
+    refuse(given)
+    key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
     if given.batch_size > setting.problem.n:
@@ -95,11 +92,13 @@ def _run(given: argparse.Namespace) -> int:
     per_epoch = -(-setting.problem.n // given.batch_size)
     steps = (epochs or 1) * per_epoch if given.steps is None else given.steps
     run_key = jax.random.fold_in(key, RUN)
-    _refuse_advice(given)
     how = _method(given, steps)
+    if how.moves.zeroth == "base":
+        refuse_lost(how, {"base": setting.model.base})
     told = _advice(given, setting, how, run_key, steps) if given.advise else None
     how = how if told is None else _method(given, steps, told.step_sizes)
     print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
+    _tell_cut(setting)
     test, dev = setting.questions["test"], setting.questions["dev"]
     results = {
         "majority": _shown("majority", baselines.majority(setting.task.train, setting.task.test)),
@@ -135,18 +134,16 @@ def _placed(done: Trained) -> Params:
 
 
 def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
-    if given.data is None and given.task in tasks.READERS and given.task not in language.TASKS:
-        raise _checks.refuse("--data", f"the folder with the official files of {given.task}", None)
-    with _loading(given):
-        model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
-    if given.devices is not None:
-        model = model._replace(base=place({"base": model.base}, given.devices, given.shard or "data")["base"])
     sizes = {split: getattr(given, split) for split in ("train", "dev", "test") if getattr(given, split) is not None}
     stream = jax.random.fold_in(key, TASK)
     if given.data is None:
         task = language.task(given.task, stream, **sizes)
     else:
         task = tasks.sample(tasks.read(given.task, given.data), stream, **sizes)
+    with _loading(given):
+        model = bases.base_model(given.model, jax.random.fold_in(key, BASE), dtype=given.dtype)
+    if given.devices is not None:
+        model = model._replace(base=place({"base": model.base}, given.devices, given.shard or "data")["base"])
     adapter = _adapter(given)
     virtual = 0 if adapter is None else adapter.virtual_tokens
     positions = model.config.max_position_embeddings
@@ -160,48 +157,6 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
     return Setting(model, task, questions, problem)
 
 
-def _refuse_run(given: argparse.Namespace) -> None:
-    """Sizes of the run and where it is written, before anything is loaded or scored."""
-    for name in ("steps", "epochs", "every"):
-        if (size := getattr(given, name)) is not None:
-            _checks.count(f"--{name}", size)
-    _checks.count("--batch-size", given.batch_size)
-    if given.out and any(path.exists() and not path.is_dir() for path in (Path(given.out), *Path(given.out).parents)):
-        raise _checks.refuse("--out", "a folder or free for one", given.out)
-
-
-def _refuse_idle(given: argparse.Namespace) -> None:
-    """Options that would change nothing, unless they have the value that they have by default."""
-    zeroth, first = METHODS[given.method]
-    adapter = (given.adapter or "lora") if given.method.endswith("PEFT") else None
-    used = {
-        ("rank", "alpha"): adapter == "lora",
-        ("virtual_tokens",): adapter in ("prefix", "prompt"),
-        ("radius", "directions", "law", "sided"): zeroth is not None,
-        ("optimizer",): first is not None,
-    }
-    made = parser()
-    for name in (name for names, use in used.items() if not use for name in names):
-        if (value := getattr(given, name)) != made.get_default(name):
-            how = given.method if adapter is None or name not in ("rank", "alpha", "virtual_tokens") else adapter
-            raise ValueError(f"--{name.replace('_', '-')} must be left out for {how}, got {value!r}")
-    if not given.advise and given.advise_examples != made.get_default("advise_examples"):
-        raise ValueError(f"--advise-examples must be left out without --advise, got {given.advise_examples!r}")
-
-
-def _refuse_devices(given: argparse.Namespace) -> None:
-    """Before anything is loaded."""
-    if given.devices is None:
-        if given.shard is not None:
-            raise ValueError(f"--shard must be left out without --devices, got {given.shard!r}")
-        return
-    if given.advise:
-        raise ValueError(f"--devices must be left out with --advise, which looks at one, got {given.devices!r}")
-    size = mesh(given.devices).size
-    if given.batch_size % size:
-        raise _checks.refuse("--batch-size", f"a multiple of {size}, the number of devices", given.batch_size)
-
-
 def _loading(given: argparse.Namespace) -> AbstractContextManager[Any]:
     """A base that no device shall hold whole is loaded beside them."""
     return jax.default_device(jax.local_devices(backend="cpu")[0]) if given.shard == "full" else nullcontext()
@@ -209,8 +164,6 @@ def _loading(given: argparse.Namespace) -> AbstractContextManager[Any]:
 
 def _adapter(given: argparse.Namespace) -> Adapter | None:
     if not given.method.endswith("PEFT"):
-        if given.adapter is not None:
-            raise ValueError(f"--adapter must be left out for {given.method}, got {given.adapter!r}")
         return None
     if given.adapter in (None, "lora"):
         return lora(given.rank, given.alpha)
@@ -221,12 +174,8 @@ def _method(given: argparse.Namespace, steps: int, advised: Mapping[str, float] 
     zeroth, first = METHODS[given.method]
     standard = advised or {"base": 1e-6 if zeroth == "base" else 1e-4, "peft": 1e-3}
     rates: dict[str, Any] = {}
-    for label in ("base", "peft"):
+    for label in (label for label in ("base", "peft") if label in (zeroth, first)):
         rate = getattr(given, f"learning_rate_{label}")
-        if label not in (zeroth, first):
-            if rate is not None:
-                raise ValueError(f"--learning-rate-{label} must be left out for {given.method}, got {rate!r}")
-            continue
         rates[label] = _schedule(given.schedule, standard[label] if rate is None else rate, steps)
     if first is not None and given.optimizer != "sgd":
         rates[first] = _optimizer(given.optimizer, rates[first])
@@ -244,23 +193,9 @@ def _optimizer(name: str, rate: Any) -> optax.GradientTransformation:
     return optax.sgd(rate, momentum=0.9) if name == "momentum" else {"adam": optax.adam, "adamw": optax.adamw}[name](rate)
 
 
-def _refuse_advice(given: argparse.Namespace) -> None:
-    """What is known of SGD with simultaneous steps says nothing of other methods."""
-    if not given.advise:
-        return
-    for label in ("base", "peft"):
-        if (rate := getattr(given, f"learning_rate_{label}")) is not None:
-            raise ValueError(f"--learning-rate-{label} must be left out with --advise, which chooses it, got {rate!r}")
-    if given.optimizer != "sgd":
-        raise ValueError(f"--optimizer must be sgd with --advise, whose limits are those of SGD, got {given.optimizer!r}")
-    if given.order != "simultaneous":
-        rule = "simultaneous with --advise, whose limits are those of blocks that step together"
-        raise ValueError(f"--order must be {rule}, got {given.order!r}")
-
-
 def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.Array, steps: int) -> Advice:
     """Step sizes from the curvature where the run starts, told with their reasons."""
-    examples = min(_checks.count("--advise-examples", given.advise_examples), setting.problem.n)
+    examples = min(given.advise_examples, setting.problem.n)
     zeroth, first = how.moves
     problem = moving(setting.problem, [label for label in (zeroth, first) if label is not None], key, examples=examples)
     asked = Differences(1.0) if how.differences is None else how.differences
@@ -280,6 +215,16 @@ def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.A
         if "step size" in reason.quantity:
             print(f"{reason.quantity}: {reason.value:.4g}\n    {reason.why} [{reason.statement}]", flush=True)
     return told
+
+
+def _tell_cut(setting: Setting) -> None:
+    """Texts that were too long for the model, or for --length."""
+    for name, questions in setting.questions.items():
+        if questions.truncated:
+            longest = questions.options.tokens.shape[-1]
+            print(
+                f"{name}: {questions.truncated} of {len(questions)} examples lost their beginning, to have {longest} tokens"
+            )
 
 
 def _kept(told: Advice) -> dict[str, Any]:

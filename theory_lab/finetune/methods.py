@@ -1,13 +1,16 @@
 """The methods: which blocks of a language model move, and by what."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from theory_lab import _checks
-from theory_lab._typing import Label, Params
+from theory_lab._typing import Array, Label, Params
 from theory_lab.models import perturb
 from theory_lab.models.perturb import ORDERS, Differences, Loss, Order, Step, fo_step, hybrid_step, zo_step
 from theory_lab.oracles.base import Cost
@@ -139,6 +142,40 @@ def method(
         order,
         f"{name}({words}; {'no differences' if how is None else how}; {order})",
     )
+
+
+def refuse_lost(method: Method, params: Params) -> None:
+    """Refuse a radius that rounding swallows: along a direction, whose entries are about 1, a usual weight stays as it is.
+
+    Args:
+        method: as `method` makes.
+        params: the block that it moves by differences, at least.
+
+    Raises:
+        ValueError: a radius below half the spacing of numbers at the block's root mean square.
+
+    Example:
+        >>> tiny = method("ZO-FT", {"base": 1e-6}, differences=perturb.differences(1e-30))
+        >>> refuse_lost(tiny, {"base": jnp.ones(3, jnp.float32)})
+        Traceback (most recent call last):
+        ...
+        ValueError: radius must be at least 5.96e-08, half the spacing of float32 at the base's weights, got 1e-30
+    """
+    label = method.moves.zeroth
+    if method.differences is None or label is None:
+        return
+    leaves = jax.tree.leaves(params[label])
+    mean_square = float(_squares(leaves)) / sum(leaf.size for leaf in leaves)
+    kind = jnp.result_type(*leaves)
+    least = float(jnp.finfo(kind).eps) * 2.0 ** math.floor(math.log2(mean_square) / 2) / 2 if mean_square > 0 else 0.0
+    if method.differences.radius < least:
+        rule = f"at least {least:.3g}, half the spacing of {kind} at the {label}'s weights"
+        raise _checks.refuse("radius", rule, method.differences.radius)
+
+
+@jax.jit
+def _squares(leaves: list[Array]) -> Array:
+    return sum((jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves), jnp.zeros(()))
 
 
 def _how(name: str, zeroth: Label | None, given: Differences | None) -> Differences | None:

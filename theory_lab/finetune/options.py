@@ -10,6 +10,7 @@ from theory_lab.models.sharding import SHARDS
 DEFAULT = "tiny-opt"  # the packaged base that is fine-tuned where none is named
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine")
+USAGE = "%(prog)s [--model MODEL] [--task NAME] [--data PATH] [--method METHOD] [--out DIR] [OPTION ...]"
 EPILOG = """examples:
   python -m theory_lab.finetune --model tiny-llama --task sentiment --method Hybrid-PEFT --epochs 3
   python -m theory_lab.finetune --model /models/opt-125m --task sst2 --data /data/SST-2 --dtype bfloat16 \\
@@ -20,8 +21,8 @@ A run with --out that is killed goes on where it stood when it is started again 
 def parser() -> argparse.ArgumentParser:
     """All of them, with what they are by default."""
     made = argparse.ArgumentParser(
-        prog="python -m theory_lab.finetune", description="Fine-tune a language model on a task.", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m theory_lab.finetune", usage=USAGE, description="Fine-tune a language model on a task.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = made.add_argument_group("model and task").add_argument
     add(

@@ -8,6 +8,7 @@ tokenizer.json in Hugging Face's format, curve.csv with the held-out perplexity,
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -32,6 +33,12 @@ COLUMNS = ("step", "tokens", "learning_rate", "train_loss", "held_out_loss", "he
 WARM_UP = 1 / 20  # of all steps
 LAST_RATE = 0.01  # of the peak
 NORM = 1.0  # gradients are clipped to it
+NAMES = {  # of arguments that are called otherwise in Python
+    "out": "--out",
+    "seconds": "--checkpoint-seconds",
+    "paths": "--text",
+    "text and tokenizer": "--text and --tokenizer",
+}
 Row = dict[str, float]
 
 
@@ -179,10 +186,11 @@ def _finish(where: Path, settings: Settings, config: Config, base: Block, blocks
     (where / kept.CHECKPOINT).unlink(missing_ok=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code: 0; 2 for bad usage and for what cannot be written; 130 after Ctrl-C."""
     description = str(__doc__).split("\n\n")[1]
-    parser = argparse.ArgumentParser(prog="python -m theory_lab.finetune.pretrain", description=description)
+    usage = "%(prog)s --out DIR [--text PATH --tokenizer FILE] [OPTION ...]"
+    parser = argparse.ArgumentParser(prog="python -m theory_lab.finetune.pretrain", usage=usage, description=description)
     parser.add_argument("--out", required=True, help="the folder to write; a run that was killed goes on there")
     for f in fields(Settings):
         kind = type(f.default) if isinstance(f.default, (int, float)) else str
@@ -194,10 +202,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = vars(parser.parse_args(arguments))
     began, out, seconds = time.monotonic(), given.pop("out"), given.pop("checkpoint_seconds")
     report = lambda row, steps: _print(row, steps, time.monotonic() - began)
+    options = {**{name: f"--{name.replace('_', '-')}" for name in given}, **NAMES}
     try:
+        _checks.writable("--out", out)
         pretrain(out, Settings(**given), seconds=seconds, report=report)
-    except ValueError as error:
-        parser.error(str(error))
+    except (ValueError, OSError, ImportError) as error:
+        print(_checks.as_option(error, options), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {out} keeps the last checkpoint, and the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
 
 
 def _print(row: Row, steps: int, elapsed: float) -> None:
@@ -206,4 +221,4 @@ def _print(row: Row, steps: int, elapsed: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

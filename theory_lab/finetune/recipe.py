@@ -73,6 +73,10 @@ class Settings:
         _checks.seed("seed", self.seed)
         _checks.positive("learning_rate", self.learning_rate)
         _checks.nonnegative("weight_decay", self.weight_decay)
+        if self.width % self.heads:
+            raise _checks.refuse("heads", f"a divisor of the width, {self.width}", self.heads)
+        if self.kv_heads and self.heads % self.kv_heads:
+            raise _checks.refuse("kv_heads", f"a divisor of the heads, {self.heads}", self.kv_heads)
         if self.kv_heads and self.architecture == "opt":
             raise _checks.refuse("kv_heads", "0 for an opt, which has as many as heads", self.kv_heads)
         if (self.text is None) != (self.tokenizer is None):

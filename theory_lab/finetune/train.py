@@ -21,7 +21,7 @@ from theory_lab._typing import Key, Params
 from theory_lab.finetune import kept
 from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.looking import Look
-from theory_lab.finetune.methods import Method
+from theory_lab.finetune.methods import Method, refuse_lost
 from theory_lab.finetune.plan import Plan
 from theory_lab.finetune.problem import FineTune
 from theory_lab.finetune.resuming import Checkpoints
@@ -109,8 +109,8 @@ def train(
 
     Raises:
         ValueError: a method whose blocks the problem has not, both or neither of steps and epochs, more examples in a batch
-            than there are, a folder of another run, an optimizer that needs more than gradients and parameters; devices that
-            are not there or do not divide the batch, another word for shard.
+            than there are, a folder of another run, an optimizer that needs more than gradients and parameters, a radius
+            that rounding swallows; devices that are not there or do not divide the batch, another word for shard.
 
     Example:
         >>> from theory_lab import finetune, models
@@ -132,6 +132,7 @@ def train(
     every = plan.per_epoch if every is None else _checks.count("every", every)
     length = length if epochs is None else length * plan.per_epoch
     state = beginning(problem, method, key, params, mesh, shard)
+    refuse_lost(method, state.params)
     checkpoints = None
     if folder is not None:
         told = {

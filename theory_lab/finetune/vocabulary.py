@@ -5,6 +5,8 @@ OPT's special ones with OPT's ids. The library `tokenizers` (extra "lm") does th
 """
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,8 @@ def byte_pairs(text: Paths, size: int) -> str:
     return str(tokenizer.to_str(pretty=True))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code: 0; 2 for bad usage, unreadable text and what cannot be written."""
     parser = argparse.ArgumentParser(
         prog="python -m theory_lab.finetune.vocabulary", description=str(__doc__).split("\n\n")[1]
     )
@@ -64,9 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="the file to write")
     given = parser.parse_args(arguments)
     try:
-        tensorfile.write_bytes(Path(given.out), [byte_pairs(given.text, given.size).encode()])
+        out = Path(given.out)
+        if out.is_dir():
+            raise _checks.refuse("--out", "a file", given.out)
+        _checks.writable("--out", out.parent)
+        written = byte_pairs(given.text, given.size)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tensorfile.write_bytes(out, [written.encode()])
     except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
+        print(_checks.as_option(error, {"paths": "--text", "size": "--size"}), file=sys.stderr)
+        return 2
+    print(f"{len(json.loads(written)['model']['vocab'])} tokens written to {out}")
+    return 0
 
 
 def _library() -> Any:
@@ -79,4 +90,4 @@ def _library() -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
