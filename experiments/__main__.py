@@ -15,6 +15,7 @@ from experiments import _cells, _executors, _settings
 from experiments._conduct import Request, conduct, question
 from theory_lab import _checks
 
+OPTIONS = {name: f"--{name}" for name in ("seed", "data", "out", "profile", "executor")}
 OUT = {"quick": "results", "full": "figures", "gpu": "figures/gpu"}
 
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, package: str = "experiments"
     try:
         request = _request(arguments, package)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(_checks.as_option(error, OPTIONS), file=sys.stderr)
         return 2
     if request.listing:
         width = max(map(len, request.names), default=0)

@@ -58,16 +58,20 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
             "got a function with missing a required argument: 'z'",
         ),
         (["{}:absent"], "error: PROBLEM must be a name that {} defines, got 'absent'"),
-        (["{}:problem", "--zeroth", "bas"], "error: zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)"),
-        (["{}:problem", "--accuracy", "-1"], "error: accuracy must be positive and finite, got -1.0"),
-        (["{}:problem", "--seed", str(2**64)], f"error: seed must be a whole number from 0 to 2^32 - 1, got {2**64}"),
+        (
+            ["{}:problem", "--zeroth", "bas"],
+            "error: --zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)",
+        ),
+        (["{}:problem", "--accuracy", "-1"], "error: --accuracy must be positive and finite, got -1.0"),
+        (["{}:problem", "--seed", str(2**64)], f"error: --seed must be a whole number from 0 to 2^32 - 1, got {2**64}"),
         (
             ["{}:problem", "--figure", "/no/such/folder/a.png"],
             "error: --figure must be a file in a folder that exists, got '/no/such/folder/a.png'",
         ),
         (["{}:problem", "--json", "/no/such/a"], "error: --json must be a file in a folder that exists, got '/no/such/a'"),
+        (["{}:problem", "--json", "/proc/a"], "error: --json must be where files can be written"),
         (["{}:problem", "--figure", "a.pdf"], "error: --figure must be a name that ends in .png, got 'a.pdf'"),
-        (["{}:problem", "--horizon", "0"], "error: horizon must be a whole number of at least 1, got 0"),
+        (["{}:problem", "--horizon", "0"], "error: --horizon must be a whole number of at least 1, got 0"),
     ],
 )
 def test_errors_are_one_line(file, arguments, message, capsys):

@@ -184,14 +184,14 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
     ("arguments", "message"),
     [
         (["alhpa"], "experiment must be one of 'alpha', got 'alhpa' (did you mean 'alpha'?)"),
-        (["--seed", "-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
-        (["--executor", "threads"], f"executor must be one of {_executors.RULE}, got 'threads'"),
-        (["--executor", "process:0"], f"executor must be one of {_executors.RULE}, got 'process:0'"),
-        (["--out", ""], "out must be a non-empty text, got ''"),
-        (["--data", "nowhere"], "data must be an existing file or folder, got 'nowhere'"),
-        (["--data", "."], "data must be left out where no experiment reads it, as in alpha, got '.'"),
-        (["--redraw", "--seed", "0"], "seed must be left out with --redraw, which computes nothing, got 0"),
-        (["--redraw", "--data", "."], "data must be left out with --redraw, which computes nothing, got '.'"),
+        (["--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, got -1"),
+        (["--executor", "threads"], f"--executor must be one of {_executors.RULE}, got 'threads'"),
+        (["--executor", "process:0"], f"--executor must be one of {_executors.RULE}, got 'process:0'"),
+        (["--out", ""], "--out must be a non-empty text, got ''"),
+        (["--data", "nowhere"], "--data must be an existing file or folder, got 'nowhere'"),
+        (["--data", "."], "--data must be left out where no experiment reads it, as in alpha, got '.'"),
+        (["--redraw", "--seed", "0"], "--seed must be left out with --redraw, which computes nothing, got 0"),
+        (["--redraw", "--data", "."], "--data must be left out with --redraw, which computes nothing, got '.'"),
         (
             ["--redraw", "--set", "pieces=1"],
             "--set must be left out with --redraw, which computes nothing, got ['pieces=1']",
@@ -208,7 +208,7 @@ def test_redraw_refuses_what_is_not_there_and_what_was_altered(lab: Lab) -> None
         ),
         (
             ["--redraw", "--executor", "serial"],
-            "executor must be left out with --redraw, which computes nothing, got 'serial'",
+            "--executor must be left out with --redraw, which computes nothing, got 'serial'",
         ),
     ],
 )

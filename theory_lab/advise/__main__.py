@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from theory_lab import _checks
 from theory_lab.advise.advising import advise
 from theory_lab.advise.base import Advice
 from theory_lab.problems import block_quadratic, cosine, finite_sum, geman_mcclure, logistic, matrix_factorisation
@@ -124,6 +125,8 @@ def _writable(figure: Path | None, told: Path | None) -> None:
     for option, path in (("--figure", figure), ("--json", told)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise ValueError(f"{option} must be a file in a folder that exists, got {str(path)!r}")
+        if path is not None:
+            _checks.writable(option, path.parent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,8 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.zeroth is not None:
         options["zeroth"] = () if given.zeroth == "none" else tuple(given.zeroth.split(","))
     try:
-        if not 0 <= given.seed < 2**32:
-            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {given.seed}")
+        _checks.seed("--seed", given.seed)
         _writable(given.figure, given.json)
         advice = advise(named(given.problem), key=jax.random.key(given.seed), **options)
         if given.figure is not None:
@@ -144,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.json is not None:
             given.json.write_text(as_json(advice))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        told = _checks.as_option(error, {name: f"--{name.replace('_', '-')}" for name in (*options, "zeroth")})
+        print(f"error: {told.splitlines()[0]}", file=sys.stderr)
         return 2
     print(advice)
     return 0
