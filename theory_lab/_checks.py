@@ -139,8 +139,9 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """One of a few words; a near miss is answered with the word that was probably meant."""
     words = tuple(choices)
     if not isinstance(value, str) or value not in words:
-        near = difflib.get_close_matches(str(value), words, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        meant = {word.lower(): word for word in words}
+        near = difflib.get_close_matches(str(value).lower(), meant, n=1)
+        hint = f" (did you mean {meant[near[0]]!r}?)" if near else ""
         raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, got {value!r}{hint}")
     return value
 

@@ -83,6 +83,9 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--steps", "3", "--epochs", "2"], "^--steps and --epochs must be given one without the other"),
         (["--task", "sst2"], "--data must be the folder with the official files of sst2, got None"),
         (["--length", "2"], "^--length must be at least 3"),
+        (["--length", "129"], "^--length must be at most 128, the positions that the model has for text, got 129"),
+        (["--adapter", "prompt", "--length", "120"], "^--length must be at most 118, the positions .* text, got 120"),
+        (["--task", "SST2"], "^--task must be one of .* got 'SST2' .*'sst2'"),
         (["--batch-size", "0"], "--batch-size must be a whole number of at least 1, got 0"),
         (["--advise", "--learning-rate-peft", "1"], "--learning-rate-peft must be left out with --advise.* got 1.0"),
         (["--advise", "--optimizer", "adam"], "--optimizer must be sgd with --advise, whose limits are .* SGD, got 'adam'"),
@@ -137,10 +140,13 @@ def test_what_can_be_known_before_is_refused_before_anything_is_loaded(arguments
     assert main(arguments) == 2
 
 
-def test_texts_that_were_cut_are_told(capsys):
-    assert main(["--model", "random-opt", *SMALL, "--length", "8"]) == 0
+def test_texts_that_were_cut_are_told_and_words_that_are_not_known(tmp_path, capsys):
+    released.write(tmp_path, "sst2")
+    sizes = ["--train", "1", "--dev", "1", "--test", "1", "--steps", "1", "--batch-size", "1"]
+    assert main(["--model", "random-opt", "--task", "sst2", "--data", str(tmp_path), *sizes, "--length", "6"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"^train: \d+ of 24 examples lost their beginning, to have 8 tokens$", told, re.MULTILINE)
+    assert re.search(r"^train: 1 of 1 examples lost their beginning, to have 6 tokens$", told, re.MULTILINE)
+    assert re.search(r"^train: \d of 12 tokens stand for words that random-opt does not know$", told, re.MULTILINE)
 
 
 def test_usage_is_short(capsys):

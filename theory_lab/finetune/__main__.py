@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from theory_lab import _checks
@@ -98,7 +99,7 @@ def _run(given: argparse.Namespace) -> int:
     told = _advice(given, setting, how, run_key, steps) if given.advise else None
     how = how if told is None else _method(given, steps, told.step_sizes)
     print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
-    _tell_cut(setting)
+    _tell_texts(setting)
     test, dev = setting.questions["test"], setting.questions["dev"]
     results = {
         "majority": _shown("majority", baselines.majority(setting.task.train, setting.task.test)),
@@ -151,6 +152,8 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
         rule = f"at most {positions - 2}, two fewer than the model has positions"
         raise _checks.refuse("--virtual-tokens", rule, virtual)
     length = positions - virtual if given.length is None else given.length
+    if length > positions - virtual:
+        raise _checks.refuse("--length", f"at most {positions - virtual}, the positions that the model has for text", length)
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
     questions = {name: model.encode(examples, length=length) for name, examples in splits.items()}
     problem = fine_tune(model.config, model.base, questions["train"], adapter, remat=given.remat)
@@ -217,14 +220,16 @@ def _advice(given: argparse.Namespace, setting: Setting, how: Method, key: jax.A
     return told
 
 
-def _tell_cut(setting: Setting) -> None:
-    """Texts that were too long for the model, or for --length."""
+def _tell_texts(setting: Setting) -> None:
+    """Texts that were too long for the model or for --length, and words that the model does not know."""
+    unknown = getattr(setting.model.tokenizer, "unknown", None)
     for name, questions in setting.questions.items():
+        tokens, present = questions.options.tokens, questions.options.present
         if questions.truncated:
-            longest = questions.options.tokens.shape[-1]
-            print(
-                f"{name}: {questions.truncated} of {len(questions)} examples lost their beginning, to have {longest} tokens"
-            )
+            cut = f"{questions.truncated} of {len(questions)} examples"
+            print(f"{name}: {cut} lost their beginning, to have {tokens.shape[-1]} tokens")
+        if unknown is not None and (lost := int(np.sum(present & (tokens == unknown)))):
+            print(f"{name}: {lost} of {int(np.sum(present))} tokens stand for words that {setting.model.name} does not know")
 
 
 def _kept(told: Advice) -> dict[str, Any]:
