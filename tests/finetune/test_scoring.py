@@ -60,24 +60,24 @@ def test_the_callback_is_compiled_once():
     assert shapes == [(4, shapes[0][1])]
 
 
-def test_the_loss_of_a_component_is_minus_the_score_of_its_right_option():
-    questions = encode(EXAMPLES, TOKENIZER)
-    right = questions.right
-    losses = scoring.option_loss(
-        logits_of(right.tokens, right.present), jnp.asarray(right.tokens), jnp.asarray(right.scored)
-    )
-    expected = [-by_hand(one)[one.label] for one in EXAMPLES]
-    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+def scores(logits, sequences):
+    tokens, scored = jnp.asarray(sequences.tokens), jnp.asarray(sequences.scored)
+    return scoring.option_scores(scoring.token_log_probs(logits, tokens), scored)
+
+
+def test_the_score_of_one_sequence_or_many_is_the_mean_log_probability_of_what_is_scored():
+    right = encode(EXAMPLES, TOKENIZER).right
+    expected = [by_hand(one)[one.label] for one in EXAMPLES]
+    np.testing.assert_allclose(scores(logits_of(right.tokens, right.present), right), expected, rtol=1e-10)
     first = jax.tree.map(lambda a: jnp.asarray(a)[0], right)
-    single = scoring.option_loss(logits_of(first.tokens, first.present), first.tokens, first.scored)
+    single = scores(logits_of(first.tokens, first.present), first)
     assert single.shape == ()
     np.testing.assert_allclose(single, expected[0], rtol=1e-10)
 
 
-def test_the_loss_pulls_on_nothing_but_what_is_scored():
+def test_a_score_pulls_on_nothing_but_what_is_scored():
     right = encode(EXAMPLES[:1], TOKENIZER, multiple=8).right
-    tokens, scored = jnp.asarray(right.tokens), jnp.asarray(right.scored)
-    pulled = jax.grad(lambda logits: jnp.sum(scoring.option_loss(logits, tokens, scored)))(jnp.zeros((*tokens.shape, V)))
+    pulled = jax.grad(lambda logits: jnp.sum(scores(logits, right)))(jnp.zeros((*right.tokens.shape, V)))
     before_scored = np.roll(right.scored, -1, axis=-1)
     assert (np.abs(pulled).sum(axis=-1) > 0).tolist() == before_scored.tolist()
 
@@ -90,11 +90,6 @@ def test_log_probabilities_are_float32_or_wider(dtype, wide):
     log_probs = scoring.token_log_probs(jnp.zeros((1, 3, V), dtype), tokens)
     assert log_probs.dtype == wide
     np.testing.assert_allclose(log_probs, [[0, -np.log(V), -np.log(V)]], rtol=1e-6)
-
-
-def test_choice_loss_is_the_cross_entropy_of_the_options():
-    scores, labels = jnp.array([[0.0, jnp.log(3.0)], [2.0, 2.0]]), jnp.array([1, 0])
-    np.testing.assert_allclose(scoring.choice_loss(scores, labels), [-np.log(0.75), np.log(2)], rtol=1e-10)
 
 
 def test_equal_scores_go_to_the_first_option_and_broken_ones_to_none():

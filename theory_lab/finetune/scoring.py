@@ -1,4 +1,4 @@
-"""From logits to answers: log-probabilities of tokens, scores of options, losses, predictions."""
+"""From logits to answers: log-probabilities of tokens, scores of options, predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,24 +49,6 @@ def option_scores(log_probs: Array, scored: Array) -> Array:
     The mean and not the sum: options of different lengths compete.
     """
     return jnp.sum(jnp.where(scored, log_probs, 0.0), axis=-1) / jnp.sum(scored, axis=-1)
-
-
-def option_loss(logits: Array, tokens: Array, scored: Array) -> Array:
-    """Cross-entropy over the tokens of the right option, minus its score: the training loss of MeZO and ZO-Bench.
-
-    Args:
-        logits, tokens, scored: (..., T, V), (..., T), (..., T), one sequence or many.
-
-    Returns:
-        The loss of each sequence, (...,); the loss of a component is that of one sequence.
-    """
-    return -option_scores(token_log_probs(logits, tokens), scored)
-
-
-def choice_loss(scores: Array, labels: Array) -> Array:
-    """Cross-entropy of the right option among the options, (...,) from scores (..., K) and labels (...,)."""
-    log_probs = jax.nn.log_softmax(scores, axis=-1)
-    return -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
 
 
 def answers(logits_of: Logits, questions: Questions, *, batch_size: int = 32) -> Answers:
