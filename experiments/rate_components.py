@@ -37,7 +37,7 @@ from matplotlib.ticker import NullLocator
 import theory_lab as tl
 from theory_lab.claims import Verdict, claim
 from theory_lab.measure import Measurement, exact, mean, rate
-from theory_lab.measure.family import farthest, largest, smallest
+from theory_lab.measure.family import confidence, farthest, largest, smallest
 from theory_lab.problems import hard
 from theory_lab.report import figures
 from theory_lab.theory import averages, first_order, hard_instances, reshuffling_bias, tuned
@@ -270,7 +270,7 @@ def _judge_runs(frame: pd.DataFrame) -> list[Verdict]:
     quadratic, rough = runs[runs.problem == "quadratic"], runs[runs.problem == "one-sided"]
     curves = [rows for _, rows in quadratic.groupby(["method", "ordering"])]
     levels = [(rows.value / rows.exact).groupby(rows.batch).mean() for rows in curves]
-    level = 1 - 0.01 / len(levels)
+    level = confidence(len(levels))
     law = claim(
         "quadratic: simulated / exact average, all curves",
         "theory_lab, Theorem 5",
@@ -340,7 +340,7 @@ def _slope(rows: pd.DataFrame, axis: str) -> Measurement:
 
 def _ratios(rows: pd.DataFrame, per: str) -> list[Measurement]:
     groups = list(rows.groupby(["method", "axis", "n", "epochs"]))
-    level = 1 - 0.01 / len(groups)
+    level = confidence(len(groups))
     return [mean(str(at), (group.value / group[per]).to_numpy(), confidence=level) for at, group in groups]
 
 
