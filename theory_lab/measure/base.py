@@ -53,6 +53,9 @@ class Measurement:
 def exact(name: str, value: float) -> Measurement:
     """A number computed without sampling: its interval is a point.
 
+    Raises:
+        ValueError: what is no real number; inf and nan are.
+
     Example:
         >>> exact("largest eigenvalue", 2.0).low
         2.0

@@ -17,6 +17,9 @@ from theory_lab.measure.base import Measurement, join, unmeasured
 def confidence(size: int, *, overall: float = 0.99) -> float:
     """The confidence of each of ``size`` intervals that hold together (Bonferroni).
 
+    Raises:
+        ValueError: a size below 1, an overall confidence outside (0, 1).
+
     Example:
         >>> round(confidence(10), 4)
         0.999
@@ -47,6 +50,9 @@ def farthest(name: str, family: Iterable[Measurement], *, centre: float) -> Meas
     The largest deviation lies between the largest distance of an interval from the centre and the largest distance of an
     end. So the claim holds only if all intervals lie within its band, and fails as soon as one lies wholly outside. If all
     contain the centre, the interval reaches around all of them.
+
+    Raises:
+        ValueError: something else than measurements, a centre that is not finite.
 
     Example:
         >>> near, off = Measurement("", 1.01, 0.99, 1.03, 64), Measurement("", 0.98, 0.97, 0.99, 64)

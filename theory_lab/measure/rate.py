@@ -185,6 +185,9 @@ def floor(rows: Any, *, burn_in: int = 0, confidence: float = 0.99, name: str = 
 def proportion(successes: int, trials: int, *, confidence: float = 0.99, name: str = "proportion") -> Measurement:
     """A proportion with the exact (Clopper-Pearson) binomial interval; conservative, also at 0 and at all.
 
+    Raises:
+        ValueError: no trial, more successes than trials, a confidence outside (0, 1).
+
     Example:
         >>> none = proportion(0, 59, confidence=0.90)  # upper limit at one-sided 95%
         >>> round(none.high, 4)

@@ -61,7 +61,11 @@ def exponential(a: float = 1.0, b: float = 1.0) -> Profile:
 
 
 def power(p: float = 4.0) -> Profile:
-    """phi(t) = |t|^p / p for p > 2: no curvature at the minimum, sub-linear growth."""
+    """phi(t) = |t|^p / p for p > 2: no curvature at the minimum, sub-linear growth.
+
+    Raises:
+        ValueError: a p of 2 or less.
+    """
     if _checks.positive("p", p) <= 2:
         raise _checks.refuse("p", "greater than 2 (2 is a quadratic, less has no bounded curvature)", p)
     return Profile("power", 1.0, float(p))

@@ -148,6 +148,9 @@ def sweep(
 def step_size_grid(**axes: Sequence[float] | np.ndarray) -> dict[Label, np.ndarray]:
     """The product of one axis per block, flattened; the last label varies fastest.
 
+    Raises:
+        ValueError: no axis, or one that is empty or has a number that is negative or not finite.
+
     Example:
         >>> {label: sizes.tolist() for label, sizes in step_size_grid(x=[1.0, 2.0], y=[3.0, 4.0]).items()}
         {'x': [1.0, 1.0, 2.0, 2.0], 'y': [3.0, 4.0, 3.0, 4.0]}

@@ -90,6 +90,9 @@ def step_map(problem: BlockPairs, step_sizes: Pair) -> np.ndarray:
 def last_gap(problem: BlockPairs, step_sizes: Pair, *, start: Pair, steps: int) -> float:
     """E f(z_K) - f* from a start with E|x|^2, E|y|^2 as given and E x'y = 0; inf where it overflows. *Exact*.
 
+    Raises:
+        ValueError: step sizes or a start that are no pairs of nonnegative numbers, a negative number of steps.
+
     Example:
         >>> problem = block_pairs(curvature=(1, 1), dimension=8)
         >>> round(last_gap(problem, (0.1, 1.0), start=(1.0, 1.0), steps=2), 9)  # (1 - 1/(d+2))^2/2
@@ -104,6 +107,9 @@ def last_gap(problem: BlockPairs, step_sizes: Pair, *, start: Pair, steps: int) 
 
 def average_gradient(problem: BlockPairs, step_sizes: Pair, *, start: Pair, steps: int) -> float:
     """(1/K) sum_{k<K} E||grad f(z_k)||^2, Theorem 1's metric; inf where it overflows. *Exact*.
+
+    Raises:
+        ValueError: step sizes or a start that are no pairs of nonnegative numbers, fewer than one step.
 
     Example:
         >>> problem = block_pairs(curvature=(1, 1), dimension=8)

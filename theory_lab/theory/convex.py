@@ -92,6 +92,9 @@ def convex_bound(
 def convex_limits(*, smoothness: Pair, dimension: int, directions: int = 1) -> Pair:
     """Step sizes below which Proposition C holds: (1/(L_x (1 + 2 kappa')), 1/L_y), for every n.
 
+    Raises:
+        ValueError: a smoothness that is no pair of positive numbers, no dimension, no direction.
+
     Example:
         >>> convex_limits(smoothness=(1.0, 2.0), dimension=9)
         (0.047619047619047616, 0.5)

@@ -31,6 +31,9 @@ class GrowingNoiseBound(NamedTuple):
 def discounted(rate: float, terms: int) -> float:
     """W = sum_{k < terms} (1 + rate)^-(k+1), which is the number of terms at rate 0.
 
+    Raises:
+        ValueError: a negative rate, fewer than one term.
+
     Example:
         >>> discounted(0.0, 10), round(discounted(1.0, 3), 3)
         (10.0, 0.875)

@@ -245,6 +245,9 @@ def with_replacement_limit(mean_curvature: float, spread: float) -> float:
         mean_curvature: h > 0.
         spread: s >= 0.
 
+    Raises:
+        ValueError: a mean curvature that is not positive, a negative spread.
+
     Example:
         >>> round(with_replacement_limit(0.02, 1.0), 6)
         0.039984

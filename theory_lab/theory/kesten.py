@@ -117,6 +117,9 @@ def almost_sure_limit(dimension: int = 1) -> float:
 
     Between 2/(d+2) and this limit the mean of ||x_k||^2 grows while almost every run shrinks. Setting, guarantee: as there.
 
+    Raises:
+        ValueError: a dimension below 1.
+
     Example:
         >>> round(almost_sure_limit(2) / (2 / (2 + 2)), 2)
         1.87

@@ -11,6 +11,8 @@ Proof. The slope is s = <g,v> + rho with |rho| <= (mu/2) v'Sv. Wick: E||<g,v> v|
 bias is at most mu sqrt(L) E sqrt(v'Sv) <= mu L sqrt(r). Averaging q directions divides variances, not the mean. Young (c)
 joins the two parts.
 
+All functions refuse (ValueError) negative numbers, a rank below 1, no dimension and no direction.
+
 Reference: theory_lab, estimator lemma (Theorem 3).
 """
 

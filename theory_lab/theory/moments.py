@@ -83,6 +83,9 @@ def variance_factor(dimension: int, *, directions: int = 1, law: str = "gaussian
 
     Setting: any quadratic, two-sided or radius 0. Guarantee: exact; E||ghat||^2 = (1 + V) ||g||^2.
 
+    Raises:
+        ValueError: no dimension, fewer than one direction, an unknown law.
+
     Example:
         >>> variance_factor(8), variance_factor(8, law="sphere"), variance_factor(8, directions=3)
         (9.0, 7.0, 3.0)

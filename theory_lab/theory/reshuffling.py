@@ -153,6 +153,9 @@ def reshuffling_ratio_limit(epoch_product: float) -> float:
 
     Guarantee: exact limit; it is at most min(1, u^2/12).
 
+    Raises:
+        ValueError: a negative or non-finite product.
+
     Example:
         >>> round(reshuffling_ratio_limit(1.0), 6)
         0.075766

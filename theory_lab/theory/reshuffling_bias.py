@@ -72,6 +72,9 @@ def two_type_floor(step_size: float, curvature: float, spread: float, noise: flo
         noise: s >= 0.
         n: components.
 
+    Raises:
+        ValueError: a step size or curvature that is not positive, a negative spread or noise, no component.
+
     Example:
         >>> two_type_floor(0.001, 1.0, 0.5, 1.0, 160).bias_sq
         6.25e-08
@@ -83,6 +86,9 @@ def two_type_floor(step_size: float, curvature: float, spread: float, noise: flo
 
 def two_type_crossover(curvature: float, spread: float, n: int) -> float:
     """The step size at which the two parts of `two_type_floor` are equal: 6 a^2 / (n^2 h^3). Below it the bias rules.
+
+    Raises:
+        ValueError: a curvature that is not positive, a negative spread, no component.
 
     Example:
         >>> two_type_crossover(1.0, 0.5, 10)

@@ -88,6 +88,9 @@ def sampled(curvature: Callable[[np.ndarray], np.ndarray], dimension: int) -> Sp
 def power_spectrum(decay: float, dimension: int) -> Spectrum:
     """j^-p for j = 1, ..., d; the largest eigenvalue is 1.
 
+    Raises:
+        ValueError: a negative decay, no dimension.
+
     Example:
         >>> round(power_spectrum(2.0, 10**9).rank, 4)  # zeta(2)
         1.6449
@@ -121,6 +124,9 @@ def step_size_limit(spectrum: Spectrum, *, directions: int = 1) -> float:
     """The mean-square step size limit: `quadratic.step_size_limit` of a spectrum with multiplicities, gaussian law. *Exact*.
 
     It lies between 2q/(tr + (q+1) l_max) and 2q/(tr (1 + (q+1)/d)): the trace sets it, the dimension hardly.
+
+    Raises:
+        ValueError: fewer than one direction.
 
     Example:
         >>> billion = power_spectrum(1.0, 1_300_000_000)  # trace 21.6

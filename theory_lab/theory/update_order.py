@@ -233,6 +233,9 @@ def stationary_moment(model: SharedQuadratic, order: str, *, n: int = 1, orderin
 def evaluations(order: str, *, directions: int = 1, sided: int = 1) -> tuple[int, int]:
     """(values, gradients) per visit of both blocks, the forward of a reverse pass counted as a value. *Exact*.
 
+    Raises:
+        ValueError: an unknown order, no direction, `sided` neither 1 nor 2.
+
     Example:
         >>> evaluations("simultaneous"), evaluations("adapter_first"), evaluations("adapter_first", sided=2)
         ((2, 1), (3, 1), (3, 1))

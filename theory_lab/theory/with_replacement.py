@@ -49,6 +49,9 @@ def with_replacement_parts(*, step_sizes: Pair, c: float = 0.0, theta: float = 0
         c, theta: Young's constants; positive where the radius is, ignored otherwise.
         **blocks: smoothness, dispersion, rank, directions, radius as in `with_replacement_bound`.
 
+    Raises:
+        ValueError: as `with_replacement_bound`; at a positive radius a c or theta that is not positive.
+
     Example:
         >>> with_replacement_parts(step_sizes=(0.1, 1.0), smoothness=(1, 1), dispersion=(1, 0), rank=8).coefficients
         (0.5, 0.5)

@@ -117,6 +117,9 @@ def reshuffling_parts(
         parameters: the free parameters; by default those of Corollary 2a (`CLEAN`, or `CLEAN_WITH_RADIUS`).
         **blocks: smoothness, dispersion, rank, directions, radius as in `reshuffling_bound`.
 
+    Raises:
+        ValueError: as `reshuffling_bound`.
+
     Example:
         >>> parts = reshuffling_parts(step_sizes=(0.01, 0.01), n=4, smoothness=(1, 1), dispersion=(1, 1), rank=8)
         >>> parts.holds, round(parts.coefficients[1], 4)

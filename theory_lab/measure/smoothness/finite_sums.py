@@ -149,6 +149,9 @@ def _gradients(at: Curvature, indices: Array) -> Array:
 def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, float]:
     """The mean of |grad_b f_i - grad_b f|^2 over some components, per block, one gradient held at a time.
 
+    Raises:
+        ValueError: no problem; as `smoothness.extreme_eigenvalues`.
+
     Example:
         >>> from theory_lab.problems import block_quadratic
         >>> problem = block_quadratic({"x": 2, "y": 1}, n=4, dispersion=1.0)

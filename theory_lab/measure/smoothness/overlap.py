@@ -45,6 +45,9 @@ def relative_error(dimension: int, iterations: int, *, probability: float = 0.99
     Returns:
         eps in [0, 1). An upper bound.
 
+    Raises:
+        ValueError: no dimension, no iteration, a probability outside (0, 1).
+
     Example:
         >>> round(relative_error(10**6, 60), 3), relative_error(60, 60)
         (0.011, 0.0)
