@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import re
 
 import pytest
 
@@ -27,6 +28,10 @@ def test_example_runs(number: int) -> None:
         trace = names["trace"]
         assert trace.divergence == ""
         assert trace.value.max() <= 2 * trace.value[0]
+    if number == 3:
+        seen = re.fullmatch(r"zero-shot (\S+)\nfine-tuned (\S+)\n.*", printed.getvalue(), re.DOTALL)
+        assert seen is not None
+        assert float(seen[2]) - float(seen[1]) > 0.2
 
 
 def test_every_python_block_is_tested() -> None:

@@ -12,7 +12,7 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine")
 USAGE = "%(prog)s [--model MODEL] [--task NAME] [--data PATH] [--method METHOD] [--out DIR] [OPTION ...]"
 EPILOG = """examples:
-  python -m theory_lab.finetune --model tiny-llama --task sentiment --method Hybrid-PEFT --epochs 3
+  python -m theory_lab.finetune --task plausible --method Hybrid-PEFT --optimizer adam --learning-rate-peft 3e-3 --epochs 4
   python -m theory_lab.finetune --model /models/opt-125m --task sst2 --data /data/SST-2 --dtype bfloat16 \\
       --method Hybrid-PEFT --adapter lora --learning-rate-base 1e-7 --learning-rate-peft 1e-3 --out results/sst2
 A run with --out that is killed goes on where it stood when it is started again with the same arguments."""
