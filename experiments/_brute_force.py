@@ -12,7 +12,7 @@ import numpy as np
 import theory_lab as tl
 from experiments import _families
 from experiments._families import Family
-from experiments._minibatches import minibatches
+from experiments._minibatches import Minibatches, minibatches
 from theory_lab import blocks
 from theory_lab.measure import Measurement, exact, reach, stability
 from theory_lab.measure.base import unmeasured
@@ -67,13 +67,12 @@ class Bench:
     @cached_property
     def start(self) -> Any:
         """Where all runs begin, and where advice is taken."""
-        return jax.jit(self.problem.init)(jax.random.key(0))
+        return _start(self.problem, jax.random.key(0))
 
     @cached_property
     def accuracy(self) -> float:
         """Of (E|grad f|^2)^(1/2)."""
-        gradient = jax.jit(lambda problem, params: problem.gradient(params))(self.problem, self.start)
-        return self.family.accuracy * float(jnp.sqrt(blocks.norm_sq(gradient)))
+        return self.family.accuracy * float(_gradient_norm(self.problem, self.start))
 
     @property
     def zeroth(self) -> int:
@@ -165,8 +164,11 @@ class Bench:
         unit = stability_region.step_size_boundary(matrix, self.zeroth, line, directions=directions, law=law)
         if not isinstance(self.problem, Logistic):
             return unit
-        of_rows = minibatches(self.problem, point, size=self.family.batch_size, ordering=self.family.ordering)
-        return of_rows.limit(line, 2 * unit)  # the order of the minibatches can also help
+        return self._minibatches.limit(line, 2 * unit)  # the order of the minibatches can also help
+
+    @cached_property
+    def _minibatches(self) -> Minibatches:
+        return minibatches(self.problem, self.start, size=self.family.batch_size, ordering=self.family.ordering)
 
     def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
         """By the growth of E f between two times; for y early ones, because runs beyond its limit explode."""
@@ -238,6 +240,16 @@ class Bench:
 
     def _key(self, stream: int) -> jax.Array:
         return jax.random.fold_in(self.key, stream)
+
+
+@jax.jit
+def _start(problem: tl.Problem, key: jax.Array) -> Any:
+    return problem.init(key)
+
+
+@jax.jit
+def _gradient_norm(problem: tl.Problem, params: Any) -> jax.Array:
+    return jnp.sqrt(blocks.norm_sq(problem.gradient(params)))
 
 
 def _grid(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ X is carried along random orders of the minibatches and averaged over them: exac
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -38,24 +39,30 @@ class Minibatches:
     zeroth: int
     orders: np.ndarray
 
+    @cached_property
+    def hessians(self) -> np.ndarray:
+        """H_B of every order and step, (steps, orders, d, d)."""
+        steps = self.orders.swapaxes(0, 1)
+        some = self.rows[steps]
+        return some.swapaxes(2, 3) @ some / steps.shape[2] + self.l2 * np.eye(self.rows.shape[1])
+
     def growth(self, steps: Pair) -> float:
         """log of E|Hz|^2 at the end over that after a third of the steps, from z of covariance I; inf for an overflow."""
         d, p = self.rows.shape[1], self.zeroth
-        eta, inside = np.where(np.arange(d) < p, *steps), np.arange(p)
+        eta = np.where(np.arange(d) < p, *steps)[:, None]
         whole = self.rows.T @ self.rows / len(self.rows) + self.l2 * np.eye(d)
-        x, norms = np.tile(np.eye(d), (len(self.orders), 1, 1)), []
-        for t in range(self.orders.shape[1]):
-            some = self.rows[self.orders[:, t]]
-            h = some.swapaxes(1, 2) @ some / some.shape[1] + self.l2 * np.eye(d)
+        square, x, norms = whole @ whole, np.tile(np.eye(d), (len(self.orders), 1, 1)), []
+        half = eta * eta.T / 2
+        half[:p, :p] *= 2
+        for h in self.hessians:
             hx = h @ x
             g = hx @ h
-            drift = eta[:, None] * hx
             trace = np.trace(g[:, :p, :p], axis1=1, axis2=2)
-            g[:, :p, :p] *= 2
-            g[:, inside, inside] += trace[:, None]
-            x = x - drift - drift.swapaxes(1, 2) + eta[:, None] * g * eta
-            x = (x + x.swapaxes(1, 2)) / 2  # what rounding makes of it otherwise grows where X does not
-            norms.append(np.einsum("oij,ij->o", x, whole @ whole).mean())
+            g *= half
+            g -= eta * hx
+            x = x + g + g.swapaxes(1, 2)  # symmetric, or rounding grows where X does not
+            np.einsum("oii->oi", x)[:, :p] += steps[0] ** 2 * trace[:, None]
+            norms.append(np.einsum("oij,ij->o", x, square).mean())
             if not norms[-1] < 1e200:
                 return np.inf
         return float(np.log(norms[-1] / norms[len(norms) // 3 - 1]))

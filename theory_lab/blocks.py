@@ -42,7 +42,7 @@ def norms_sq(params: Params) -> dict[Label, Array]:
 
 def as_array(value: object) -> Array:
     """A leaf as an array; a TypeError for what is no number, without the warning that JAX would let NumPy give."""
-    return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value))
+    return value if isinstance(value, jax.Array) else jnp.asarray(np.asarray(value))
 
 
 def check_leaves(name: str, block: Block) -> None:

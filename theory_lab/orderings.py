@@ -25,12 +25,14 @@ def random_reshuffling(key: Key, epoch: Scalar, n: int) -> Array:
         >>> sorted(random_reshuffling(jax.random.key(0), 3, 4).tolist())
         [0, 1, 2, 3]
     """
+    if n == 1:
+        return jnp.zeros(1, jnp.int32)
     key = jax.random.fold_in(key, epoch)
     if jax.dtypes.canonicalize_dtype(jnp.uint64) != jnp.uint64:  # 64-bit types are switched off
         return jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
     # One sort of 64-bit words, random bits above and the index below, is several times faster than a sort of pairs. Two
     # words share their random bits, and so keep their order, with probability below n^3 / 2^64.
-    mask = jnp.uint64((1 << max(n - 1, 1).bit_length()) - 1)
+    mask = jnp.uint64((1 << (n - 1).bit_length()) - 1)
     words = jax.random.bits(key, (n,), jnp.uint64) & ~mask
     return (jnp.sort(words | jnp.arange(n, dtype=jnp.uint64)) & mask).astype(jnp.int32)
 

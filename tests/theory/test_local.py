@@ -316,8 +316,7 @@ def test_signs_with_a_rotated_spectrum_are_averaged_exactly():
         look[:3, :3], look[3:, 3:] = eta[0] * np.outer(signs, signs), eta[1] * np.eye(2)
         move = np.eye(5) - look @ hessian
         expected += move @ x @ move.T / 8
-    p = np.repeat(eta, [3, 2])
-    found = local_stability._step(model, eta, p, model.hessian[None], (turn.T @ x @ turn)[None])[0]
+    found = local_stability._Step(model, eta)(model.hessian[None], (turn.T @ x @ turn)[None])[0]
     assert turn @ found @ turn.T == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
 

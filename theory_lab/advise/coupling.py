@@ -138,10 +138,16 @@ def _quadrature(hessian: Curvature, label: Label, seen: Sequence[Label], key: Ke
     matrix = lanczos.tridiagonalise(hessian, ITERATIONS, start, keep=True)
     if matrix is None:
         return (np.zeros(1), np.zeros((1, 1))), 0
-    assert matrix.basis is not None
-    values, vectors = matrix.ritz()
-    gram = np.asarray((matrix.basis * mask) @ matrix.basis.T, dtype=np.float64)
-    return (values, (vectors.T @ gram @ vectors) * np.outer(vectors[0], vectors[0])), matrix.diagonal.size
+    assert matrix.rows is not None
+    (values, vectors), m = matrix.ritz(), matrix.diagonal.size
+    gram = np.asarray(_gram(matrix.rows, mask), dtype=np.float64)[:m, :m]
+    return (values, (vectors.T @ gram @ vectors) * np.outer(vectors[0], vectors[0])), m
+
+
+@jax.jit
+def _gram(rows: jax.Array, mask: jax.Array) -> jax.Array:
+    """Inner products of vectors in the coordinates where the mask is 1, (K, K)."""
+    return (rows * mask) @ rows.T
 
 
 def room(points: Sequence[Coupled], most: float) -> float:

@@ -161,11 +161,12 @@ def view(problem: Problem, params: Params, name: str, settings: Settings, seed: 
     rng = np.random.default_rng(seed)
     few = sample(rng, problem.n, max(2, HELD // d**2))
     many = sample(rng, problem.n, max(2, HELD // d))
-    hessian = finite_sums.dense_hessian(problem.value, params)
+    fn, args = finite_sums.mean(problem)
+    hessian = finite_sums.dense_hessian(fn, params, args=args)
     gradients = finite_sums.component_gradients(problem, params, many)
-    gradient = flat(problem.gradient(params))
+    value, slope = finite_sums.value_and_gradient(problem, params)
+    gradient = flat(slope)
     each = finite_sums.component_hessians(problem, params, few) if problem.n > 1 else hessian[None]
-    value = float(problem.value(params))
     if not all(np.isfinite(part).all() for part in (hessian, gradients, gradient, each, value)):
         return None
     deviations, tilts = centred(each, problem.n), centred(gradients, problem.n)
@@ -209,5 +210,6 @@ def distinct(views: Sequence[Any]) -> list[Any]:
 
 def middle(problem: Problem, start: View, end: View) -> np.ndarray:
     """The Hessian averaged over the segment between two views, by Simpson's rule."""
-    half = finite_sums.dense_hessian(problem.value, between(start.params, end.params, 0.5))
+    fn, args = finite_sums.mean(problem)
+    half = finite_sums.dense_hessian(fn, between(start.params, end.params, 0.5), args=args)
     return (start.hessian + 4 * half + end.hessian) / 6

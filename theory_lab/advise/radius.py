@@ -1,6 +1,7 @@
 """The radius of the two-point estimates: where smoothing and rounding together err least."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +49,13 @@ def radius_law(
 
 def third_derivative_sq(problem: Problem, params: Params, zeroth: Sequence[Label], key: jax.Array) -> float:
     """E (D^3 f[v, v, v]/6)^2 |v|^2 for gaussian v in the perturbed blocks, by a few of them: the smoothing at radius 1."""
-    part = {label: params[label] for label in zeroth}
-    flat, unflatten = ravel_pytree(part)
+    return float(np.mean(_thirds(problem, dict(params), tuple(zeroth), jax.random.split(key, PROBES))))
+
+
+@partial(jax.jit, static_argnames="zeroth")
+def _thirds(problem: Problem, params: Params, zeroth: tuple[Label, ...], keys: jax.Array) -> jax.Array:
+    """A square for every key, in one program."""
+    flat, unflatten = ravel_pytree({label: params[label] for label in zeroth})
 
     def along(one: jax.Array) -> jax.Array:
         v = jax.random.normal(one, flat.shape, flat.dtype)
@@ -57,7 +63,7 @@ def third_derivative_sq(problem: Problem, params: Params, zeroth: Sequence[Label
         third = jax.grad(jax.grad(jax.grad(line)))(jnp.zeros((), flat.dtype))
         return jnp.square(third / 6) * jnp.vdot(v, v)
 
-    return float(np.mean([along(one) for one in jax.random.split(key, PROBES)]))
+    return jax.lax.map(along, keys)
 
 
 def kept(law: RadiusLaw, size: float, precision: float, kind: str, dimension: int) -> float:

@@ -213,7 +213,7 @@ def _ahead(problem: Problem, start: Params, accuracy: float, products: int, sett
     fn, args = mean(problem)
     found = lookahead.look_ahead(fn, start, accuracy=accuracy / 4, iterations=rounds, products=50, args=args)
     for share in CLOSER if sum(settings.sizes) <= DENSE else ():
-        if not found.reached or looking.definite(np.linalg.eigvalsh(dense_hessian(problem.value, found.params))):
+        if not found.reached or looking.definite(np.linalg.eigvalsh(dense_hessian(fn, found.params, args=args))):
             break
         more = lookahead.look_ahead(fn, found.params, accuracy=share * accuracy, iterations=rounds, products=50, args=args)
         products_spent, gradients = found.products + more.products, found.gradients + more.gradients

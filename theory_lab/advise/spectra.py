@@ -203,10 +203,10 @@ def _noise(
 
 def _differences(problem: Problem, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
     """|(H_i - H) v|^2 for every vector of a block, (V, d), and its components, (V, m)."""
-    index = (jnp.int32(0),)
+    args = (problem, jnp.int32(0))
     if problem.n > finite_sums.TOGETHER:
-        return _spread(curvature(problem.component, at.params, block=at.block, args=index), at, vectors, indices)
-    own = curvature(problem.component, at.params, args=index)  # the whole with scales 0 outside: all blocks share a program
+        return _spread(curvature(finite_sums.one, at.params, block=at.block, args=args), at, vectors, indices)
+    own = curvature(finite_sums.one, at.params, args=args)  # the whole with scales 0 outside: all blocks share a program
     scales = {label: float(label == at.block) for label in own.scales}
     before = sum(blocks.size(part) for label, part in own.params.items() if label < str(at.block))
     lifted = jnp.pad(vectors, ((0, 0), (before, own.dimension - before - at.dimension)))
@@ -220,7 +220,7 @@ def _spread(own: Curvature, at: Curvature, vectors: jax.Array, indices: jax.Arra
     def squares(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         v, some = inputs
         mean = at.product(v)
-        return jax.lax.map(lambda i: jnp.sum(jnp.square(replace(own, args=(i,)).product(v) - mean)), some)
+        return jax.lax.map(lambda i: jnp.sum(jnp.square(replace(own, args=(own.args[0], i)).product(v) - mean)), some)
 
     return jax.lax.map(squares, (vectors, indices))
 
@@ -236,7 +236,7 @@ def _spread_of_few(own: Curvature, vectors: jax.Array, every: jax.Array, indices
 
         def step(mean: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             index, share = inputs
-            curved = replace(own, args=(index,)).product(v)
+            curved = replace(own, args=(own.args[0], index)).product(v)
             mean = mean + share * curved
             return mean, jnp.sum(jnp.square(curved - mean))
 

@@ -1,6 +1,6 @@
 """Constants, measured at points: what could contradict a problem's declared ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory_lab import _checks, blocks
-from theory_lab._typing import Array, Component, Key, Label, Params
+from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.constants import Constants
-from theory_lab.measure.smoothness import extreme_eigenvalues
+from theory_lab.measure.smoothness import extreme_eigenvalues, finite_sums
 from theory_lab.problems.base import Problem
 
 
@@ -89,29 +89,28 @@ class _Look(NamedTuple):
 
 def _look(problem: Problem, point: Params, key: Key, components: int, iterations: int) -> _Look:
     start, choose, scaled = jax.random.split(key, 3)
-    value, norm_sq, dispersion = jax.tree.map(float, _gradients(problem.value, problem.component, problem.n, point))
-    low, _ = extreme_eigenvalues(problem.value, point, key=start, iterations=iterations)
+    value, norm_sq, dispersion = jax.tree.map(float, _gradients(problem, point))
+    fn, args = finite_sums.mean(problem)
+    low, _ = extreme_eigenvalues(fn, point, key=start, iterations=iterations, args=args)
     ends = [0.0]
     if problem.constants.smoothness is not None:
         for index in jax.random.choice(choose, problem.n, (components,), replace=False):
             lowest, highest = extreme_eigenvalues(
-                problem.component,
+                finite_sums.one,
                 point,
                 key=scaled,
                 scaling=problem.constants.smoothness,
                 iterations=iterations,
-                args=(index,),
+                args=(problem, index),
             )
             ends += [-lowest.high, highest.low]
     return _Look(value, norm_sq, dispersion, low.high, float(np.max(ends)))
 
 
-@jax.jit(static_argnums=(0, 1, 2))
-def _gradients(
-    whole: Component, component: Callable[[Params, Array], Array], n: int, point: Params
-) -> tuple[Array, Array, dict[Label, Array]]:
+@jax.jit
+def _gradients(problem: Problem, point: Params) -> tuple[Array, Array, dict[Label, Array]]:
     """f, |grad f|^2, and the dispersion of the component gradients per block."""
-    value, gradient = jax.value_and_grad(whole)(point)
-    each = jax.vmap(jax.grad(component), in_axes=(None, 0))(point, jnp.arange(n))
+    value, gradient = jax.value_and_grad(problem.value)(point)
+    each = jax.vmap(jax.grad(problem.component), in_axes=(None, 0))(point, jnp.arange(problem.n))
     apart = jax.tree.map(lambda one, mean: one - mean, each, gradient)
-    return value, blocks.norm_sq(gradient), {b: blocks.norm_sq(apart[b]) / n for b in blocks.labels(point)}
+    return value, blocks.norm_sq(gradient), {b: blocks.norm_sq(apart[b]) / problem.n for b in blocks.labels(point)}

@@ -24,12 +24,14 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from theory_lab import _checks
 from theory_lab.theory._matrices import symmetric
+from theory_lab.theory._orders import Orders, orders
 from theory_lab.theory._per_block import per_block, shaped, symmetric_each
 from theory_lab.theory.modes import FLAT, Modes, gathered, ordering_ratios
 from theory_lab.theory.moments import LAWS, covariance_map
@@ -135,6 +137,15 @@ class Local:
             rounding=self.rounding[block : block + 1],
             excess=None,
         )
+
+    @cached_property
+    def orders(self) -> Orders:
+        """Random orders of the components, the same for all step sizes."""
+        return self.drawn(0)
+
+    def drawn(self, seed: int) -> Orders:
+        """Orders of a seed."""
+        return orders(self.hessian, self.deviations, n=self.n, ordering=self.ordering, share=self.share, seed=seed)
 
     def _turned(self, turn: np.ndarray) -> np.ndarray:
         """turn' D_i turn of the deviations, of a sample of them where the work asks for it."""

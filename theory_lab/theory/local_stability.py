@@ -32,8 +32,6 @@ from theory_lab.theory.moments import covariance_map
 WORK = 10**8  # components times d^3 that one application may cost; more components are sampled
 TOLERANCE, ROUNDS = 1e-4, 200
 GONE = 1e-24  # of its largest possible value: a squared gradient that is rounding
-LEAST = 240  # steps along an order, in three epochs at least
-FEWEST, MOST, FLOPS = 4, 16, 2 * 10**8  # orders, as many as the work allows
 MEAN = 1.97  # eigenvalue of K beyond which the mean, which is lost at 2, decides
 SIDE, ASIDE = 0.1, 1e-4  # shares of its limit at which a block stands aside
 
@@ -104,7 +102,7 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
 
     Orders are drawn afresh for "random_reshuffling", where every epoch starts from the mean of the last; once for
     "shuffle_once", where every order has moments of its own; and are as they stand for "incremental". Of epochs longer than
-    `LEAST` steps random orders go through the beginning.
+    `_orders.LEAST` steps random orders go through the beginning.
 
     Example:
         >>> from theory_lab.theory.local import local
@@ -112,56 +110,63 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
         >>> ordered_growth(model, [0.66]) < 0 < ordered_growth(model, [0.67])
         True
     """
-    p = np.repeat(np.asarray(step_sizes, dtype=np.float64), model.sizes)
-    deviations = np.zeros((1, p.size, p.size)) if model.deviations is None else model.deviations
-    n, fixed = len(deviations), model.ordering == "incremental"
-    size = max(1, -(-n // model.n))
-    length = -(-n // size) if fixed else min(-(-n // size), LEAST)
-    epochs = 3 * max(1, -(-LEAST // (3 * length)))
-    copies = 1 if fixed else min(max(FEWEST, FLOPS // (p.size**3 * epochs * length)), MOST)
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([np.arange(n) if fixed else rng.permutation(n) for _ in range(copies)])
-    energy = model.hessian @ (p[:, None] * model.hessian)  # tr(P H X H) = <energy, X>
+    step, orders = _Step(model, step_sizes), model.orders if seed == 0 else model.drawn(seed)
+    energy = model.hessian @ (step.p[:, None] * model.hessian)  # tr(P H X H) = <energy, X>
     reach = float(np.linalg.norm(energy, 2))  # the most that <energy, X> can be at trace 1
-    sampled = (n - size) / (size * (n - 1)) if n > size else 0.0  # share of the variance that groups of a sample keep
-    deviations = deviations * (math.sqrt(model.share / sampled) if sampled > 0 else 1.0)
-    logs, scale, x = [], 0.0, np.tile(np.eye(p.size), (copies, 1, 1))
-    for epoch in range(epochs):
-        if epoch > 0 and model.ordering == "random_reshuffling":
-            drawn, x = rng.permuted(drawn, axis=1), np.broadcast_to(x.mean(axis=0), x.shape)
-        for place in range(length):
-            chosen = drawn[:, place * size : (place + 1) * size]
-            x = _step(model, step_sizes, p, model.hessian + deviations[chosen].mean(axis=1), x)
-            trace = float(np.trace(x, axis1=1, axis2=2).mean())
-            if not 0 < trace < math.inf:
-                return -math.inf if trace == 0 else math.inf
-            x = x / trace
-            scale += math.log(trace)
-            square = float(np.vdot(energy, x.mean(axis=0)))
-            if square <= GONE * reach:
-                return -math.inf  # what flat directions keep of X leaves rounding, whose rise says nothing
-            logs.append(scale + math.log(square))
+    logs, scale = [], 0.0
+    x = np.broadcast_to(np.eye(len(energy)), orders.hessians(0).shape)
+    for place in range(orders.steps):
+        if place > 0 and place % orders.length == 0 and orders.redrawn:
+            x = np.broadcast_to(x.mean(axis=0), x.shape)
+        x = step(orders.hessians(place), x)
+        trace = float(np.trace(x, axis1=1, axis2=2).mean())
+        if not 0 < trace < math.inf:
+            return -math.inf if trace == 0 else math.inf
+        x /= trace
+        scale += math.log(trace)
+        square = float(np.vdot(energy, x.mean(axis=0)))
+        if square <= GONE * reach:
+            return -math.inf  # what flat directions keep of X leaves rounding, whose rise says nothing
+        logs.append(scale + math.log(square))
     third = len(logs) // 3
     return _mean(np.array(logs[2 * third :])) - _mean(np.array(logs[third : 2 * third]))
 
 
-def _step(model: Local, step_sizes: Sequence[float], p: np.ndarray, hessians: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """X+ of a step with H_i, the directions averaged, for every order at once: (R, d, d)."""
-    moved = hessians @ x
-    gradient = moved @ hessians
-    moved = p[:, None] * moved
-    after = x - moved - moved.swapaxes(1, 2) + gradient * np.multiply.outer(p, p)
-    ends = np.cumsum((0, *model.sizes))
-    for b, (d, two_points) in enumerate(zip(model.sizes, model.zeroth, strict=True)):
-        if two_points:
-            part = slice(ends[b], ends[b + 1])
-            gain, inner, basis = covariance_map(model.law, d, model.directions), gradient[:, part, part], model.bases[b]
-            noise = gain.direct * inner + gain.trace * np.trace(inner, axis1=1, axis2=2)[:, None, None] * np.eye(d)
-            if gain.diagonal:  # along the axes of the parameters, which the basis leads to
-                axes = np.einsum("ab,rbc,ac->ra", basis, inner, basis)
-                noise -= gain.diagonal * np.einsum("ab,ra,ac->rbc", basis, axes, basis)
-            after[:, part, part] += step_sizes[b] ** 2 * noise
-    return (after + after.swapaxes(1, 2)) / 2  # without it the antisymmetric part of the rounding grows
+class _Step:
+    """X+ = A X A' + sum_b eta_b^2 E_b N_b([HXH]_bb) E_b' for every order at once, of symmetric X, (R, d, d).
+
+    With C = pp' + sum_b eta_b^2 b_b [in block b] the sum of X, of Q + Q' with Q = (C/2) HXH - P H X entry by entry, and of
+    what N_b adds besides.
+    """
+
+    def __init__(self, model: Local, step_sizes: Sequence[float]) -> None:
+        self.p = np.repeat(np.asarray(step_sizes, dtype=np.float64), model.sizes)
+        self.half = np.multiply.outer(self.p, self.p) / 2
+        self.others = []  # of every block that two points estimate: where it lies, and what its noise adds
+        ends = np.cumsum((0, *model.sizes))
+        for b, (d, two_points) in enumerate(zip(model.sizes, model.zeroth, strict=True)):
+            if two_points:
+                part, square = slice(ends[b], ends[b + 1]), step_sizes[b] ** 2
+                gain = covariance_map(model.law, d, model.directions)
+                self.half[part, part] += square * gain.direct / 2
+                self.others.append((part, square * gain.trace, square * gain.diagonal, model.bases[b]))
+
+    def __call__(self, hessians: np.ndarray, x: np.ndarray) -> np.ndarray:
+        moved = hessians @ x
+        gradient = moved @ hessians
+        moved *= self.p[:, None]
+        change = self.half * gradient
+        change -= moved
+        after = change + change.swapaxes(1, 2)  # without it the antisymmetric part of the rounding grows
+        after += x
+        diagonal = np.einsum("rii->ri", after)  # a view
+        for part, trace, along, basis in self.others:
+            inner = gradient[:, part, part]
+            diagonal[:, part] += trace * np.trace(inner, axis1=1, axis2=2)[:, None]
+            if along:  # the axes of the parameters, which the basis leads to
+                axes = np.einsum("rab,ab->ra", basis @ inner, basis)
+                after[:, part, part] -= along * np.matmul(basis.T * axes[:, None], basis)
+        return after
 
 
 def stable(model: Local, step_sizes: Sequence[float]) -> bool:

@@ -97,7 +97,9 @@ def spectral_density(
     _checks.count("iterations", iterations)
     _checks.count("starts", starts, least=2)
     nodes, weights, spent = [], [], 0
-    for start in jax.random.split(key, starts):
+    each = np.asarray(jax.random.key_data(jax.random.split(key, starts)))  # taken apart by JAX they are a program each
+    for words in each:
+        start = jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
         matrix = lanczos.tridiagonalise(hessian, iterations, start)
         if matrix is None:
             return SpectralDensity((), (), spent, "a Hessian-vector product is not finite")

@@ -1,6 +1,7 @@
 """What the components of a finite sum do at a point: gradients, Hessians, the whole Hessian as a matrix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -22,6 +23,11 @@ def weighted(params: Params, problem: Problem, weights: Array) -> Array:
     """sum_i w_i f_i: the mean, a component, or what sets one apart from the mean, all by one compiled program."""
     each = jax.vmap(problem.component, in_axes=(None, 0))(params, jnp.arange(problem.n, dtype=jnp.int32))
     return jnp.sum(weights.astype(each.dtype) * each)
+
+
+def one(params: Params, problem: Problem, index: Array) -> Array:
+    """f_i, of a problem that is an argument: others of its kind share what is compiled."""
+    return problem.component(params, index)
 
 
 def mean(problem: Problem) -> tuple[Objective, tuple[Problem, Array]]:
@@ -62,7 +68,7 @@ def component(problem: Problem, index: int) -> tuple[Objective, tuple[Any, ...]]
         4.0
     """
     if problem.n > TOGETHER:
-        return problem.component, (jnp.asarray(index),)
+        return one, (jax.tree.map(blocks.as_array, problem), jnp.asarray(index))
     fn, (given, weights) = mean(problem)
     return fn, (given, jnp.zeros_like(weights).at[index].set(1))
 
@@ -122,28 +128,33 @@ def component_hessians(problem: Problem, params: Params, indices: Any) -> np.nda
         [[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]]
     """
     _checks.instance("problem", problem, Problem, "a Problem")
-    at = curvature(problem.component, params, args=(jnp.asarray(indices)[0],))
+    at = _of_one(problem, params, indices)
     found = np.asarray(_matrices(at, jnp.asarray(indices)), dtype=np.float64)
     return (found + found.transpose(0, 2, 1)) / 2
 
 
+def _of_one(problem: Problem, params: Params, indices: Any) -> Curvature:
+    """The Hessian of the first of some components; other indices take its last argument's place."""
+    return curvature(one, params, args=(problem, jnp.asarray(np.asarray(indices)[0])))
+
+
 @jax.jit
 def _matrices(at: Curvature, indices: Array) -> Array:
-    one = lambda index: _matrix(Curvature(at.fn, at.block, at.params, at.scales, (index,)))
-    return jax.lax.map(one, indices, batch_size=max(1, min(64, HELD // at.dimension**2)))
+    each = lambda index: _matrix(replace(at, args=(at.args[0], index)))
+    return jax.lax.map(each, indices, batch_size=max(1, min(64, HELD // at.dimension**2)))
 
 
 def component_gradients(problem: Problem, params: Params, indices: Any) -> np.ndarray:
     """The gradients of some components, (m, d) in float64; coordinates in the order of the sorted labels."""
     _checks.instance("problem", problem, Problem, "a Problem")
-    at = curvature(problem.component, params, args=(jnp.asarray(indices)[0],))
+    at = _of_one(problem, params, indices)
     return np.asarray(_gradients(at, jnp.asarray(indices)), dtype=np.float64)
 
 
 @jax.jit
 def _gradients(at: Curvature, indices: Array) -> Array:
-    one = lambda index: ravel_pytree(jax.grad(lambda free: at.fn(free, index))(at.free))[0]
-    return jax.lax.map(one, indices, batch_size=max(1, min(256, HELD // at.dimension)))
+    each = lambda index: ravel_pytree(jax.grad(lambda free: at.fn(free, at.args[0], index))(at.free))[0]
+    return jax.lax.map(each, indices, batch_size=max(1, min(256, HELD // at.dimension)))
 
 
 def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, float]:
@@ -162,7 +173,7 @@ def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, f
     if problem.n <= TOGETHER:
         each = [_norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
         return {label: float(np.mean([squares[label] for squares in each])) for label in blocks.labels(params)}
-    at = curvature(problem.component, params, args=(jnp.asarray(indices)[0],))
+    at = _of_one(problem, params, indices)
     found = _dispersions(at, value_and_gradient(problem, params)[1], jnp.asarray(indices))
     return {label: float(value) for label, value in found.items()}
 
@@ -173,7 +184,7 @@ _norms_sq = jax.jit(blocks.norms_sq)
 @jax.jit
 def _dispersions(at: Curvature, mean: Params, indices: Array) -> dict[Label, Array]:
     def add(total: dict[Label, Array], index: Array) -> tuple[dict[Label, Array], None]:
-        own = jax.grad(lambda free: at.fn(free, index))(at.free)
+        own = jax.grad(lambda free: at.fn(free, at.args[0], index))(at.free)
         apart = blocks.norms_sq(jax.tree.map(jnp.subtract, own, dict(mean)))
         return jax.tree.map(jnp.add, total, apart), None
 

@@ -63,15 +63,20 @@ class Tridiagonal(NamedTuple):
         diagonal: alpha_1 ... alpha_m.
         off: beta_1 ... beta_m; the last leads out of the Krylov space, 0 where that is the whole space.
         rounding: how far the matrix may be from the exact one of a symmetric operator nearby.
-        basis: of the Krylov space, orthonormal rows (m, d); None where it is not kept.
+        rows: a basis of the Krylov space, orthonormal, (m, d), and what there was room for below; None where it is not kept.
         disturbance: rho of `recurrence`, for vectors that are units without being orthogonal; None where they are both.
     """
 
     diagonal: np.ndarray
     off: np.ndarray
     rounding: float
-    basis: Array | None = None
+    rows: Array | None = None
     disturbance: float | None = None
+
+    @property
+    def basis(self) -> Array | None:
+        """Of the Krylov space, orthonormal rows (m, d)."""
+        return None if self.rows is None else self.rows[: self.diagonal.size]
 
     @property
     def values(self) -> np.ndarray:
@@ -84,8 +89,10 @@ class Tridiagonal(NamedTuple):
 
     def vector(self, end: int) -> Array:
         """The unit Ritz vector of the smallest (end = 0) or largest (end = -1) Ritz value, (d,)."""
-        assert self.basis is not None
-        return jnp.asarray(self.ritz()[1][:, end], self.basis.dtype) @ self.basis
+        assert self.rows is not None
+        coefficients = np.zeros(len(self.rows))
+        coefficients[: self.diagonal.size] = self.ritz()[1][:, end]
+        return _sum(coefficients, self.rows)
 
 
 def keeps(hessian: Curvature, iterations: int) -> bool:
@@ -112,32 +119,33 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     if not (keeps(hessian, k) if keep is None else keep):
         return from_recurrence(hessian, recurrence.recur(hessian, k, start))
     if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
-        start = jax.random.normal(start, (hessian.dimension,), hessian.dtype)
+        start = _normal(start, hessian.dimension, hessian.dtype)
     operator, inside = _operator(hessian)
     found = _orthonormal(operator, inside, k, start)
     if found is None and operator is not hessian:  # 0 times what is not finite elsewhere says nothing of the block
         found = _orthonormal(hessian, slice(None), k, start)
     if found is None:
         return None
-    coefficients, norms, basis = found
+    coefficients, norms, rows = found
     m = norms.size
     diagonal = np.diag(coefficients)
     exact = np.diag(diagonal) + np.diag(norms[:-1], -1)
     size = np.abs(diagonal).max() + 2 * norms.max()
     rounding = float(np.linalg.norm(coefficients - exact) + m * hessian.precision * size)
     closing = 0.0 if m == hessian.dimension else np.hypot(norms[-1], rounding)
-    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, basis)
+    return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, rows)
 
 
 def _orthonormal(operator: Curvature, inside: slice, k: int, start: Array) -> tuple[np.ndarray, np.ndarray, Array] | None:
     """`_krylov` from a start that lies in some coordinates of an operator: of as many steps as it took, if all is finite."""
-    lifted = jnp.zeros(operator.dimension, operator.dtype).at[inside].set(start)
-    *numbers, basis = _krylov(operator, _room(operator, k), k, lifted)
-    steps, coefficients, norms = map(np.asarray, numbers)
+    whole = start.size == operator.dimension
+    lifted = start if whole else _lifted(start, operator.dimension, inside.start)
+    *numbers, rows = _krylov(operator, _room(operator, k), k, lifted)
+    steps, coefficients, norms = jax.device_get(numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
     finite = np.isfinite(coefficients).all() and np.isfinite(norms).all()
-    return (coefficients, norms, basis[:m, inside]) if finite else None
+    return (coefficients, norms, rows if whole else rows[:m, inside]) if finite else None
 
 
 def from_recurrence(hessian: Curvature, run: recurrence.Recurrence) -> Tridiagonal | None:
@@ -204,24 +212,26 @@ def top(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     if off[-1] == 0:
         return inside, inside
     weight = float(np.sum(vectors[0, values >= values[-1] - matrix.rounding] ** 2))
-    least = min(overlap, max(weight, np.finfo(np.float64).eps ** 2) ** 0.5 / 2)  # less weight is rounding
-    excluded = _beyond_orthonormal if matrix.disturbance is None else _beyond_unit
-    while not excluded(matrix, inside + step, least):
+    least = float(min(overlap, max(weight, np.finfo(np.float64).eps ** 2) ** 0.5 / 2))  # less weight is rounding
+    steps = list(zip(matrix.diagonal.tolist(), off.tolist(), strict=True))  # Python's numbers, several times faster
+    rho = matrix.disturbance
+    excluded = lambda x: _beyond_orthonormal(steps, x, least) if rho is None else _beyond_unit(steps, x, least, rho)
+    while not excluded(inside + step):
         step *= 2
     low, high = inside, inside + step
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if excluded(matrix, middle, least) else (middle, high)
+        low, high = (low, middle) if excluded(middle) else (middle, high)
         if high - low <= LOOSE * (high - inside):
             break
     return inside, high
 
 
-def _beyond_orthonormal(matrix: Tridiagonal, x: float, overlap: float) -> bool:
-    """Whether the squares of the polynomials at x add up to more than 1/overlap^2."""
+def _beyond_orthonormal(steps: list[tuple[float, float]], x: float, overlap: float) -> bool:
+    """Whether the squares of the polynomials at x add up to more than 1/overlap^2, by their (alpha_j, beta_j)."""
     most = overlap**-2
     before, now, back, total = 0.0, 1.0, 0.0, 1.0
-    for alpha, beta in zip(matrix.diagonal, matrix.off, strict=True):
+    for alpha, beta in steps:
         before, now, back = now, ((x - alpha) * now - back * before) / beta, beta
         total += now * now
         if total > most:
@@ -229,15 +239,14 @@ def _beyond_orthonormal(matrix: Tridiagonal, x: float, overlap: float) -> bool:
     return False
 
 
-def _beyond_unit(matrix: Tridiagonal, x: float, overlap: float) -> bool:
+def _beyond_unit(steps: list[tuple[float, float]], x: float, overlap: float, disturbance: float) -> bool:
     """Whether some phi_j(x) (overlap - E_j(x)) is more than the norm of a vector that is a unit up to rounding."""
     before, now, back, total, lost = 0.0, 1.0, 0.0, 1.0, 0.0
-    assert matrix.disturbance is not None
-    for alpha, beta in zip(matrix.diagonal, matrix.off, strict=True):
+    for alpha, beta in steps:
         before, now, back = now, ((x - alpha) * now - back * before) / beta, beta
         if now <= 0:
             return False  # not beyond all Ritz values
-        lost += matrix.disturbance * total / (beta * before * now)
+        lost += disturbance * total / beta / before / now
         total += now
         if now * (overlap - lost) > UNIT:
             return True
@@ -265,6 +274,22 @@ def _room(hessian: Curvature, k: int) -> int:
     """For how many vectors a run of k has room."""
     room = ROOM if k <= ROOM and ROOM * hessian.dimension <= KEPT else k
     return -(-room // ROWS) * ROWS
+
+
+@jax.jit(static_argnums=(1, 2))
+def _normal(key: Key, size: int, dtype: Any) -> Array:
+    return jax.random.normal(key, (size,), dtype)
+
+
+@jax.jit(static_argnums=(1, 2))
+def _lifted(part: Array, size: int, before: int) -> Array:
+    """A vector with zeros before and behind it."""
+    return jnp.pad(part, (before, size - before - part.size))
+
+
+@jax.jit
+def _sum(coefficients: Array, rows: Array) -> Array:
+    return coefficients.astype(rows.dtype) @ rows
 
 
 @jax.jit(static_argnums=1)
