@@ -9,10 +9,11 @@ before it is added to the parameters:
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import blocks
 from theory_lab._typing import Array, Block, Key
@@ -35,15 +36,8 @@ def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...], stream: Stream
     leaves, structure = jax.tree.flatten(like)
     keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
     count = math.prod(shape)
-    drawn = []
-    for i, (k, leaf) in enumerate(zip(keys, leaves, strict=True)):
-        if stream == "rows":
-            width = leaf.shape[-1] if leaf.ndim else 1
-            every = jax.vmap(lambda j, i=i: leaf_key(direction_key(key, j), i))(jnp.arange(count))
-            flat = jax.vmap(lambda k, n=leaf.size // width, w=width, t=leaf.dtype: rows(k, jnp.arange(n), w, law, t))(every)
-        else:
-            flat = numbers(k, count * leaf.size, law, leaf.dtype)
-        drawn.append(jax.lax.optimization_barrier(flat).reshape(*shape, *leaf.shape))
+    flat = _by_rows(key, leaves, law, count) if stream == "rows" else _in_bulk(keys, leaves, law, count)
+    drawn = [jax.lax.optimization_barrier(v).reshape(*shape, *leaf.shape) for v, leaf in zip(flat, leaves, strict=True)]
     if law == "sphere":
         # The sums apart from the root: fused with it, jaxlib 0.11.2 returns norms of 0 for thousands of directions on a CPU.
         sums = [jax.lax.optimization_barrier(jnp.sum(jnp.square(v.reshape(*shape, -1)), axis=-1)) for v in drawn]
@@ -52,6 +46,32 @@ def draw(key: Key, like: Block, law: Law, shape: tuple[int, ...], stream: Stream
             v / norm.reshape(*shape, *[1] * leaf.ndim).astype(leaf.dtype) for v, leaf in zip(drawn, leaves, strict=True)
         ]
     return jax.tree.unflatten(structure, drawn)
+
+
+def _by_rows(key: Key, leaves: list[Array], law: Law, count: int) -> list[Array]:
+    """So many directions, leaf by leaf, every row by a key of its own."""
+    flat = []
+    for i, leaf in enumerate(leaves):
+        width = leaf.shape[-1] if leaf.ndim else 1
+        every = jax.vmap(lambda j, i=i: leaf_key(direction_key(key, j), i))(jnp.arange(count))
+        one = lambda k, n=leaf.size // width, w=width, t=leaf.dtype: rows(k, jnp.arange(n), w, law, t)
+        flat.append(jax.vmap(one)(every))
+    return flat
+
+
+def _in_bulk(keys: Any, leaves: list[Array], law: Law, count: int) -> list[Array]:
+    """So many directions, leaf by leaf; leaves of one size by one piece of program, which is what compiling them costs."""
+    alike: dict[tuple[int, Any], list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        alike.setdefault((leaf.size, leaf.dtype), []).append(i)
+    flat: dict[int, Array] = {}
+    for (size, dtype), places in alike.items():
+        one = lambda k, n=count * size, t=dtype: numbers(k, n, law, t)
+        if len(places) == 1:
+            flat[places[0]] = one(keys[places[0]])
+        else:
+            flat |= zip(places, jax.vmap(one)(keys[np.array(places)]), strict=True)
+    return [flat[i] for i in range(len(leaves))]
 
 
 def numbers(key: Key, count: int, law: Law, dtype: jnp.dtype) -> Array:
