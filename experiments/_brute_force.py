@@ -168,6 +168,7 @@ class Bench:
 
     @cached_property
     def _minibatches(self) -> Minibatches:
+        assert isinstance(self.problem, Logistic)
         return minibatches(self.problem, self.start, size=self.family.batch_size, ordering=self.family.ordering)
 
     def _limits_by_runs(self, units: Pair, advised: Pair) -> dict[str, Measurement]:
