@@ -89,7 +89,7 @@ class Local:
         apart = None if self.deviations is None else self._turned(root[:, None] * u)  # R_i - k, (i, m, m)
         matrix = np.diag((1 - k) ** 2)
         if apart is not None:
-            matrix += self.share * np.mean(apart**2, axis=0)
+            matrix += self.share * _mean_square(apart)
         source = own * ordering_ratios(k, self.n, self.ordering)
         for block, start in enumerate(np.cumsum((0, *self.sizes[:-1]))):
             if not self.zeroth[block]:
@@ -103,8 +103,9 @@ class Local:
             seen = k**2 * share
             matrix += gain.direct * (rows.T @ rows) ** 2 * k**2
             if apart is not None:
-                seen = seen + self.share * np.mean(np.sum((rows @ apart) ** 2, axis=1), axis=0)
-                matrix += gain.direct * self.share * np.mean(((rows.T @ rows) @ apart) ** 2, axis=0)
+                inside = _inside(u, part, apart)
+                seen = seen + self.share * np.einsum("igh,igh->h", apart, inside) / len(apart)  # E |F_b R e_h|^2
+                matrix += gain.direct * self.share * _mean_square(inside)
             matrix += gain.trace * np.outer(share, seen)
             source += gain.trace * share * np.trace(inner) + gain.direct * np.einsum("ag,ab,bg->g", rows, inner, rows)
             source += step_sizes[block] * self.rounding[block] * share
@@ -152,6 +153,19 @@ class Local:
         assert self.deviations is not None
         chosen = self.deviations[:: max(1, -(-len(self.deviations) * turn.size * len(turn) // WORK))]
         return np.matmul(turn.T, np.matmul(chosen, turn))
+
+
+def _mean_square(parts: np.ndarray) -> np.ndarray:
+    """The mean over i of squares, (g, h) of (i, g, h)."""
+    return np.einsum("igh,igh->gh", parts, parts) / len(parts)
+
+
+def _inside(u: np.ndarray, part: slice, apart: np.ndarray) -> np.ndarray:
+    """F_b'F_b R_i for every i: of a large block by the others, as the columns of U are orthonormal and all F'F sum to I."""
+    rows, others = u[part], np.delete(u, part, axis=0)
+    if len(rows) <= len(others):
+        return rows.T @ (rows @ apart)
+    return apart - others.T @ (others @ apart) if len(others) else apart
 
 
 def local(
