@@ -1,8 +1,11 @@
-"""Shapes of published models, and a tiny one of the same make."""
+"""Shapes of published models, and a tiny one of the same make; how programs are compiled of which memory alone is asked."""
 
 from typing import Any
 
 from theory_lab.models import Config, LlamaConfig, OPTConfig
+
+# Buffers are laid out before machine code is made, which here is never run and need not be fast.
+UNPOLISHED = {"xla_backend_optimization_level": 0}
 
 
 def _opt(width: int, layers: int, heads: int) -> OPTConfig:

@@ -45,7 +45,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments._fine_tuning import ADAPTERS
-from experiments._shapes import PUBLISHED, TINY
+from experiments._shapes import PUBLISHED, TINY, UNPOLISHED
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune import bases
 from theory_lab.finetune.methods import METHODS, method
@@ -57,7 +57,6 @@ from theory_lab.report import figures
 BATCH = (16, 64)  # texts and tokens of the comparison
 FEW = (1, 8)  # the hard case
 FORWARD = "forward"
-UNPOLISHED = {"xla_backend_optimization_level": 0}  # buffers are laid out before machine code is made, which is never run
 
 
 @dataclass(frozen=True)

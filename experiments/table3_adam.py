@@ -47,6 +47,7 @@ from experiments import _adam_panels as panels
 from experiments import _adam_rates as rates
 from experiments import _fine_tuning as tuning
 from experiments import _task_answers as answers
+from experiments._shapes import UNPOLISHED
 from theory_lab._typing import Params
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune.methods import method
@@ -187,7 +188,7 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
                 how = method(name, moved)
                 state = jax.eval_shape(how.start, shaped)
                 step: Any = how.step(own.loss)
-                done = step.lower(shaped, state, batch, key, jnp.float32(0)).compile().memory_analysis()
+                done = step.lower(shaped, state, batch, key, jnp.float32(0)).compile(UNPOLISHED).memory_analysis()
                 peak = done.argument_size_in_bytes + done.output_size_in_bytes - done.alias_size_in_bytes
                 peak += done.temp_size_in_bytes
                 yield {"what": "memory", "rank": rank, "optimizer": optimizer, "axis": name, "value": float(peak)}

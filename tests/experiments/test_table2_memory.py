@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments import table2_memory
+from experiments._shapes import TINY
 from experiments.table2_memory import BATCH, FEW, FORWARD
 from theory_lab import models
 
@@ -140,3 +141,13 @@ def test_cells_are_distinct_and_name_models_that_exist() -> None:
         cells = table2_memory.cells(settings)
         assert len({json.dumps(cell) for cell in cells}) == len(cells)
         assert {table2_memory.shape_of(cell["base"]).model_type for cell in cells} == {"opt", "llama"}
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("name", ["FO-PEFT", "Hybrid-PEFT"])
+def test_buffers_do_not_depend_on_how_machine_code_is_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, adapter = TINY["opt-tiny"], models.lora(2)
+    cell, key = {"texts": 2, "tokens": 8}, jax.random.key(0)
+    unpolished = table2_memory._step_bytes(config, adapter, name, cell, key)
+    monkeypatch.setattr(table2_memory, "UNPOLISHED", {})
+    assert table2_memory._step_bytes(config, adapter, name, cell, key) == unpolished
