@@ -13,6 +13,7 @@ problem = tl.block_quadratic({"base": 3, "peft": 2}, n=2)
 made = lambda: problem
 loss = (lambda z, e: jnp.sum((z["x"] - e) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(3)})
 number = 3
+batch = (lambda z, e: jnp.mean((e @ z["x"]) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(4)})
 bare = lambda z, e: jnp.sum(z["x"] - e)
 """
 
@@ -57,6 +58,7 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
             "error: bare of {} must be a Problem, a function without arguments that returns one, or (loss, data, params), "
             "got a function with missing a required argument: 'z'",
         ),
+        (["{}:batch"], "error: loss must be a function that works on params and one example, of shape (3,), got TypeError("),
         (["{}:absent"], "error: PROBLEM must be a name that {} defines, got 'absent'"),
         (
             ["{}:problem", "--zeroth", "bas"],

@@ -238,6 +238,16 @@ DOORS = {
             f"loss must be a function of two arguments, parameters and one example, got {one_argument!r}",
         ),
         (finite_sum(loss=untraceable), f"loss must be a function that JAX can trace, got {untraceable!r}"),
+        (
+            finite_sum(loss=lambda z, e: e[2], examples=(np.ones((3, 2)), np.ones(3))),
+            "loss must be a function that works on params and one example, of shape ((2,), ()), "
+            "got IndexError('tuple index out of range')",
+        ),
+        (
+            finite_sum(loss=lambda z, e: z.x.sum(), examples=np.ones((3, 2))),
+            "loss must be a function that works on params and one example, of shape (2,), "
+            """got AttributeError("'dict' object has no attribute 'x'")""",
+        ),
         (finite_sum(examples=1.0), "examples must be arrays with one common leading axis of length at least 1, got [0]"),
         (
             finite_sum(examples=np.zeros((0, 2))),

@@ -76,7 +76,7 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     grows = (
         ""
         if sight.beyond == 1
-        else f"; curvature grows {sight.beyond:.2g} times beyond the start, which leaves that much room"
+        else f"; curvature grows {sight.beyond:.3g} times beyond the start, which leaves that much room"
     )
     for label, eta in choice.step_sizes.items():
         name, limit = f"step size of {label}", choice.limits[label].value

@@ -9,7 +9,7 @@ from theory_lab.finetune import language, tasks
 from theory_lab.finetune.methods import METHODS
 from theory_lab.finetune.options import parser
 
-NAMES = {"name": "--task", "folder": "--data"}  # of arguments that are called otherwise in Python
+NAMES = {"name": "--task", "folder": "--data", "key": "--seed", "start": "--model"}  # what is called otherwise in Python
 
 
 def as_option(message: object, given: argparse.Namespace) -> str:

@@ -49,10 +49,10 @@ def finite_sum(
         optimum: a minimiser, if you know one; distances to it are then logged.
 
     Raises:
-        ValueError: a loss that is not scalar and floating, that does not take two arguments, that JAX cannot trace or that
-            reads blocks which params do not have;
-            examples that are not finite or have no common leading axis; parameters without labels or other than finite
-            float32 or float64; an optimum or constants unlike the parameters.
+        ValueError: a loss that is not scalar and floating, that does not take two arguments, that JAX cannot trace, that
+            reads blocks which params do not have or is written for other shapes; examples that are not finite or have no
+            common leading axis; parameters without labels or other than finite float32 or float64; an optimum or constants
+            unlike the parameters.
 
     Example:
         >>> x, y = jnp.arange(6.0).reshape(3, 2), jnp.array([1.0, 2.0, 3.0])
@@ -91,6 +91,9 @@ def finite_sum(
         result = jax.eval_shape(loss, start, jax.tree.map(lambda a: a[0], examples))
     except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
         raise _checks.refuse("loss", "a function that JAX can trace", loss) from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:  # written for other shapes, a whole batch say
+        shapes = jax.tree.map(lambda a: a.shape[1:], examples)
+        raise _checks.refuse("loss", f"a function that works on params and one example, of shape {shapes}", error) from error
     except KeyError as error:  # a block, or a part of an example, that is not there
         known = f"the blocks {list(start)} of params and the parts of one example"
         raise _checks.refuse("loss", f"a function that reads nothing but {known}", error) from error
