@@ -218,8 +218,8 @@ def _guarantees(promises: Mapping[str, Mapping[Label, float]], choice: Choice, s
         told = ", ".join(f"{label}: {value:.4g}" for label, value in values.items())
         shares = ", ".join(f"{choice.step_sizes[label] / value:.3g}" for label, value in values.items() if value > 0)
         why = (
-            f"safe at radius 0 if what was measured{of} at {looks} point{'s' if looks > 1 else ''} held everywhere, which "
-            f"no measurement shows; the advised step sizes are {shares} times as large"
+            f"what is below is safe at radius 0 if what was measured{of} at {looks} point{'s' if looks > 1 else ''} held "
+            f"everywhere, which no measurement shows; the advised step sizes are {shares} times as large"
         )
         changes = "constants that are known to hold everywhere"
         yield Reason(f"by {name.removeprefix('theory_lab, ')}", told, name, why, changes)
