@@ -12,6 +12,10 @@ from theory_lab.measure.smoothness import _tightest, envelope, inflated, isotoni
 U = np.geomspace(0.1, 10, 20)
 
 
+def programmes(u, y, powers):
+    return [each[0] for each in _tightest.programmes(_tightest._Pairs.of([(u, y)]), powers[None])]
+
+
 def noisy(seed: int, size: int, power: float = 1.3):
     rng = np.random.default_rng(seed)
     u = np.exp(rng.uniform(-2, 4, size))
@@ -23,7 +27,7 @@ def test_the_programmes_are_those_of_a_general_solver(seed):
     rng = np.random.default_rng(seed)
     u, y = rng.exponential(size=12), rng.exponential(size=12) + 0.1
     powers = np.append(rng.uniform(0.05, 3, 4), 0.0)
-    heights, offsets, factors = _tightest.programmes(u, y, powers)
+    heights, offsets, factors = programmes(u, y, powers)
     for i, p in enumerate(powers):
         x = u**p
         solved = optimize.linprog([np.sum(1 / y), np.sum(x / y)], A_ub=-np.stack([np.ones(12), x], axis=1), b_ub=-y)
@@ -35,10 +39,17 @@ def test_the_programmes_are_those_of_a_general_solver(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_no_power_of_a_fine_grid_is_tighter(seed):
     u, y = noisy(seed, 40)
-    offset, factor, power = _tightest.fit(u, y)
+    ((offset, factor, power),) = _tightest.fit([(u, y)])
     excess = np.sum((offset + factor * u**power) / y)
-    heights, _, _ = _tightest.programmes(u, y, np.linspace(0, 4, 4001))
+    heights, _, _ = programmes(u, y, np.linspace(0, 4, 4001))
     assert excess <= heights.min() * np.sum(1 / y) * (1 + 1e-5)
+
+
+def test_samples_of_any_sizes_are_fitted_together_as_they_are_alone():
+    samples = [noisy(seed, size) for seed, size in enumerate([40, 3, 12, 1, 60] * 8)]  # more than are held at a time
+    samples += [(np.zeros(8), np.arange(1.0, 9.0)), (U, 1e-3 * U**2)]
+    alone = [_tightest.fit([one])[0] for one in samples]
+    np.testing.assert_allclose(_tightest.fit(samples), alone, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("offset", "factor", "power"), [(2.0, 3.0, 1.5), (0.0, 1.0, 0.5), (5.0, 1e-3, 3.0)])

@@ -162,18 +162,18 @@ def envelope(
     rng = generator(key)
     half = u.size // 2
     order = rng.permutation(u.size) if split == "random" else np.arange(u.size)
-    offset, factor, power = _tightest.fit(u[order[:half]], y[order[:half]])
-    held = order[half:]
+    early, held = order[:half], order[half:]
+    (offset, factor, power), whole = _tightest.fit([(u[early], y[early]), (u, y)])
     below = int(np.sum(y[held] <= (offset + factor * u[held] ** power) * (1 + 1e-9)))
     coverage = rate.proportion(below, held.size, confidence=confidence, name="held-out pairs below the envelope")
-    offset, factor, power = _tightest.fit(u, y)
+    offset, factor, power = whole
     if factor == 0:
         return Envelope(offset, 0.0, unmeasured("p", u.size, "the curvature does not rise with the gradient"), coverage)
     if resamples == 0:
         return Envelope(offset, factor, Measurement("p", power, -np.inf, np.inf, u.size, "no interval was taken"), coverage)
     drawn = max(resamples, int(np.ceil(confidence / (1 - confidence))))
     halves = (rng.permutation(u.size)[:half] for _ in range(drawn))
-    away = np.sort([abs(_tightest.fit(u[chosen], y[chosen])[2] - power) for chosen in halves])
+    away = np.sort([abs(p - power) for _, _, p in _tightest.fit([(u[chosen], y[chosen]) for chosen in halves])])
     reach = float(away[int(np.ceil(confidence * (drawn + 1))) - 1]) + _tightest.RESOLUTION
     capped = power >= _tightest.POWERS[-1] - _tightest.RESOLUTION
     note, high = (f"no power up to {_tightest.POWERS[-1]:g} is enough", np.inf) if capped else ("", power + reach)
