@@ -18,6 +18,7 @@ from experiments import (
     figure4_convergence,
     table1_tasks,
     table3_adam,
+    transformer_step_sizes,
 )
 from theory_lab.finetune import bases
 
@@ -103,7 +104,7 @@ def test_repetitions_share_the_official_test_questions_out(data: str) -> None:
 
 @pytest.mark.parametrize(
     "experiment",
-    [figure1_smoothness, figure2_learning_rates, figure4_convergence, table3_adam],
+    [figure1_smoothness, figure2_learning_rates, figure4_convergence, table3_adam, transformer_step_sizes],
     ids=lambda one: one.__name__,
 )
 def test_official_data_reach_every_cell_and_change_no_other(experiment: object) -> None:
