@@ -30,8 +30,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Much of the time is XLA's, on small programs: on a CPU its older emitters of loops take two thirds as long, and what they
 # make runs as fast. It reads this when a device is first used, and aborts at a flag that its version does not know.
+OLDER_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 if version("jaxlib").startswith("0.10.") and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLDER_EMITTERS}".strip()
 
 # Experiments on a GPU measure in processes of their own, beside which this one must not hold its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

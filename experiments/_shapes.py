@@ -1,11 +1,16 @@
 """Shapes of published models, and a tiny one of the same make; how programs are compiled of which memory alone is asked."""
 
+import os
 from typing import Any
 
+from experiments import OLDER_EMITTERS
 from theory_lab.models import Config, LlamaConfig, OPTConfig
 
-# Buffers are laid out before machine code is made, which here is never run and need not be fast.
-UNPOLISHED = {"xla_backend_optimization_level": 0}
+# Buffers are laid out before machine code is made, which here is never run and need not be fast; by the emitters of loops
+# that users have, not by those that the other experiments are compiled with.
+UNPOLISHED: dict[str, Any] = {"xla_backend_optimization_level": 0}
+if OLDER_EMITTERS in os.environ.get("XLA_FLAGS", ""):
+    UNPOLISHED["xla_cpu_use_fusion_emitters"] = True
 
 
 def _opt(width: int, layers: int, heads: int) -> OPTConfig:

@@ -16,11 +16,13 @@ def pytest_configure(config: pytest.Config) -> None:
     Most of the suite's time is XLA's: without LLVM's optimizations and with the older emitters of fusions it takes half as
     long. XLA aborts at a flag that it does not know: versions that may not know the second are not given it.
     """
-    if config.option.markexpr == "not optimized" and "XLA_FLAGS" not in os.environ:
-        quick = ["--xla_backend_optimization_level=0"]
-        if jax.__version_info__[:2] == (0, 10):
-            quick.append("--xla_cpu_use_fusion_emitters=false")
-        os.environ["XLA_FLAGS"] = " ".join(quick)
+    if "XLA_FLAGS" in os.environ:
+        return
+    quick = config.option.markexpr == "not optimized"
+    flags = ["--xla_backend_optimization_level=0"] if quick else []
+    if jax.__version_info__[:2] == (0, 10):
+        flags.append(f"--xla_cpu_use_fusion_emitters={str(not quick).lower()}")  # said, or experiments would choose
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 
 
 @pytest.fixture(autouse=True, scope="module")
