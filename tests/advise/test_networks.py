@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from theory_lab.advise import advise
+from theory_lab.advise import advise, seeing
 from theory_lab.advise.seeing import LONG
+from theory_lab.measure.smoothness import lookahead
+from theory_lab.problems import block_quadratic
 
 INPUTS, HIDDEN, EXAMPLES = 9, 20, 48
 
@@ -61,6 +63,32 @@ def test_for_ever_is_asked_for_by_name(advised):
     endless = advise(perceptron("float64"), key=jax.random.key(1), horizon=math.inf)
     assert endless.limits["x"].value < advised["float64", 1].limits["x"].value / 1.5
     assert "within" not in endless.limits["x"].note
+
+
+def test_where_the_look_ahead_finds_nothing_lower_the_start_is_looked_at_once(advised):
+    problem = perceptron("float64")
+    start = problem.init(jax.random.key(0))
+    with pytest.MonkeyPatch.context() as patch:
+        stays = lambda *_: lookahead.Ahead(start, float(problem.value(start)), 1.0, False, 50, 2)
+        patch.setattr(seeing, "_ahead", stays)
+        found = advise(problem, key=jax.random.key(1))
+    told = {reason.quantity: reason.why for reason in found.reasons}
+    assert "as curvature is indefinite and no horizon was given; the start)" in told["limit of the step size of x"]
+    assert "negative curvature, down to -" in told["limit of the step size of x"]
+    assert "at the start, below which the look-ahead found nothing" in told["steps"]
+    assert found.limits["x"].samples == 1
+    twice = advised["float64", 1].spent
+    assert found.spent["component products"] == twice["component products"] / 2
+    assert found.spent["products"] < twice["products"]
+
+
+def test_a_start_at_the_minimum_has_its_time_from_there():
+    """Nothing there is taken for what is not finite."""
+    problem = block_quadratic({"x": 250, "y": 2}, n=4, dispersion=1.0)
+    found = advise(problem, key=jax.random.key(0), params=problem.optimum, accuracy=1e-2)
+    assert math.isfinite(found.limits["x"].value)
+    (steps,) = [reason.why for reason in found.reasons if reason.quantity == "steps"]
+    assert "the Hessian at the start, below which the look-ahead found nothing" in steps
 
 
 def test_the_advised_pair_is_nearly_as_good_as_any_on_its_ray(advised):

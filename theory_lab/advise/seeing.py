@@ -42,6 +42,7 @@ class Sight:
         radius: of the two-point estimates; nan without any.
         radius_laws: its error law, per zeroth-order block.
         sided: 1 or 2.
+        stays: whether the look-ahead of a large problem found no lower point, so that the start alone was looked at.
         beyond: how many times the largest curvature grows a little beyond the start, away from the look-ahead point; at
             least 1.
         spent: what looking has cost.
@@ -60,6 +61,7 @@ class Sight:
     radius: float
     radius_laws: dict[Label, RadiusLaw]
     sided: int
+    stays: bool
     beyond: float
     spent: dict[str, int]
 
@@ -103,11 +105,9 @@ def see(
         raise _checks.refuse("the gradient of the problem at params", "finite", norm)
     target = accuracy or (norm / 10 if norm > 0 else 1e-3)
     ahead = _ahead(problem, start, target, products, settings)
-    named = [
-        ("the start", start),
-        *((f"point {i + 1}", p) for i, p in enumerate(points)),
-        ("the look-ahead point", ahead.params),
-    ]
+    stays = sum(settings.sizes) > DENSE and not points and looking.same(start, ahead.params)
+    named = [("the start", start), *((f"point {i + 1}", p) for i, p in enumerate(points))]
+    named += [] if stays else [("the look-ahead point", ahead.params)]
     found = _views(problem, named, settings, gradient, key, probability)
     if found[0] is None:
         raise _checks.refuse("the Hessian of the problem at params", "finite", np.nan)
@@ -125,8 +125,10 @@ def see(
     limiting = tuple(view.model() for view in looking.distinct(views))
     timing, averaged = _timing(problem, views, rounding)
     spent = _spent(problem, ahead, views)
-    beyond = _beyond(problem, start, ahead.params, views, settings, jax.random.fold_in(key, 1001))
-    spent["products"] += BEYOND * len(settings.labels)
+    beyond = 1.0
+    if not stays:
+        beyond = _beyond(problem, start, ahead.params, views, settings, jax.random.fold_in(key, 1001))
+        spent["products"] += BEYOND * len(settings.labels)
     return Sight(
         settings,
         start,
@@ -141,6 +143,7 @@ def see(
         radius,
         laws,
         sided,
+        stays,
         beyond,
         spent,
     )

@@ -12,6 +12,7 @@ from theory_lab.advise.choosing import HALF, Choice
 from theory_lab.advise.fastest import ALIKE
 from theory_lab.advise.guaranteeing import FEW, guaranteed, measured
 from theory_lab.advise.limits import ALONG, nothing
+from theory_lab.advise.looking import NEGATIVE
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import SpectralView
 from theory_lab.oracles import FirstOrder, Hybrid, TwoPoint
@@ -71,7 +72,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
 def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     goal = f"||grad f|| = {sight.accuracy:.3g}"
     alike = f", up to {ALIKE:.0%}: in the middle of what is as fast" if isinstance(sight.timing, Local) else ""
-    half = f"{HALF:.2g} of all where they end together, where the mode that sets that end falls fastest"
+    half = f"all step sizes at {HALF:.2g} of where they end together, at which the mode that ends them falls fastest"
     grows = (
         ""
         if sight.beyond == 1
@@ -91,10 +92,10 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
             why += f"their floor is {choice.floor:.3g} there{grows}"
             changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
         elif math.isinf(choice.steps):
-            why = f"{share}, {half}: on the local model no step size reaches {goal}{grows}"
+            why = f"{share}; {half}: on the local model no step size reaches {goal}{grows}"
             changes = "an accuracy that rounding and flat directions leave within reach, higher precision"
         else:
-            why = f"{share}, {half}: curvature is negative wherever was looked, so no time is predicted{grows}"
+            why = f"{share}; {half}: curvature is negative wherever was looked, so no time is predicted{grows}"
             changes = "parameters nearer a minimum; a grid of a few multiples of it, run for some hundred steps"
         yield Reason(name, eta, RECURSION, why, changes)
 
@@ -110,6 +111,8 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         if label in sight.settings.zeroth:
             trace = max(view.traces(label)[0] for view in sight.views)
             seen += f", trace {trace:.4g} (effective rank {trace / top:.3g})"
+        if (negative := sight.negative(label)) < -NEGATIVE * top:
+            seen += f"; negative curvature, down to {negative:.4g}, is left out"
         if limit.low < limit.high:
             certified = math.isnan(choice.together)
             least = "the certified largest curvature" if certified else "an estimate of where the ray of all step sizes ends"
@@ -135,9 +138,10 @@ def _statement(sight: Sight, choice: Choice) -> str:
 
 def _steps(sight: Sight, choice: Choice) -> Reason:
     norm = f"||grad f|| = {sight.ahead.gradient_norm:.3g}"
+    best = "the start, below which the look-ahead found nothing" if sight.stays else "the best point found"
     if sight.timing is None:
         why = (
-            f"undecided: at the best point found, {norm}, the Hessian has negative curvature: the loss falls along it ever "
+            f"undecided: at {best}, {norm}, the Hessian has negative curvature: the loss falls along it ever "
             "faster, until curvature changes, and how soon that is no second derivative tells"
         )
         return Reason("steps", choice.steps, RECURSION, why, "parameters nearer a minimum")
@@ -145,14 +149,14 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
         why = "undecided: no curvature was measured in any block, so nothing moves"
         return Reason("steps", choice.steps, "measured", why, "parameters where the loss is curved")
     way = "the Hessian averaged over the way to" if sight.averaged else "the Hessian at"
-    if sight.last.name == "the start":
+    if sight.last.name == "the start" and not sight.stays:
         return Reason(
             "steps", choice.steps, RECURSION,
             "second moments of a local model of the start, from ||grad f|| = "
             f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}: at the look-ahead point something is not finite",
             "a loss that is twice differentiable on the way",
         )  # fmt: skip
-    end = "the look-ahead point" if sight.ahead.reached else "the best point found"
+    end = "the look-ahead point" if sight.ahead.reached and not sight.stays else best
     why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "
     why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}"
     return Reason("steps", choice.steps, RECURSION, why, "a nearer start, another accuracy, less noise (larger minibatches)")
