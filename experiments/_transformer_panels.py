@@ -12,23 +12,33 @@ LOOKS = {"base": "zeroth_order", "peft": "first_order"}
 MOST = 10.0  # of an axis of times, in units of the best
 
 
-def limits(axes: Axes, rows: pd.DataFrame, tried: np.ndarray, factor: float) -> None:
-    """Where training ends over the predicted limit, a line per case and block; arrows where what was tried ends."""
+def limits(axes: Axes, of: dict[str, pd.DataFrame], tried: np.ndarray, factor: float) -> None:
+    """Where training ends over the predicted limit, a line per case and block; arrows where what was tried ends.
+
+    Hollow: where the first epoch ends, if that is among the rows.
+    """
+    rows = of["limit"]
     cases = list(dict.fromkeys(rows.case))
     ends = tried[0] / 2, 2 * tried[-1]
-    for j, (label, mine) in enumerate(rows.groupby("label", sort=False)):
-        look = figures.look(LOOKS[str(label)])
-        for one in mine.itertuples():
-            place = len(cases) - cases.index(one.case) + 0.12 - 0.24 * j
-            if np.isnan(one.value):
-                axes.annotate("no limit predicted", (1.0, place), fontsize=7, ha="center", va="center", color=look.colour)
-                continue
-            low, high = np.clip([one.low / one.predicted, one.high / one.predicted], *ends)
-            axes.plot([low, high], [place, place], color=look.colour)
-            shown = one.value / one.predicted if 0 < one.value < np.inf else low if one.value else high
-            marker = look.marker if 0 < one.value < np.inf else ">" if one.value else "<"
-            axes.plot(shown, place, marker=marker, color=look.colour, markeredgecolor="white")
-        axes.plot([], [], marker=look.marker, color=look.colour, label=f"of eta_{label}")
+    for what, shift, face in (("limit", 0.0, None), ("early", -0.1, "white")):
+        for j, (label, mine) in enumerate(of[what].groupby("label", sort=False) if what in of else ()):
+            look = figures.look(LOOKS[str(label)])
+            for one in mine.itertuples():
+                place = len(cases) - cases.index(one.case) + 0.16 - 0.24 * j + shift
+                if np.isnan(one.value):
+                    told = {"fontsize": 7, "ha": "center", "va": "center", "color": look.colour}
+                    axes.annotate("no limit predicted" if face is None else "", (1.0, place), **told)
+                    continue
+                low, high = np.clip([one.low / one.predicted, one.high / one.predicted], *ends)
+                axes.plot([low, high], [place, place], color=look.colour, linewidth=1.5 if face is None else 0.8)
+                shown = one.value / one.predicted if 0 < one.value < np.inf else low if one.value else high
+                marker = look.marker if 0 < one.value < np.inf else ">" if one.value else "<"
+                colours = {"color": look.colour, "markeredgecolor": "white" if face is None else look.colour}
+                axes.plot(shown, place, marker=marker, markerfacecolor=face or look.colour, **colours)
+            if face is None:
+                axes.plot([], [], marker=look.marker, color=look.colour, label=f"of eta_{label}")
+    if "early" in of:
+        axes.plot([], [], marker="o", color="0.4", markerfacecolor="white", label="where its first epoch ends")
     axes.plot([], [], marker=">", color="0.4", linestyle="none", label="beyond what was tried")
     axes.axvspan(1 / factor, factor, color="0.88", zorder=0, label=f"factor {factor:g}")
     axes.axvline(1.0, color="black", linewidth=1.2, label="predicted limit")

@@ -100,6 +100,17 @@ def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(transformer_step_sizes.draw(lost, transformer_step_sizes.judge(lost)), Figure)
 
 
+def test_where_first_epochs_end_is_drawn_and_not_judged(frame: pd.DataFrame) -> None:
+    early = frame[frame.what == "limit"].assign(what="early")
+    early.loc[early.label == "peft", ["value", "low", "high"]] *= 8
+    both = pd.concat([frame, early], ignore_index=True)
+    assert outcomes(both) == outcomes(frame)
+    legends = lambda rows: str([text.get_text() for text in drawn(rows).axes[0].get_legend().get_texts()])
+    drawn = lambda rows: transformer_step_sizes.draw(rows, transformer_step_sizes.judge(rows))
+    assert "first epoch" in legends(both)
+    assert "first epoch" not in legends(frame)
+
+
 def test_the_full_setting_has_every_adapter_on_both_architectures() -> None:
     cells = transformer_step_sizes.cells(transformer_step_sizes.FULL)
     assert len({(cell["base"], cell["adapter"]) for cell in cells}) == len(cells) == 6

@@ -72,7 +72,8 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
 def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
     goal = f"||grad f|| = {sight.accuracy:.3g}"
     alike = f", up to {ALIKE:.0%}: in the middle of what is as fast" if isinstance(sight.timing, Local) else ""
-    half = f"all step sizes at {HALF:.2g} of where they end together, at which the mode that ends them falls fastest"
+    ends, them = ("all step sizes together end", "them") if len(choice.step_sizes) > 1 else ("it ends", "it")
+    half = f"{HALF:.2g} of where {ends}, at which the mode that ends {them} falls fastest"
     grows = (
         ""
         if sight.beyond == 1
@@ -116,7 +117,8 @@ def _limits(sight: Sight, choice: Choice) -> Iterator[Reason]:
         if limit.low < limit.high:
             certified = math.isnan(choice.together)
             least = "the certified largest curvature" if certified else "an estimate of where the ray of all step sizes ends"
-            seen += f"; at most {limit.high:.3g} by the certified largest curvature, at least {limit.low:.3g} by {least}"
+            seen += f"; at most {limit.high:.3g} by the certified largest curvature"
+            seen += f", at least {limit.low:.3g} by {least}" if limit.low > 0 else ", no lower end where components differ"
         why = f"beyond it second moments grow, the other step sizes as advised ({choice.method}; {points}): {seen}"
         alone = choice.alone[label]
         why += f"; alone it would be {alone:.4g}" if math.isfinite(alone) and len(choice.limits) > 1 else ""
