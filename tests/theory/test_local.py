@@ -399,6 +399,31 @@ def test_within_a_horizon_flat_directions_feed_back_what_they_have_gathered():
     assert not (received(0.9 * limit(soon), 10**5) <= bound(0.9 * limit(soon), 1000)).all()
 
 
+def test_within_a_horizon_modes_that_hardly_move_feed_back_as_runs_do():
+    """Two points on z_i^2/2, i drawn anew at every step; no mode moves by a seventh within the horizon of K steps.
+
+    At u times the limit a step feeds u^2/K of the second moment back, less what it contracts: by a factor 1 + u^2/K at most.
+    A limit that left out modes with k < 1/K would be that of the mean, hundreds of times as high.
+    """
+    n, steps, runs = 50, 40, 2000
+    model = groups.grouped_blocks([1 / n], [n], [0], [True], [n], kappa=[1 - 1 / n], horizon=steps)
+    limit = local_stability.boundary_scale(lambda etas: model.modes(etas).stable, [1.0])
+    assert limit / n * steps < 1 / 7
+    assert limit < 2 * n / 500
+    rng, every = np.random.default_rng(1), np.arange(runs)
+    grown = []
+    for share in (0.5, 1.0, 3.0):
+        z = rng.standard_normal((runs, n))
+        start = np.sum(z**2)
+        for _ in range(steps):
+            chosen, looks = rng.integers(n, size=runs), rng.standard_normal((runs, n))
+            z -= share * limit * looks * (looks[every, chosen] * z[every, chosen])[:, None]
+        grown.append(np.sum(z**2) / start)
+    assert grown[0] < 1.3  # at most 1 + 1/160 per step
+    assert 2 < grown[1] < math.e
+    assert grown[2] > 100  # up to 1 + 9/40 per step
+
+
 @pytest.mark.parametrize("horizon", [3, 100])
 def test_the_noise_gain_within_a_horizon_is_that_of_the_modes_where_they_are_exact(horizon):
     _, hessian = uncoupled(0)
