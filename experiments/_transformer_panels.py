@@ -1,5 +1,7 @@
 """The panels of `transformer_step_sizes`: limits, times, and the grid of a case."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,14 +28,14 @@ def limits(axes: Axes, of: dict[str, pd.DataFrame], tried: np.ndarray, factor: f
             for one in mine.itertuples():
                 place = len(cases) - cases.index(one.case) + 0.16 - 0.24 * j + shift
                 if np.isnan(one.value):
-                    told = {"fontsize": 7, "ha": "center", "va": "center", "color": look.colour}
+                    told: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "color": look.colour}
                     axes.annotate("no limit predicted" if face is None else "", (1.0, place), **told)
                     continue
                 low, high = np.clip([one.low / one.predicted, one.high / one.predicted], *ends)
                 axes.plot([low, high], [place, place], color=look.colour, linewidth=1.5 if face is None else 0.8)
                 shown = one.value / one.predicted if 0 < one.value < np.inf else low if one.value else high
                 marker = look.marker if 0 < one.value < np.inf else ">" if one.value else "<"
-                colours = {"color": look.colour, "markeredgecolor": "white" if face is None else look.colour}
+                colours: dict[str, Any] = {"color": look.colour, "markeredgecolor": "white" if face is None else look.colour}
                 axes.plot(shown, place, marker=marker, markerfacecolor=face or look.colour, **colours)
             if face is None:
                 axes.plot([], [], marker=look.marker, color=look.colour, label=f"of eta_{label}")
