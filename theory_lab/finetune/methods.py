@@ -167,7 +167,9 @@ def refuse_lost(method: Method, params: Params) -> None:
     leaves = jax.tree.leaves(params[label])
     mean_square = float(_squares(leaves)) / sum(leaf.size for leaf in leaves)
     kind = jnp.result_type(*leaves)
-    least = float(jnp.finfo(kind).eps) * 2.0 ** math.floor(math.log2(mean_square) / 2) / 2 if mean_square > 0 else 0.0
+    if not 0 < mean_square < math.inf:  # all weights 0, or some not finite
+        return
+    least = float(jnp.finfo(kind).eps) * 2.0 ** math.floor(math.log2(mean_square) / 2) / 2
     if method.differences.radius < least:
         rule = f"at least {least:.3g}, half the spacing of {kind} at the {label}'s weights"
         raise _checks.refuse("radius", rule, method.differences.radius)
