@@ -19,7 +19,7 @@ def test_a_radius_is_refused_below_half_the_spacing_of_the_weights():
     weights = {"base": jnp.full(3, 1.5, jnp.float32)}  # between 1 and 2, where numbers are 2^-23 apart
     refuse_lost(how(2.0**-24), weights)
     with pytest.raises(
-        ValueError, match="radius must be at least 5.96e-08, half the spacing of float32 at the base's weights"
+        ValueError, match=r"radius must be at least 5\.96e-08, half the spacing of float32 at the base's weights"
     ):
         refuse_lost(how(2.0**-25), weights)
     assert jnp.all(weights["base"] + jnp.float32(2.0**-25) == weights["base"])  # it would change nothing
