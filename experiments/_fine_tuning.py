@@ -25,7 +25,6 @@ from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.tasks import READERS, Task, read, sample
 from theory_lab.models import Adapter, lora, prefix, prompt
 from theory_lab.run import loop
-from theory_lab.run.trace import Trace
 
 ADAPTERS: Mapping[str, Adapter] = {"lora": lora(8, 16), "prefix": prefix(5), "prompt": prompt(10)}
 RADIUS = 1e-3
@@ -34,7 +33,6 @@ FIRST_ORDER = tl.FirstOrder()
 TASK, BASE = 0, 1  # the streams of the seed
 WIDTHS = (16, 32, 56, 96, 160)  # texts are padded to one of these lengths, so that few programs are compiled
 SCORED = 128  # sequences that are scored at a time, by one program whatever the number of questions
-ROOM = 2**29  # parameters of the trajectories of one sweep; of real bases, seeds are swept one after the other
 
 
 class Deal(NamedTuple):
@@ -56,6 +54,16 @@ class Setting(NamedTuple):
     def with_adapter(self, adapter: Adapter | None) -> "Setting":
         """The same base and examples with another adapter."""
         return self._replace(problem=fine_tune(self.model.config, self.model.base, self.questions["train"], adapter))
+
+    def fitted(self, *splits: str) -> "Setting":
+        """Of these splits alone, in texts filled up to what they need: for programs that no other task shares.
+
+        Lengths are multiples of 4, so that other draws of the same task seldom compile anew.
+        """
+        used = [np.flatnonzero(self.questions[name].options.present.any(axis=(0, 1)))[-1] + 1 for name in splits]
+        cut = np.s_[..., : -(-max(used) // 4) * 4]
+        kept = {name: replace(self.questions[name], options=self.questions[name].options[cut]) for name in splits}
+        return self._replace(questions=kept).with_adapter(self.problem.adapter)
 
 
 def setting(
@@ -122,22 +130,37 @@ def _padded(questions: Questions, width: int, pad: int) -> Questions:
     return Questions(options, questions.labels, questions.truncated)
 
 
-def fine_tuned(
-    problem: FineTune, rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: int, batch_size: int = 8,
-    oracle: tl.Oracle = HYBRID, log_epochs: Sequence[int] | None = None,
-) -> Trace:  # fmt: skip
-    """All pairs of step sizes (G) with all keys (S), by one compiled program; logged at the start and the end by default.
+class Followed(NamedTuple):
+    """Trajectories of G pairs of step sizes and one key, and what was seen of them.
 
-    Every look at the objective costs as much as n component gradients: log few. Of a large base, one key at a time.
+    Attributes:
+        losses: on all training examples, (G, E); inf from where a run has left the finite numbers.
+        params: at the end, (G, ...).
     """
-    grid = _grid(problem, rates)
-    looks = [0, epochs] if log_epochs is None else log_epochs
-    swept = partial(
-        tl.sweep, problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs, batch_size=batch_size, log_epochs=looks
-    )
-    if len(rates) * len(keys) * sum(leaf.size for leaf in jax.tree.leaves(problem.base)) <= ROOM:
-        return swept(keys=keys)
-    return _beside([swept(keys=key[None]) for key in keys])
+
+    losses: np.ndarray
+    params: Params
+
+
+def followed(
+    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
+    oracle: tl.Oracle = HYBRID,
+) -> Followed:  # fmt: skip
+    """All pairs of step sizes with one key, by one compiled program; the loss after so many epochs, without its gradient."""
+    seen = []
+    for states in stages(problem, rates, key, epochs=epochs, batch_size=batch_size, oracle=oracle):
+        values = losses(problem, states.params, problem.sequences)
+        seen.append(np.where(np.isinf(np.asarray(states.diverged_at)), values, np.inf))
+    return Followed(np.stack(seen, axis=1), states.params)
+
+
+def losses(problem: FineTune, params: Params, sequences: Sequences) -> np.ndarray:
+    """The mean loss on some sequences of each of G models, (G, ...) -> (G,); inf where it is not finite.
+
+    As many sequences at a time as the problem has, so that one program serves all splits.
+    """
+    found = -scores(problem, params, sequences, most=problem.n).mean(axis=1, dtype=np.float64)
+    return np.where(np.isfinite(found), found, np.inf)
 
 
 def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -145,26 +168,15 @@ def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, 
     return {label: [rate.get(label, 0.0) for rate in rates] for label in labels}
 
 
-def _beside(traces: Sequence[Trace]) -> Trace:
-    """Sweeps that differ in their seeds alone as one sweep."""
-    first = traces[0]
-    joined: Any = lambda get: jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *map(get, traces))
-    return Trace(
-        first.epoch, first.cost, joined(lambda t: t.value), joined(lambda t: t.gradient_norm_sq),
-        joined(lambda t: t.distance_sq), joined(lambda t: t.diverged_at), joined(lambda t: t.params),
-        every_step=first.every_step, step_sizes=first.step_sizes,
-    )  # fmt: skip
-
-
 def stages(
     problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
     oracle: tl.Oracle = HYBRID,
 ) -> Iterator[loop.State]:  # fmt: skip
-    """The trajectories of `fine_tuned` with one key after so many epochs each time, parameters (G, ...), and no look at the
-    objective, which would take all examples' gradients at once.
+    """The trajectories of `theory_lab.sweep` with one key after so many epochs each time, parameters (G, ...), and no look
+    at the objective, which would take all examples' gradients at once.
 
     Args:
-        epochs: increasing, each of them a stop.
+        epochs: increasing, each of them a stop; 0 is the start.
     """
     sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(problem, rates).items()}
     states, before = _begun(problem, sizes, key), 0
@@ -209,12 +221,12 @@ def right(scores: np.ndarray, questions: Questions) -> np.ndarray:
     return np.isfinite(scores).all(axis=-1) & (scores.argmax(axis=-1) == np.asarray(questions.labels))
 
 
-def scores(problem: FineTune, params: Params, sequences: Sequences) -> np.ndarray:
+def scores(problem: FineTune, params: Params, sequences: Sequences, *, most: int = SCORED) -> np.ndarray:
     """Mean log-probabilities of sequences by each of G models, (G, ...) and (N, T) -> (G, N), some sequences at a time."""
-    count = len(sequences.tokens)
+    count, size = len(sequences.tokens), min(most, SCORED)
     found = []
-    for first in range(0, count, SCORED):
-        taken = np.arange(first, first + SCORED).clip(max=count - 1)
+    for first in range(0, count, size):
+        taken = np.arange(first, first + size).clip(max=count - 1)
         found.append(_scored(problem._bare(), params, jax.tree.map(lambda a, at=taken: np.asarray(a)[at], sequences)))
     return np.concatenate([np.asarray(part) for part in found], axis=1)[:, :count]
 

@@ -108,7 +108,8 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
     examples = {"train": cell["examples"], "dev": 8, "test": 8}
-    problem = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples).problem
+    setting = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples)
+    problem = setting.fitted("train").problem
     rows = (_map if cell["what"] == "map" else _limits)(problem, cell, key)
     frame = pd.DataFrame(rows).assign(base=_fine_tuning.called(cell["base"]))
     return frame.reindex(columns=COLUMNS).fillna({"note": "", "samples": 1}).astype({"samples": int})
@@ -150,12 +151,12 @@ def _runs(
 ) -> list[dict[str, Any]]:
     """All pairs of rates with the same SEEDS seeds."""
     rates = [{"base": base, "peft": peft} for _, _, base, peft in pairs]
-    keys, looks = jax.random.split(key, SEEDS), cell["looks"]
-    trace = _fine_tuning.fine_tuned(problem, rates, keys, epochs=looks[-1], batch_size=8, log_epochs=looks)
+    looks = cell["looks"]
+    found = [_fine_tuning.followed(problem, rates, own, epochs=looks).losses for own in jax.random.split(key, SEEDS)]
     rows = []
     for i, (what, kind, base, peft) in enumerate(pairs):
-        for seed in range(SEEDS):
-            losses = trace.value[i, seed]
+        for seed, curves in enumerate(found):
+            losses = curves[i]
             rise = np.max(losses[1:] / losses[:-1]) if np.isfinite(losses).all() else np.inf
             own = {"what": what, "kind": kind, "step_base": base, "step_peft": peft, "seed": first + seed, "rise": rise}
             shown = range(len(looks)) if what == "curve" else [-1]

@@ -24,7 +24,7 @@ Minutes: quick 0.8, full 4. Times are of this machine and this moment; they do n
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -33,16 +33,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import _fine_tuning as tuning
-from theory_lab._typing import Params
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune.methods import METHODS, method
 from theory_lab.finetune.plan import Plan
-from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.measure import Measurement, exact, family, mean, rate, reach
 from theory_lab.measure.base import unmeasured
+from theory_lab.oracles import Oracle
 from theory_lab.orderings import random_reshuffling
 from theory_lab.report import figures
-from theory_lab.run.trace import Trace
 
 FIRST = (3e-3, 3e-2, 3e-1)
 ZEROTH = (3e-5, 1e-4, 3e-4)
@@ -52,6 +50,7 @@ OTHERS = ("ZO-FT", "FO-PEFT", "FO-FT")
 STEPS, PASSES, TIME = "steps", "forward-equivalents", "seconds"
 CONFIDENCE = family.confidence(len(OTHERS), overall=0.95)  # the three ways of counting share what is random
 PLACE = ["base", "task", "adapter"]
+Trials: TypeAlias = list[tuple[str, dict[str, float]]]  # a method and its step sizes
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (what, base, task, adapter, method, rates, seed, steps, loss, dev), or (..., round, seconds)."""
     number = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
     adapter, about = tuning.ADAPTERS[cell["adapter"]], {"train": cell["train"], "data": cell.get("data"), "seed": number}
-    setting = tuning.setting(cell["base"], cell["task"], adapter, **about)
+    setting = tuning.setting(cell["base"], cell["task"], adapter, **about).fitted("train", "dev")
     rows = _runs(setting, cell, key) if cell["what"] == "runs" else _times(setting, cell, key)
     place = {"base": tuning.called(cell["base"]), "task": cell["task"], "adapter": cell["adapter"]}
     return pd.DataFrame([{"what": cell["what"], **place, **row} for row in rows])
@@ -118,30 +117,21 @@ def _runs(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iter
         lora = setting.with_adapter(tuning.ADAPTERS["lora"])
         plans.append((lora, zeroth, tuning.HYBRID))
     for which, trials, oracle in plans:
-        rates = [rate for _, rate in trials]
-        trace = tuning.fine_tuned(
-            which.problem, rates, keys, epochs=cell["epochs"], batch_size=BATCH, oracle=oracle, log_epochs=looks
-        )
-        yield from _rows_of(which, trials, trace, cell["train"] / BATCH)
+        for seed, own in enumerate(keys):
+            yield from _run(which, trials, oracle, looks, seed, own)
 
 
-def _rows_of(
-    which: tuning.Setting, trials: list[tuple[str, dict[str, float]]], trace: Trace, per_epoch: float
+def _run(
+    which: tuning.Setting, trials: Trials, oracle: Oracle, looks: list[int], seed: int, key: jax.Array
 ) -> Iterator[dict[str, Any]]:
-    asked = fine_tune(which.model.config, which.model.base, which.questions["dev"], which.problem.adapter)
-    dev = np.asarray(_losses(asked, trace.params))
-    for (name, rates), values, devs in zip(trials, trace.value, dev, strict=True):
-        for seed, (row, last) in enumerate(zip(values, devs, strict=True)):
-            at = {"method": name, "rate_base": rates["base"], "rate_peft": rates.get("peft", 0.0), "seed": seed}
-            for epoch, loss in zip(trace.epoch, row, strict=True):
-                yield {**at, "steps": epoch * per_epoch, "loss": loss, "dev": last if np.isfinite(last) else np.inf}
-
-
-@jax.jit
-def _losses(problem: FineTune, params: Params) -> jax.Array:
-    """The loss on all examples of a problem at the parameters of every run, (G, S, ...) -> (G, S)."""
-    one = lambda params: -problem.scores(params, problem.sequences).mean()
-    return jax.lax.map(lambda of_one: jax.lax.map(one, of_one), params)
+    """All trials with one seed: the training losses along them, each beside the loss on dev at its end."""
+    problem, rates = which.problem, [rates for _, rates in trials]
+    found = tuning.followed(problem, rates, key, epochs=looks, batch_size=BATCH, oracle=oracle)
+    dev = tuning.losses(problem, found.params, which.questions["dev"].right)
+    for (name, own), losses, last in zip(trials, found.losses, dev, strict=True):
+        at = {"method": name, "rate_base": own["base"], "rate_peft": own.get("peft", 0.0), "seed": seed}
+        for epoch, loss in zip(looks, losses, strict=True):
+            yield {**at, "steps": epoch * problem.n / BATCH, "loss": loss, "dev": last}
 
 
 def _times(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+import theory_lab as tl
 from experiments import _fine_tuning as tuning
 from experiments import _task_trials as trials
 from experiments import (
@@ -21,8 +22,6 @@ from experiments import (
     transformer_step_sizes,
 )
 from theory_lab.finetune import bases
-
-RATES = [{"base": 1e-5, "peft": 0.1}, {"base": 1e-4, "peft": 0.01}]
 
 GENERATED = (("sentiment", "blank"), ("plausible",))
 
@@ -119,29 +118,42 @@ def test_stages_are_the_sweep_without_its_looks() -> None:
     rates = [{"base": 1e-5, "peft": 0.02}, {"base": 1e-4, "peft": 0.01}]
     own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6)
     key = jax.random.key(1)
-    trace = tuning.fine_tuned(own.problem, rates, key[None], epochs=3, log_epochs=[1, 3])
-    losses = []
-    for states in tuning.stages(own.problem, rates, key, epochs=(1, 3)):
-        values = trials._values(own, states.params)
-        losses.append(-values["train"].mean(axis=1))
-        last = states.params
-    np.testing.assert_allclose(np.transpose(losses), trace.value[:, 0], rtol=1e-5)  # float32, other sums
-    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(trace.params), strict=True):
+    grid = {label: [rate[label] for rate in rates] for label in ("base", "peft")}
+    trace = tl.sweep(
+        own.problem, tuning.HYBRID, tl.hybrid_sgd, step_sizes=grid, epochs=3, keys=key[None], batch_size=8, log_epochs=[0, 1]
+    )
+    found = tuning.followed(own.problem, rates, key, epochs=(0, 1, 3))
+    np.testing.assert_allclose(found.losses, trace.value[:, 0], rtol=1e-5)  # float32, other sums
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(trace.params), strict=True):
         np.testing.assert_allclose(one, other[:, 0], atol=1e-4)
     expected = tuning.option_scores(own.problem, trace.params, own.questions["test"])[:, 0]
-    np.testing.assert_allclose(values["test"], expected, rtol=1e-4)
+    np.testing.assert_allclose(trials._values(own, found.params)["test"], expected, rtol=1e-4)
 
 
-def test_seeds_of_a_large_base_are_swept_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["prompt"], train=8, dev=4, test=4)
-    keys = jax.random.split(jax.random.key(1), 2)
-    together = tuning.fine_tuned(own.problem, RATES, keys, epochs=1)
-    monkeypatch.setattr(tuning, "ROOM", 1)
-    apart = tuning.fine_tuned(own.problem, RATES, keys, epochs=1)
-    assert apart.value.shape == together.value.shape == (2, 2, 2)
-    np.testing.assert_allclose(apart.value, together.value, rtol=1e-5)
-    for one, other in zip(jax.tree.leaves(apart.params), jax.tree.leaves(together.params), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+def test_what_has_left_the_finite_numbers_has_no_finite_loss() -> None:
+    own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6)
+    rates = [{"base": 0.0, "peft": 0.01}, {"base": 1e30, "peft": 0.0}]
+    found = tuning.followed(own.problem, rates, jax.random.key(1), epochs=(0, 1, 3))
+    assert np.isfinite(found.losses).tolist() == [[True, True, True], [True, False, False]]
+    broken = jax.tree.map(lambda a: np.stack([a, np.inf * a]), own.problem.init(jax.random.key(0)))
+    assert np.isfinite(tuning.losses(own.problem, broken, own.questions["dev"].right)).tolist() == [True, False]
+
+
+def test_a_fitted_setting_says_the_same_of_shorter_texts() -> None:
+    own = tuning.setting("tiny-opt", "sentiment", tuning.ADAPTERS["lora"], train=16, dev=12, test=6)
+    fitted = own.fitted("train", "dev")
+    assert set(fitted.questions) == {"train", "dev"}
+    widths = {
+        fitted.problem.sequences.tokens.shape[-1],
+        *(one.options.tokens.shape[-1] for one in fitted.questions.values()),
+    }
+    longest = max(int(np.sum(own.questions[name].options.present, axis=-1).max()) for name in ("train", "dev"))
+    assert widths == {-(-longest // 4) * 4}
+    assert own.questions["dev"].options.tokens.shape[-1] == 32 > max(widths)
+    one = jax.tree.map(lambda a: np.asarray(a)[None], own.problem.init(jax.random.key(0)))
+    for name in ("train", "dev"):
+        expected = -np.asarray(own.problem.scores(own.problem.init(jax.random.key(0)), own.questions[name].right)).mean()
+        assert tuning.losses(fitted.problem, one, fitted.questions[name].right) == pytest.approx(expected, rel=1e-5)
 
 
 def test_scores_come_in_parts_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
