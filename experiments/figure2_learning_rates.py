@@ -280,7 +280,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
         yscale="log", xlabel="epoch", ylabel="training loss, median and range", title=f"three pairs of rates ({base})"
     )
     curves.set_ylim(own[own.what == "curve"].value.min() / 3, 30 * own[own.what == "curve"].low.max())
-    figures.legend(curves, loc="upper left", fontsize=8)
+    figures.legend(curves, loc="lower left", fontsize=8)
     _figure2_panels.lines(lines, own[own.what == "line"], predicted, found)
     rows = frame[frame.what == "map"]
     _figure2_panels.rates(figure, both, rows.assign(gone=_diverged(rows)), predicted, found)
