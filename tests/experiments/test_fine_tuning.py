@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import _fine_tuning as tuning
@@ -121,15 +122,44 @@ def test_stages_are_the_sweep_without_its_looks() -> None:
     key = jax.random.key(1)
     trace = tuning.fine_tuned(own.problem, rates, key[None], epochs=3, log_epochs=[1, 3])
     losses = []
-    for states in tuning.stages(own.problem, rates, key, epochs=(1, 3)):
-        values = trials._values(own, states.params)
+    for states in tuning.stages([own.problem], rates, key[None], epochs=(1, 3)):
+        last = jax.tree.map(lambda a: a[:, 0], states.params)
+        values = trials._values(own, last)
         losses.append(-values["train"].mean(axis=1))
-        last = states.params
     np.testing.assert_allclose(np.transpose(losses), trace.value[:, 0], rtol=1e-5)  # float32, other sums
     for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(trace.params), strict=True):
         np.testing.assert_allclose(one, other[:, 0], atol=1e-4)
     expected = tuning.option_scores(own.problem, trace.params, own.questions["test"])[:, 0]
     np.testing.assert_allclose(values["test"], expected, rtol=1e-4)
+
+
+def test_seeds_beside_one_another_are_what_each_is_alone() -> None:
+    """Examples, texts of other lengths, starts, order and directions of their own."""
+    made = [tuning.setting("tiny-opt", task, tuning.ADAPTERS["lora"], train=16, dev=4, test=6, seed=seed)
+            for seed, task in enumerate(("plausible", "sentiment"))]  # fmt: skip
+    keys, rates = jax.random.split(jax.random.key(1), 2), [(1e-5, 0.02), (1e-4, 0.01)]
+    settings = tuning.of_one_width(made)
+    assert [one.problem.sequences.tokens.shape for one in (*made, *settings)] == [(16, 16), (16, 32), (16, 32), (16, 32)]
+    budgets, same = {"steps": 1, "forwards": 2}, ("budget", "base", "peft", "questions")
+    together = list(trials.trial(settings, "Hybrid-LoRA", budgets, rates, keys))
+    assert [seed for seed, _ in together] == [0, 0, 1, 1] * 2
+    for number, one in enumerate(made):
+        alone = [row for _, row in trials.trial([one], "Hybrid-LoRA", budgets, rates, keys[number][None])]
+        for row, own in zip((row for seed, row in together if seed == number), alone, strict=True):
+            assert [row[name] for name in same] == [own[name] for name in same]
+            assert (row["loss"], row["dev_loss"]) == pytest.approx((own["loss"], own["dev_loss"]), rel=1e-4)
+
+
+def test_table1_says_the_same_with_its_seeds_beside_one_another() -> None:
+    settings = replace(
+        table1_tasks.QUICK, base="tiny-opt", train=16, dev=4, test=6, facts=0, first=(0.01, 0.1), zeroth=(1e-5,)
+    )
+    (alone,), (beside,) = (table1_tasks.cells(replace(settings, seeds=3, beside=n)) for n in (1, 2))
+    assert beside == {**alone, "beside": 2}
+    one, other = (table1_tasks.compute(cell, jax.random.key(3)) for cell in (alone, beside))
+    exact, near = ["task", "seed", "method", "budget", "epochs", "base", "peft", "questions"], ["loss", "dev_loss"]
+    pd.testing.assert_frame_equal(one[exact], other[exact])
+    np.testing.assert_allclose(one[near].to_numpy(), other[near].to_numpy(), rtol=1e-4)
 
 
 def test_seeds_of_a_large_base_are_swept_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
