@@ -75,8 +75,8 @@ class Settings:
         knowledge_first: the grid there, for both methods.
         facts: whole repetitions with other facts; 0 leaves the new knowledge out.
         hybrid: whether the hybrid method is asked to learn them too.
-        beside: seeds that are trained in one program, on a GPU which one of them does not fill; numbers are as alone, to
-            rounding.
+        apart: whether every seed is a cell of its own, drawn anew, so that several processes share a task and a lost one
+            costs a seed.
     """
 
     base: str = "tiny-opt"
@@ -95,7 +95,7 @@ class Settings:
     knowledge_first: tuple[float, ...] = (1e-2, 3e-2, 1e-1)
     facts: int = 2
     hybrid: bool = True
-    beside: int = 1
+    apart: bool = False
 
 
 QUICK = Settings(groups=(("plausible",),), adapters=("lora",), full=False, facts=1, hybrid=False)
@@ -107,8 +107,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     fields = asdict(settings)
     common = ("base", "data", "adapters", "first", "zeroth", "full", "rounds", "seeds", "train", "dev", "test")
     groups = tuning.tasks_of(settings.groups, settings.data)
-    beside = {"beside": settings.beside} if settings.beside != 1 else {}
-    found = [{"part": "tasks", "tasks": group, **{n: fields[n] for n in common}, **beside} for group in groups]
+    turns: list[dict[str, int]] = [{"turn": seed} for seed in range(settings.seeds)] if settings.apart else [{}]
+    found = [{"part": "tasks", "tasks": group, **{n: fields[n] for n in common}, **own} for group in groups for own in turns]
     grids = {"first": settings.knowledge_first, "zeroth": settings.zeroth}
     known = {"part": "knowledge", "base": settings.base, **grids, "epochs": settings.knowledge, "seeds": settings.facts}
     return [*found, {**known, "hybrid": settings.hybrid}] if settings.facts else found
@@ -120,16 +120,12 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     The column ``answers`` holds one bit per question, 1 for a right answer, as hexadecimal digits.
     """
     rows: list[dict[str, Any]] = []
-    beside = cell.get("beside", 1)
     for task in cell.get("tasks", [KNOWLEDGE]):
-        for first in range(0, cell["seeds"], beside):
-            seeds = range(first, min(first + beside, cell["seeds"]))
-            keys = jax.numpy.stack([jax.random.fold_in(key, seed) for seed in seeds])
-            settings = tuning.of_one_width([_setting(task, cell, key, seed) for seed in seeds])
-            asked = _knowledge if task == KNOWLEDGE else _trials
-            found = [(seed, row) for seed, one in enumerate(settings) for row in trials.baselines(one)]
-            found += asked(settings, cell, keys)
-            rows += [{"task": task, "seed": seeds[i], **row} for i, row in sorted(found, key=lambda one: one[0])]
+        for seed in [cell["turn"]] if "turn" in cell else range(cell["seeds"]):
+            own = jax.random.fold_in(key, seed)
+            setting, asked = _setting(task, cell, key, seed), _knowledge if task == KNOWLEDGE else _trials
+            found = [*trials.baselines(setting), *(row for _, row in asked([setting], cell, own[None]))]
+            rows += [{"task": task, "seed": seed, **row} for row in found]
     return pd.DataFrame(rows)
 
 
@@ -137,15 +133,16 @@ ALL = {"train": 384, "dev": 128, "test": 128}  # questions of the new knowledge
 
 
 def _setting(task: str, cell: dict[str, Any], key: jax.Array, seed: int) -> tuning.Setting:
-    """What one seed is trained on and asked."""
+    """What one seed is trained on and asked; cells that share a task deal its questions by a seed that they share."""
     number = int(jax.random.randint(jax.random.fold_in(key, seed), (), 0, 2**31 - 1))
     examples = {name: cell[name] for name in ("train", "dev", "test")} if task != KNOWLEDGE else ALL
-    deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
+    shuffled = 0 if "turn" in cell else int(jax.random.randint(key, (), 0, 2**31 - 1))
+    deal = tuning.Deal(shuffled, seed, cell["seeds"])
     return tuning.setting(cell["base"], task, seed=number, data=cell.get("data"), deal=deal, **examples)
 
 
 def _trials(settings: trials.Settings, cell: dict[str, Any], keys: jax.Array) -> trials.Rows:
-    """All methods on one task, with some seeds beside one another."""
+    """All methods on one task."""
     for kind in cell["adapters"]:
         yield from trials.hybrids(settings, cell, kind, keys)
         yield from trials.twins(settings, cell, kind, keys)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pandas as pd
 import pytest
 
 from experiments import _fine_tuning as tuning
@@ -150,16 +149,14 @@ def test_seeds_beside_one_another_are_what_each_is_alone() -> None:
             assert (row["loss"], row["dev_loss"]) == pytest.approx((own["loss"], own["dev_loss"]), rel=1e-4)
 
 
-def test_table1_says_the_same_with_its_seeds_beside_one_another() -> None:
-    settings = replace(
-        table1_tasks.QUICK, base="tiny-opt", train=16, dev=4, test=6, facts=0, first=(0.01, 0.1), zeroth=(1e-5,)
-    )
-    (alone,), (beside,) = (table1_tasks.cells(replace(settings, seeds=3, beside=n)) for n in (1, 2))
-    assert beside == {**alone, "beside": 2}
-    one, other = (table1_tasks.compute(cell, jax.random.key(3)) for cell in (alone, beside))
-    exact, near = ["task", "seed", "method", "budget", "epochs", "base", "peft", "questions"], ["loss", "dev_loss"]
-    pd.testing.assert_frame_equal(one[exact], other[exact])
-    np.testing.assert_allclose(one[near].to_numpy(), other[near].to_numpy(), rtol=1e-4)
+def test_seeds_apart_share_a_task_out(data: str) -> None:
+    """Each a cell; together they ask every official test question once, of models trained on examples of their own."""
+    settings = replace(table1_tasks.FULL, data=data, groups=(("sst2",),), facts=0, train=4, dev=4, test=99, seeds=4)
+    (whole,), cells = (table1_tasks.cells(replace(settings, apart=apart)) for apart in (False, True))
+    assert cells == [{**whole, "turn": seed} for seed in range(4)]
+    hands = [table1_tasks._setting("sst2", cell, jax.random.key(7 + cell["turn"]), cell["turn"]).task for cell in cells]
+    assert sorted(one.id for hand in hands for one in hand.test) == [f"dev.tsv:{line}" for line in range(2, 8)]
+    assert hands[0].train != hands[1].train
 
 
 def test_seeds_of_a_large_base_are_swept_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
