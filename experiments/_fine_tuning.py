@@ -31,7 +31,7 @@ RADIUS = 1e-3
 HYBRID = tl.Hybrid({"base": tl.TwoPoint(RADIUS), "peft": tl.FirstOrder()})
 FIRST_ORDER = tl.FirstOrder()
 TASK, BASE = 0, 1  # the streams of the seed
-WIDTHS = (16, 32, 56, 96, 160)  # texts are padded to one of these lengths, so that few programs are compiled
+WIDTHS = (16, 32, 56, 72, 96, 160)  # texts are padded to one of these lengths, so that few programs are compiled
 SCORED = 128  # sequences that are scored at a time, by one program whatever the number of questions
 
 
@@ -148,10 +148,16 @@ def followed(
 ) -> Followed:  # fmt: skip
     """All pairs of step sizes with one key, by one compiled program; the loss after so many epochs, without its gradient."""
     seen = []
-    for states in stages(problem, rates, key, epochs=epochs, batch_size=batch_size, oracle=oracle):
-        values = losses(problem, states.params, problem.sequences)
-        seen.append(np.where(np.isinf(np.asarray(states.diverged_at)), values, np.inf))
-    return Followed(np.stack(seen, axis=1), states.params)
+    for states in stages([problem], rates, key[None], epochs=epochs, batch_size=batch_size, oracle=oracle):
+        params, diverged_at = _alone((states.params, states.diverged_at))
+        seen.append(np.where(np.isinf(np.asarray(diverged_at)), losses(problem, params, problem.sequences), np.inf))
+    return Followed(np.stack(seen, axis=1), params)
+
+
+@jax.jit
+def _alone(states: Any) -> Any:
+    """Of one seed, (G, 1, ...) -> (G, ...)."""
+    return jax.tree.map(lambda a: a[:, 0], states)
 
 
 def losses(problem: FineTune, params: Params, sequences: Sequences) -> np.ndarray:
@@ -169,43 +175,67 @@ def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def stages(
-    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
-    oracle: tl.Oracle = HYBRID,
+    problems: Sequence[FineTune], rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: Sequence[int],
+    batch_size: int = 8, oracle: tl.Oracle = HYBRID,
 ) -> Iterator[loop.State]:  # fmt: skip
-    """The trajectories of `theory_lab.sweep` with one key after so many epochs each time, parameters (G, ...), and no look
-    at the objective, which would take all examples' gradients at once.
+    """The trajectories of `theory_lab.sweep` after so many epochs each time, parameters (G, S, ...), and no look at the
+    objective, which would take all examples' gradients at once.
 
     Args:
+        problems: one per key, which differ in their examples alone, as many and of one width (`of_one_width`).
         epochs: increasing, each of them a stop; 0 is the start.
     """
-    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(problem, rates).items()}
-    states, before = _begun(problem, sizes, key), 0
+    first = problems[0]
+    examples = jax.tree.map(lambda *some: jnp.stack(some), *(problem.sequences for problem in problems))
+    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(first, rates).items()}
+    states, before = _begun(first, sizes, keys), 0
     for last in epochs:
-        states = _advanced(problem, oracle, sizes, states, key, jnp.int32(before), jnp.int32(last), batch_size=batch_size)
+        at = (keys, jnp.int32(before), jnp.int32(last))
+        states = _advanced(first, examples, oracle, sizes, states, *at, batch_size=batch_size)
         yield states
         before = last
 
 
 @jax.jit
-def _begun(problem: FineTune, sizes: Mapping[str, jax.Array], key: jax.Array) -> loop.State:
-    start = loop.start_params(problem, key)
-    begin = lambda own: loop.State(start, tl.hybrid_sgd(own).init(start), jnp.array(jnp.inf))
-    return jax.vmap(begin, out_axes=0)(sizes)
+def _begun(problem: FineTune, sizes: Mapping[str, jax.Array], keys: jax.Array) -> loop.State:
+    def begin(own: Mapping[str, jax.Array], key: jax.Array) -> loop.State:
+        start = loop.start_params(problem, key)
+        return loop.State(start, tl.hybrid_sgd(own).init(start), jnp.array(jnp.inf))
+
+    return _over(begin, (0, None), (None, 0))(sizes, keys)
 
 
 @partial(jax.jit, static_argnames="batch_size", donate_argnames="states")
 def _advanced(
-    problem: FineTune, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], states: loop.State, key: jax.Array,
-    first: jax.Array, last: jax.Array, *, batch_size: int,
+    problem: FineTune, examples: Sequences, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], states: loop.State,
+    keys: jax.Array, first: jax.Array, last: jax.Array, *, batch_size: int,
 ) -> loop.State:  # fmt: skip
-    """From one epoch to another, all step sizes in one loop that shares order and directions."""
+    """From one epoch to another, all step sizes and keys in one loop; those of one key share order and directions."""
 
-    def one(sizes: Mapping[str, jax.Array], state: loop.State, epoch: jax.Array) -> loop.State:
-        made = tl.hybrid_sgd(sizes)
-        return loop.one_epoch(problem, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
+    def one(
+        sizes: Mapping[str, jax.Array], state: loop.State, examples: Sequences, key: jax.Array, epoch: jax.Array
+    ) -> loop.State:
+        own, made = replace(problem, sequences=examples), tl.hybrid_sgd(sizes)
+        return loop.one_epoch(own, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
 
-    body = lambda epoch, states: jax.vmap(one, in_axes=(0, 0, None))(sizes, states, epoch)
-    return jax.lax.fori_loop(first, last, body, states)
+    every = _over(one, (0, 0, None, None, None), (None, 0, 0, 0, None))
+    return jax.lax.fori_loop(first, last, lambda epoch, states: every(sizes, states, examples, keys, epoch), states)
+
+
+def _over(fn: Any, grid: tuple[int | None, ...], seeds: tuple[int | None, ...]) -> Any:
+    """A function of one trajectory for all step sizes and all seeds, (G, S, ...)."""
+    return jax.vmap(jax.vmap(fn, in_axes=seeds), in_axes=grid)
+
+
+def of_one_width(settings: Sequence[Setting]) -> list[Setting]:
+    """The same settings with all texts as long as the longest of them are."""
+    widths = {one.questions["train"].options.tokens.shape[-1] for one in settings}
+    return [_wide(one, max(widths)) for one in settings] if len(widths) > 1 else list(settings)
+
+
+def _wide(one: Setting, width: int) -> Setting:
+    questions = {name: _padded(each, width, one.model.pad) for name, each in one.questions.items()}
+    return one._replace(questions=questions).with_adapter(one.problem.adapter)
 
 
 def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -18,6 +18,10 @@ from experiments import _fine_tuning as tuning
 from experiments import _task_answers as answers
 from theory_lab._typing import Params
 from theory_lab.finetune.baselines import majority
+from theory_lab.run.loop import State
+
+Settings: TypeAlias = Sequence[tuning.Setting]  # one per seed
+Rows: TypeAlias = Iterator[tuple[int, dict[str, Any]]]  # of seeds by their number among the settings
 
 FIRST = (1e-2, 1e-1, 1.0)
 ZEROTH = (1e-5, 3e-5, 1e-4)
@@ -36,28 +40,32 @@ def baselines(setting: tuning.Setting) -> Iterator[dict[str, Any]]:
     yield {"method": "zero-shot", **at, **answers.packed(setting.problem.answers(start, setting.questions["test"]).correct)}
 
 
-def hybrids(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.Array) -> Iterator[dict[str, Any]]:
+def hybrids(settings: Settings, cell: dict[str, Any], kind: str, keys: jax.Array) -> Rows:
     """Hybrid-PEFT; each call has as many step sizes as one of another method, so that an adapter is compiled once."""
-    own, epochs = setting.with_adapter(tuning.ADAPTERS[kind]), EPOCHS["Hybrid"] * cell["rounds"]
+    own, epochs = _with(settings, kind), EPOCHS["Hybrid"] * cell["rounds"]
     for base in cell["zeroth"]:
-        yield from trial(own, f"Hybrid-{NAMES[kind]}", {EQUAL: epochs}, [(base, peft) for peft in cell["first"]], key)
+        yield from trial(own, f"Hybrid-{NAMES[kind]}", {EQUAL: epochs}, [(base, peft) for peft in cell["first"]], keys)
 
 
-def twins(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.Array) -> Iterator[dict[str, Any]]:
+def twins(settings: Settings, cell: dict[str, Any], kind: str, keys: jax.Array) -> Rows:
     """FO-PEFT, at equal steps and at equal forward passes."""
-    own = setting.with_adapter(tuning.ADAPTERS[kind])
-    yield from trial(own, f"FO-{NAMES[kind]}", budgets("FO", cell["rounds"]), [(0.0, peft) for peft in cell["first"]], key)
+    rates = [(0.0, peft) for peft in cell["first"]]
+    yield from trial(_with(settings, kind), f"FO-{NAMES[kind]}", budgets("FO", cell["rounds"]), rates, keys)
 
 
-def zeroth(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+def zeroth(settings: Settings, cell: dict[str, Any], keys: jax.Array) -> Rows:
     """ZO-FT: the base beside a LoRA that changes nothing as long as it stays at its start."""
-    own = setting.with_adapter(tuning.ADAPTERS["lora"])
-    yield from trial(own, "ZO-FT", budgets("ZO", cell["rounds"]), [(base, 0.0) for base in cell["zeroth"]], key)
+    rates = [(base, 0.0) for base in cell["zeroth"]]
+    yield from trial(_with(settings, "lora"), "ZO-FT", budgets("ZO", cell["rounds"]), rates, keys)
 
 
-def first(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+def first(settings: Settings, cell: dict[str, Any], keys: jax.Array) -> Rows:
     """FO-FT."""
-    yield from trial(setting, "FO-FT", budgets("FO", cell["rounds"]), [(base, 0.0) for base in cell["first"]], key)
+    yield from trial(settings, "FO-FT", budgets("FO", cell["rounds"]), [(base, 0.0) for base in cell["first"]], keys)
+
+
+def _with(settings: Settings, kind: str) -> list[tuning.Setting]:
+    return [setting.with_adapter(tuning.ADAPTERS[kind]) for setting in settings]
 
 
 def budgets(kind: str, rounds: int) -> dict[str, int]:
@@ -66,26 +74,38 @@ def budgets(kind: str, rounds: int) -> dict[str, int]:
 
 
 def trial(
-    setting: tuning.Setting, method: str, budgets: Mapping[str, int], rates: list[tuple[float, float]], key: jax.Array
-) -> Iterator[dict[str, Any]]:
-    """Pairs of step sizes (base, adapter), fine-tuned together; each budget goes on from the smaller one before it.
+    settings: Settings, method: str, budgets: Mapping[str, int], rates: list[tuple[float, float]], keys: jax.Array
+) -> Rows:
+    """Pairs of step sizes (base, adapter) and seeds, fine-tuned together; each budget goes on from the one before it.
 
-    One row per budget and pair: method, budget, epochs, step sizes, the training loss (inf for a run that left the finite
-    numbers), accuracy and loss on dev, and the answers to the test questions (`_task_answers.packed`).
+    A row, with the number of its seed, per budget, seed and pair: method, budget, epochs, step sizes, the training loss (inf
+    for a run that left the finite numbers), accuracy and loss on dev, and the answers to the test questions
+    (`_task_answers.packed`).
+
+    Args:
+        settings: one per seed: the same base and adapter, examples of their own, as many and of one width.
+        keys: one per seed.
     """
     oracle = tuning.FIRST_ORDER if method == "FO-FT" else tuning.HYBRID
     grid = [{"base": base, "peft": peft} for base, peft in rates]
-    stops = tuning.stages(setting.problem, grid, key, epochs=list(budgets.values()), oracle=oracle)
+    problems = [setting.problem for setting in settings]
+    stops = tuning.stages(problems, grid, keys, epochs=list(budgets.values()), oracle=oracle)
     for (budget, epochs), states in zip(budgets.items(), stops, strict=True):
-        values = _values(setting, states.params)
-        losses = np.where(np.isinf(np.asarray(states.diverged_at)), -values["train"].mean(axis=1), np.inf)
-        right = {name: tuning.right(values[name], setting.questions[name]) for name in ASKED}
-        dev = setting.questions["dev"]
-        of_the_right = values["dev"][:, np.arange(len(dev)), dev.labels]
-        for g, sizes in enumerate(grid):
-            row = {"method": method, "budget": budget, "epochs": epochs, **sizes, "loss": float(losses[g])}
-            found = {"dev": float(right["dev"][g].mean()), "dev_loss": float(-of_the_right[g].mean())}
-            yield {**row, **found, **answers.packed(right["test"][g])}
+        for seed, setting in enumerate(settings):
+            own = jax.tree.map(lambda a, at=seed: a[:, at], states)
+            for sizes, found in zip(grid, _answered(setting, own), strict=True):
+                yield seed, {"method": method, "budget": budget, "epochs": epochs, **sizes, **found}
+
+
+def _answered(setting: tuning.Setting, states: State) -> Iterator[dict[str, Any]]:
+    """What models (G, ...) of one seed have learnt and what they answer."""
+    values, dev = _values(setting, states.params), setting.questions["dev"]
+    losses = np.where(np.isinf(np.asarray(states.diverged_at)), -values["train"].mean(axis=1), np.inf)
+    right = {name: tuning.right(values[name], setting.questions[name]) for name in ASKED}
+    of_the_right = values["dev"][:, np.arange(len(dev)), dev.labels]
+    for g, loss in enumerate(losses):
+        found = {"dev": float(right["dev"][g].mean()), "dev_loss": float(-of_the_right[g].mean())}
+        yield {"loss": float(loss), **found, **answers.packed(right["test"][g])}
 
 
 def _values(setting: tuning.Setting, params: Params) -> dict[str, np.ndarray]:

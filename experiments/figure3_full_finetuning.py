@@ -27,7 +27,6 @@ rte, wsc, wic, copa, winogrande. The full profile leaves out "sense", whose text
 Minutes: quick 0.6, full 5 (two cells at once).
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -106,16 +105,16 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
             deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
             setting = tuning.setting(cell["base"], task, seed=number, data=cell["data"], deal=deal, **examples)
             about = {"model": tuning.called(cell["base"]), "task": task, "seed": seed}
-            rows += [{**about, **row} for row in _trials(setting, cell, own)]
+            found = [*trials.baselines(setting), *(row for _, row in _trials([setting], cell, own[None]))]
+            rows += [{**about, **row} for row in found]
     return pd.DataFrame(rows)
 
 
-def _trials(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    yield from trials.baselines(setting)
+def _trials(settings: trials.Settings, cell: dict[str, Any], keys: jax.Array) -> trials.Rows:
     for kind in cell["adapters"]:
-        yield from trials.hybrids(setting, cell, kind, key)
-    yield from trials.zeroth(setting, cell, key)
-    yield from trials.first(setting, cell, key)
+        yield from trials.hybrids(settings, cell, kind, keys)
+    yield from trials.zeroth(settings, cell, keys)
+    yield from trials.first(settings, cell, keys)
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:

@@ -31,7 +31,6 @@ questions are few; the seeds share them out, so that none is asked twice. (`--se
 Minutes: quick 0.7, full 6 (two cells at once).
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -76,6 +75,8 @@ class Settings:
         knowledge_first: the grid there, for both methods.
         facts: whole repetitions with other facts; 0 leaves the new knowledge out.
         hybrid: whether the hybrid method is asked to learn them too.
+        apart: whether every seed is a cell of its own, drawn anew, so that several processes share a task and a lost one
+            costs a seed.
     """
 
     base: str = "tiny-opt"
@@ -94,6 +95,7 @@ class Settings:
     knowledge_first: tuple[float, ...] = (1e-2, 3e-2, 1e-1)
     facts: int = 2
     hybrid: bool = True
+    apart: bool = False
 
 
 QUICK = Settings(groups=(("plausible",),), adapters=("lora",), full=False, facts=1, hybrid=False)
@@ -105,7 +107,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     fields = asdict(settings)
     common = ("base", "data", "adapters", "first", "zeroth", "full", "rounds", "seeds", "train", "dev", "test")
     groups = tuning.tasks_of(settings.groups, settings.data)
-    found = [{"part": "tasks", "tasks": group, **{n: fields[n] for n in common}} for group in groups]
+    turns: list[dict[str, int]] = [{"turn": seed} for seed in range(settings.seeds)] if settings.apart else [{}]
+    found = [{"part": "tasks", "tasks": group, **{n: fields[n] for n in common}, **own} for group in groups for own in turns]
     grids = {"first": settings.knowledge_first, "zeroth": settings.zeroth}
     known = {"part": "knowledge", "base": settings.base, **grids, "epochs": settings.knowledge, "seeds": settings.facts}
     return [*found, {**known, "hybrid": settings.hybrid}] if settings.facts else found
@@ -118,38 +121,43 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for task in cell.get("tasks", [KNOWLEDGE]):
-        for seed in range(cell["seeds"]):
+        for seed in [cell["turn"]] if "turn" in cell else range(cell["seeds"]):
             own = jax.random.fold_in(key, seed)
-            examples = {name: cell[name] for name in ("train", "dev", "test")} if task != KNOWLEDGE else ALL
-            number = int(jax.random.randint(own, (), 0, 2**31 - 1))
-            deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
-            setting = tuning.setting(cell["base"], task, seed=number, data=cell.get("data"), deal=deal, **examples)
-            asked = _knowledge if task == KNOWLEDGE else _trials
-            for row in (*trials.baselines(setting), *asked(setting, cell, own)):
-                rows.append({"task": task, "seed": seed, **row})
+            setting, asked = _setting(task, cell, key, seed), _knowledge if task == KNOWLEDGE else _trials
+            found = [*trials.baselines(setting), *(row for _, row in asked([setting], cell, own[None]))]
+            rows += [{"task": task, "seed": seed, **row} for row in found]
     return pd.DataFrame(rows)
 
 
 ALL = {"train": 384, "dev": 128, "test": 128}  # questions of the new knowledge
 
 
-def _trials(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    """All methods on one task with one seed."""
+def _setting(task: str, cell: dict[str, Any], key: jax.Array, seed: int) -> tuning.Setting:
+    """What one seed is trained on and asked; cells that share a task deal its questions by a seed that they share."""
+    number = int(jax.random.randint(jax.random.fold_in(key, seed), (), 0, 2**31 - 1))
+    examples = {name: cell[name] for name in ("train", "dev", "test")} if task != KNOWLEDGE else ALL
+    shuffled = 0 if "turn" in cell else int(jax.random.randint(key, (), 0, 2**31 - 1))
+    deal = tuning.Deal(shuffled, seed, cell["seeds"])
+    return tuning.setting(cell["base"], task, seed=number, data=cell.get("data"), deal=deal, **examples)
+
+
+def _trials(settings: trials.Settings, cell: dict[str, Any], keys: jax.Array) -> trials.Rows:
+    """All methods on one task."""
     for kind in cell["adapters"]:
-        yield from trials.hybrids(setting, cell, kind, key)
-        yield from trials.twins(setting, cell, kind, key)
-    yield from trials.zeroth(setting, cell, key)
+        yield from trials.hybrids(settings, cell, kind, keys)
+        yield from trials.twins(settings, cell, kind, keys)
+    yield from trials.zeroth(settings, cell, keys)
     if cell["full"]:
-        yield from trials.first(setting, cell, key)
+        yield from trials.first(settings, cell, keys)
 
 
-def _knowledge(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+def _knowledge(settings: trials.Settings, cell: dict[str, Any], keys: jax.Array) -> trials.Rows:
     """FO-FT and FO-LoRA, and the hybrid if wanted, after as many steps."""
-    own, epochs = setting.with_adapter(tuning.ADAPTERS["lora"]), cell["epochs"]
-    yield from trials.trial(setting, "FO-FT", {STEPS: epochs}, [(p, 0.0) for p in cell["first"]], key)
-    yield from trials.trial(own, "FO-LoRA", {STEPS: epochs}, [(0.0, p) for p in cell["first"]], key)
+    own, epochs = [one.with_adapter(tuning.ADAPTERS["lora"]) for one in settings], cell["epochs"]
+    yield from trials.trial(settings, "FO-FT", {STEPS: epochs}, [(p, 0.0) for p in cell["first"]], keys)
+    yield from trials.trial(own, "FO-LoRA", {STEPS: epochs}, [(0.0, p) for p in cell["first"]], keys)
     for b in cell["zeroth"] if cell["hybrid"] else ():
-        yield from trials.trial(own, "Hybrid-LoRA", {EQUAL: epochs}, [(b, p) for p in cell["first"]], key)
+        yield from trials.trial(own, "Hybrid-LoRA", {EQUAL: epochs}, [(b, p) for p in cell["first"]], keys)
 
 
 def _twins(table: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:

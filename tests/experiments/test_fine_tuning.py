@@ -156,6 +156,33 @@ def test_a_fitted_setting_says_the_same_of_shorter_texts() -> None:
         assert tuning.losses(fitted.problem, one, fitted.questions[name].right) == pytest.approx(expected, rel=1e-5)
 
 
+def test_seeds_beside_one_another_are_what_each_is_alone() -> None:
+    """Examples, texts of other lengths, starts, order and directions of their own."""
+    made = [tuning.setting("tiny-opt", task, tuning.ADAPTERS["lora"], train=16, dev=4, test=6, seed=seed)
+            for seed, task in enumerate(("plausible", "sentiment"))]  # fmt: skip
+    keys, rates = jax.random.split(jax.random.key(1), 2), [(1e-5, 0.02), (1e-4, 0.01)]
+    settings = tuning.of_one_width(made)
+    assert [one.problem.sequences.tokens.shape for one in (*made, *settings)] == [(16, 16), (16, 32), (16, 32), (16, 32)]
+    budgets, same = {"steps": 1, "forwards": 2}, ("budget", "base", "peft", "questions")
+    together = list(trials.trial(settings, "Hybrid-LoRA", budgets, rates, keys))
+    assert [seed for seed, _ in together] == [0, 0, 1, 1] * 2
+    for number, one in enumerate(made):
+        alone = [row for _, row in trials.trial([one], "Hybrid-LoRA", budgets, rates, keys[number][None])]
+        for row, own in zip((row for seed, row in together if seed == number), alone, strict=True):
+            assert [row[name] for name in same] == [own[name] for name in same]
+            assert (row["loss"], row["dev_loss"]) == pytest.approx((own["loss"], own["dev_loss"]), rel=1e-4)
+
+
+def test_seeds_apart_share_a_task_out(data: str) -> None:
+    """Each a cell; together they ask every official test question once, of models trained on examples of their own."""
+    settings = replace(table1_tasks.FULL, data=data, groups=(("sst2",),), facts=0, train=4, dev=4, test=99, seeds=4)
+    (whole,), cells = (table1_tasks.cells(replace(settings, apart=apart)) for apart in (False, True))
+    assert cells == [{**whole, "turn": seed} for seed in range(4)]
+    hands = [table1_tasks._setting("sst2", cell, jax.random.key(7 + cell["turn"]), cell["turn"]).task for cell in cells]
+    assert sorted(one.id for hand in hands for one in hand.test) == [f"dev.tsv:{line}" for line in range(2, 8)]
+    assert hands[0].train != hands[1].train
+
+
 def test_scores_come_in_parts_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     own = tuning.setting("tiny-opt", "plausible", train=8, dev=4, test=4)
     models = jax.tree.map(lambda a: np.stack([a, 0.9 * a]), own.problem.init(jax.random.key(0)))

@@ -11,6 +11,7 @@ import pytest
 import theory_lab as tl
 from tests.finetune.models import CONFIGS, QUESTIONS, problem
 from theory_lab import models
+from theory_lab.finetune.moving import moving
 from theory_lab.finetune.problem import Batch, fine_tune
 from theory_lab.finetune.scoring import answers
 
@@ -39,6 +40,39 @@ def test_value_is_the_loss_of_all_examples_in_equal_parts():
     params = one.init(jax.random.key(1))
     batch = Batch(one.sequences, np.full(one.n, 1 / one.n, np.float32))
     assert float(one.loss(params, batch)) == pytest.approx(float(one.value(params)), rel=20 * EPS)
+
+
+def test_value_and_gradient_in_parts_are_those_at_once(monkeypatch):
+    """Two of five examples at a time, which leaves one over; of a base so small, all are evaluated at once."""
+    one = problem(adapter=models.lora(2))
+    part = moving(one, ["base", "peft"], jax.random.key(1))
+    params = one.init(jax.random.key(1))
+    whole = jax.value_and_grad(one.value)(params)
+    assert one.at_once == part.at_once == one.n == 5
+    width, layers = one.sequences.tokens.shape[-1], one.config.num_hidden_layers
+    monkeypatch.setattr("theory_lab.finetune.problem.HELD", 2 * width * layers * one.config.hidden_size + 1)
+    assert one.at_once == 2
+    for each in (one, part):
+        found = jax.value_and_grad(each.value)(params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=20 * EPS), found, whole)
+    monkeypatch.setattr("theory_lab.finetune.problem.HELD", 1)
+    assert one.at_once == 1
+
+
+def test_a_gradient_in_parts_needs_the_memory_of_a_part(monkeypatch):
+    """Of 64 times the examples, one at a time."""
+    one = problem(adapter=models.lora(2))
+    many = jax.tree.map(lambda a: np.tile(a, (64, 1)), one.sequences)
+    large = dataclasses.replace(one, n=64 * one.n, sequences=many)
+    params = one.init(jax.random.key(1))
+
+    def held() -> int:
+        compiled = jax.jit(lambda params: jax.grad(large.value)(params)).lower(params).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    whole = held()
+    monkeypatch.setattr("theory_lab.finetune.problem.HELD", 1)
+    assert held() < whole / 4
 
 
 @pytest.mark.parametrize("label", ["base", "peft"])

@@ -35,6 +35,11 @@ class Moving(Problem):
     constants: Constants
     optimum: Params | None
 
+    @property
+    def at_once(self) -> int:
+        """As the whole problem has it."""
+        return self.whole.at_once
+
     def init(self, key: Key) -> Params:
         """The start of the run, whatever the key."""
         return {label: self.start[label] for label in self.labels}

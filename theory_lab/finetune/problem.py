@@ -17,6 +17,8 @@ from theory_lab.models.checkpoint import check_base
 from theory_lab.models.sharding import split_leaves
 from theory_lab.problems.base import Problem
 
+HELD = 2**23  # numbers in the hidden states of the examples that are evaluated at once
+
 
 class Batch(NamedTuple):
     """Some examples and what each counts in their loss."""
@@ -48,6 +50,12 @@ class FineTune(Problem):
     remat: bool
     constants: Constants
     optimum: Params | None
+
+    @property
+    def at_once(self) -> int:
+        """As many examples as have `HELD` numbers in their hidden states: all, but of large bases."""
+        each = self.sequences.tokens.shape[-1] * self.config.hidden_size * self.config.num_hidden_layers
+        return min(self.n, max(1, HELD // max(1, each)))
 
     def init(self, key: Key) -> Params:
         """{"base": the base, not a copy} and, with an adapter, {"peft": its start by this key}."""

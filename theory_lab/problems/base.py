@@ -36,10 +36,22 @@ class Problem(abc.ABC):
     def component(self, params: Params, index: Array) -> Array:
         """f_i(params) for one index, a scalar."""
 
+    @property
+    def at_once(self) -> int:
+        """How many components `value` evaluates beside one another: all; fewer where they take much memory."""
+        return self.n
+
     @final
     def value(self, params: Params) -> Array:
-        """f(params), the mean of all components."""
-        return jnp.mean(jax.vmap(self.component, in_axes=(None, 0))(params, jnp.arange(self.n, dtype=jnp.int32)))
+        """f(params), the mean of all components.
+
+        Where not all are evaluated `at_once`, a gradient keeps the inside of so many and computes it again going back.
+        """
+        indices = jnp.arange(self.n, dtype=jnp.int32)
+        if self.at_once >= self.n:
+            return jnp.mean(jax.vmap(self.component, in_axes=(None, 0))(params, indices))
+        one = jax.checkpoint(self.component)
+        return jnp.mean(jax.lax.map(lambda index: one(params, index), indices, batch_size=self.at_once))
 
     @final
     def gradient(self, params: Params) -> Params:
