@@ -18,7 +18,8 @@ epochs, their logarithm interpolated; all steps are SGD.
 
 Refuted by: a ratio of steps to those of ZO-FT above 1.
 
-Minutes: quick 0.5, full 2 (two cells at once). Times are of this machine and this moment; they do not reproduce to the digit.
+Minutes: quick 0.5, full 2 (two cells at once). Times are of this machine and this moment; they do not reproduce to the
+digit.
 """
 
 import time
