@@ -136,11 +136,8 @@ class Bench:
         pairs = ((best, None), (advised, oracle))  # as many copies as there were candidates: the same program
         traces = [self._sweep(_grid([pair] * CANDIDATES), EVALUATE, self.runs, by) for pair, by in pairs]
         at, level, runs = self.at(traces[0]), self.accuracy**2, [self.squares(trace)[0] for trace in traces]
-        return {
-            "best": reach.steps(at, runs[0], level, confidence=self.confidence),
-            "advised": reach.steps(at, runs[1], level, confidence=self.confidence),
-            "ratio": reach.ratio(at, runs[1], runs[0], level, confidence=self.confidence),
-        }
+        ours, theirs, ratio = reach.compare(at, runs[1], runs[0], level, confidence=self.confidence)
+        return {"best": theirs, "advised": ours, "ratio": ratio}
 
     def limits(self, advised: Pair) -> dict[str, Measurement]:
         """The mean-square limit of each block's step size, the other's as advised."""

@@ -132,9 +132,10 @@ def rows(name: str, key: jax.Array, confidence: float) -> Iterator[tuple[str, Me
     times = reach.crossings(at, searched[: len(grid)].mean(axis=1), level)
     best = int(np.argmin(times))
     _, (theirs, ours) = losses([grid[best], advised], three, RUNS)
-    yield "best", reach.steps(at, theirs, level, confidence=confidence), grid[best], float(times[best]), ""
-    yield "advised", reach.steps(at, ours, level, confidence=confidence), advised, advice.steps, ""
-    yield "ratio", reach.ratio(at, ours, theirs, level, confidence=confidence), advised, np.nan, ""
+    compared = reach.compare(at, ours, theirs, level, confidence=confidence)
+    yield "best", compared.below, grid[best], float(times[best]), ""
+    yield "advised", compared.above, advised, advice.steps, ""
+    yield "ratio", compared.ratio, advised, np.nan, ""
     works = searched[len(grid) :, :, -1].mean(axis=1) < searched[0, 0, 0]
     for label, part in zip("xy", np.split(works, 2), strict=True):
         yield "limit", edge(limits[label] * LINE, part, SEARCH), advised, limits[label], label

@@ -53,6 +53,23 @@ def test_shared_seeds_cancel_in_the_ratio():
     assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0)
 
 
+def test_a_comparison_is_both_times_and_their_ratio_of_the_same_resampled_seeds():
+    rng, key = np.random.default_rng(2), jax.random.key(5)
+    one, other = decaying(rng, 48, 0.02), decaying(rng, 48, 0.04)
+    found = reach.compare(AT, one, other, 0.1, key=key)
+    for measured, alone in zip(
+        found, (reach.steps(AT, one, 0.1, key=key), reach.steps(AT, other, 0.1, key=key)), strict=False
+    ):
+        assert (measured.value, measured.low, measured.high) == pytest.approx(
+            (alone.value, alone.low, alone.high), rel=1e-12
+        )
+    assert found.ratio == reach.ratio(AT, one, other, 0.1, key=key)
+    lost = reach.compare(AT, one, np.ones_like(one), 0.1, key=key)
+    assert lost.above.value == pytest.approx(found.above.value, rel=1e-12)
+    assert lost.below.value == math.inf
+    assert math.isnan(lost.ratio.value)
+
+
 def test_runs_that_do_not_arrive_are_censored_and_say_so():
     slow, fast = np.full((32, AT.size), 1.0), np.ones((32, 1)) * 0.9**AT
     assert reach.steps(AT, slow, 0.1).value == math.inf

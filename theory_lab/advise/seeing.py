@@ -20,7 +20,7 @@ from theory_lab.theory.groups import GroupedBlocks
 from theory_lab.theory.local import Local
 from theory_lab.theory.rounding import RadiusLaw
 
-BEYOND, FARTHEST = 20, 4.0  # products per block beyond the start, and the largest growth that is believed
+BEYOND, FARTHEST = 20, 4.0  # products per block beyond the start where no matrix is, and the largest growth that is believed
 LONG = 4096  # steps of a horizon, an epoch at least, where curvature is indefinite and none is given
 CLOSER = (1 / 40, 1 / 400, 1 / 4000)  # shares of the accuracy at which to look again where curvature is negative
 
@@ -127,8 +127,8 @@ def see(
     spent = _spent(problem, ahead, views)
     beyond = 1.0
     if not stays:
-        beyond = _beyond(problem, start, ahead.params, views, settings, jax.random.fold_in(key, 1001))
-        spent["products"] += BEYOND * len(settings.labels)
+        beyond, products = _beyond(problem, start, ahead.params, views, settings, jax.random.fold_in(key, 1001))
+        spent["products"] += products
     return Sight(
         settings,
         start,
@@ -195,19 +195,30 @@ def _spent(problem: Problem, ahead: lookahead.Ahead, views: Sequence[View | Spec
 
 def _beyond(
     problem: Problem, start: Params, end: Params, views: Sequence[View | SpectralView], settings: Settings, key: Key
-) -> float:
-    """How many times the largest curvature of a block grows a quarter of the way beyond the start; at least 1."""
-    point, most = looking.between(start, end, -0.25), 1.0
+) -> tuple[float, int]:
+    """How many times the largest curvature of a block grows a quarter of the way beyond the start, at least 1; products."""
+    point, most, spent = looking.between(start, end, -0.25), 1.0, 0
     if not np.isfinite(value_and_gradient(problem, point)[0]):
-        return FARTHEST
-    fn, args = mean(problem)
-    for i, label in enumerate(settings.labels):
+        return FARTHEST, spent
+    tops, spent = _tops(problem, point, settings, key)
+    for label, high in tops.items():
         top = max(view.top(label) for view in views)
-        own = jax.random.fold_in(key, i)
-        _, high = extreme_eigenvalues(fn, point, block=label, key=own, iterations=BEYOND, args=args)
         if top > 0:
-            most = max(most, high.value / top if np.isfinite(high.value) else FARTHEST)
-    return min(most, FARTHEST) if most > 1.01 else 1.0
+            most = max(most, high / top if np.isfinite(high) else FARTHEST)
+    return (min(most, FARTHEST) if most > 1.01 else 1.0), spent
+
+
+def _tops(problem: Problem, point: Params, settings: Settings, key: Key) -> tuple[dict[Label, float], int]:
+    """The largest curvature of every block at a point, nan where it is not finite, and the products that it has cost."""
+    fn, args = mean(problem)
+    if sum(settings.sizes) <= DENSE:
+        hessian = dense_hessian(fn, point, args=args)
+        parts = {label: hessian[settings.part(label), settings.part(label)] for label in settings.labels}
+        tops = {label: np.linalg.eigvalsh(h)[-1] if np.isfinite(h).all() else np.nan for label, h in parts.items()}
+        return tops, len(hessian)
+    keys = {label: jax.random.fold_in(key, i) for i, label in enumerate(settings.labels)}
+    ends = {b: extreme_eigenvalues(fn, point, block=b, key=own, iterations=BEYOND, args=args) for b, own in keys.items()}
+    return {label: high.value for label, (_, high) in ends.items()}, BEYOND * len(ends)
 
 
 def _ahead(problem: Problem, start: Params, accuracy: float, products: int, settings: Settings) -> lookahead.Ahead:

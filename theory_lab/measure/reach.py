@@ -1,6 +1,6 @@
 r"""How many steps it takes to come down to a level in the mean over seeds, and how that compares between two methods."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,14 @@ from theory_lab._typing import Key
 from theory_lab.measure import _bootstrap
 from theory_lab.measure.base import Measurement, few, join
 from theory_lab.measure.stability import CARRIERS, effective_seeds
+
+
+class Compared(NamedTuple):
+    """The steps that two methods take to a level, and the ratio of the first to the second."""
+
+    above: Measurement
+    below: Measurement
+    ratio: Measurement
 
 
 def crossings(at: Any, means: Any, level: float) -> np.ndarray:
@@ -104,6 +112,35 @@ def ratio(
         >>> round(ratio(at, seeds * 0.9**at, seeds * 0.81**at, 0.1).value, 6)
         2.0
     """
+    return compare(at, above, below, level, confidence=confidence, resamples=resamples, key=key, name=name).ratio
+
+
+def compare(
+    at: Any,
+    above: Any,
+    below: Any,
+    level: float,
+    *,
+    confidence: float = 0.99,
+    resamples: int = 4000,
+    key: Key | None = None,
+    name: str = "ratio of steps",
+) -> Compared:
+    """The steps of two methods on the same seeds, as `steps`, and their ratio, as `ratio`, from the same resampled seeds.
+
+    Args:
+        at, above, below, level, confidence, resamples, key: as in `ratio`.
+        name: of the ratio.
+
+    Raises:
+        ValueError: as in `ratio`.
+
+    Example:
+        >>> at, seeds = np.arange(0, 50, 5), np.linspace(0.9, 1.1, 32)[:, None]
+        >>> found = compare(at, seeds * 0.9**at, seeds * 0.81**at, 0.9**12)
+        >>> [round(one.value, 6) for one in found]
+        [12.0, 6.0, 2.0]
+    """
     places, level = _places(at), _checks.positive("level", level)
     runs = [_runs("above", above, places.size), _runs("below", below, places.size)]
     if runs[0].shape != runs[1].shape:
@@ -111,7 +148,10 @@ def ratio(
     point, resampled = _resampled(places, runs, level, confidence, resamples, key)
     with np.errstate(invalid="ignore", divide="ignore"):
         value, ratios = point[0] / point[1], resampled[:, 0] / resampled[:, 1]
-    return _measured(name, float(value), ratios, runs, places, point, confidence)
+    one, other = (
+        _measured("steps", point[i], resampled[:, i], runs[i : i + 1], places, point[i : i + 1], confidence) for i in (0, 1)
+    )
+    return Compared(one, other, _measured(name, float(value), ratios, runs, places, point, confidence))
 
 
 def _crossings(places: np.ndarray, rows: np.ndarray, level: float) -> np.ndarray:
