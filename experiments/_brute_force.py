@@ -67,7 +67,7 @@ class Bench:
     @cached_property
     def start(self) -> Any:
         """Where all runs begin, and where advice is taken."""
-        return _start(self.problem, jax.random.key(0))
+        return self.problem.init(jax.random.key(0))
 
     @cached_property
     def accuracy(self) -> float:
@@ -110,9 +110,9 @@ class Bench:
         x, y = np.abs(np.linalg.eigvalsh(h[:d, :d])), np.abs(np.linalg.eigvalsh(h[d:, d:]))
         centre = (q / (x.sum() + (q + 1) * x.max()), 0.25 / y.max())
         epochs = self.epochs
-        for stream, factors in ((SEARCH, OCTAVES), (REFINE, QUARTERS)):
+        for stream, factors, search in ((SEARCH, OCTAVES, self._earliest), (REFINE, QUARTERS, self._all)):
             grid = tl.step_size_grid(x=centre[0] * factors, y=centre[1] * factors)
-            steps = self.crossings(self._sweep(grid, stream, self.search, epochs=epochs))
+            steps = search(grid, stream, epochs)
             at = int(np.argmin(steps))
             centre = (float(grid["x"][at]), float(grid["y"][at]))
             epochs = self._enough(steps[at])
@@ -126,6 +126,26 @@ class Bench:
         at = int(np.argmin(again))
         note = f"at an end of the grid in {', '.join(ends)}" if ends else ""
         return Found((float(first["x"][at]), float(first["y"][at])), float(again[at]), note)
+
+    def _all(self, grid: dict[str, np.ndarray], stream: int, epochs: int) -> np.ndarray:
+        """The steps to the accuracy over a grid, (G,)."""
+        return self.crossings(self._sweep(grid, stream, self.search, epochs=epochs))
+
+    def _earliest(self, grid: dict[str, np.ndarray], stream: int, epochs: int) -> np.ndarray:
+        """The same, by half of the epochs if any pair arrives in them: then inf for those that do not.
+
+        It looks where all of the epochs would be looked at, and logs others besides: with as many rows it is one program.
+        """
+        every, half = _places(epochs, LOGGED), max(LOGGED, -(-epochs // 2))
+        if half < epochs:
+            inside = every[every <= half]
+            spare = np.setdiff1d(np.arange(half + 1), inside)
+            log = np.union1d(inside, spare[len(inside) - len(every) :])
+            trace = self._sweep(grid, stream, self.search, epochs=half, log=log)
+            steps = self.crossings(trace, np.isin(log, inside))
+            if np.isfinite(steps).any():
+                return steps
+        return self._all(grid, stream, epochs)
 
     def _enough(self, steps: float) -> int:
         """Epochs for what may be twice as slow as the best so far; enough of them to log."""
@@ -176,7 +196,7 @@ class Bench:
         epochs = -(-steps // self.per_epoch)
         trace = self._sweep(
             _lines(units, LINE, advised), LIMITS, self.runs * more, self.family.oracle(1.0), epochs=epochs,
-            params=far, logged=12,
+            params=far, log=_places(epochs, 12),
         )  # fmt: skip
         at = self.at(trace).astype(int)
         limits = {}
@@ -194,7 +214,7 @@ class Bench:
 
         The other's is as advised. Between two neighbours of a grid, above the best of the grid: that is the interval.
         """
-        trace = self._sweep(_lines(best, EDGE, advised), EDGES, self.runs // 4, logged=4)
+        trace = self._sweep(_lines(best, EDGE, advised), EDGES, self.runs // 4, log=_places(self.epochs, 4))
         with np.errstate(over="ignore"):
             works = trace.value[..., -2:].mean(axis=(1, 2)) < trace.value[0, 0, 0]
         return {
@@ -217,21 +237,21 @@ class Bench:
         higher = mean > mean[:, :1] * (1 + 1e-9)
         return np.where(higher[:, None], np.inf, trace.total_gradient_norm_sq)
 
-    def crossings(self, trace: tl.Trace) -> np.ndarray:
-        """The steps to the accuracy, (G,)."""
+    def crossings(self, trace: tl.Trace, rows: Any = slice(None)) -> np.ndarray:
+        """The steps to the accuracy, (G,), by some of the logged rows."""
         with np.errstate(over="ignore"):
             means = self.squares(trace).mean(axis=1)
-        return reach.crossings(self.at(trace), means, self.accuracy**2)
+        return reach.crossings(self.at(trace)[rows], means[:, rows], self.accuracy**2)
 
     def _sweep(
         self, grid: dict[str, np.ndarray], stream: int, seeds: int, oracle: tl.Oracle | None = None, *,
-        epochs: int | None = None, params: Any = None, logged: int = LOGGED,
+        epochs: int | None = None, params: Any = None, log: np.ndarray | None = None,
     ) -> tl.Trace:  # fmt: skip
         epochs = self.epochs if epochs is None else epochs
         oracle = self.family.oracle(RADIUS) if oracle is None else oracle
         return tl.sweep(
             self.problem, oracle, tl.hybrid_sgd, step_sizes=grid, epochs=epochs,
-            log_epochs=np.unique(np.linspace(0, epochs, logged + 1).astype(int)).tolist(),
+            log_epochs=(_places(epochs, LOGGED) if log is None else log).tolist(),
             keys=jax.random.split(self._key(stream), seeds), ordering=tl.orderings.ORDERINGS[self.family.ordering],
             params=self.start if params is None else params, batch_size=self.family.batch_size,
         )  # fmt: skip
@@ -241,13 +261,13 @@ class Bench:
 
 
 @jax.jit
-def _start(problem: tl.Problem, key: jax.Array) -> Any:
-    return problem.init(key)
-
-
-@jax.jit
 def _gradient_norm(problem: tl.Problem, params: Any) -> jax.Array:
     return jnp.sqrt(blocks.norm_sq(problem.gradient(params)))
+
+
+def _places(epochs: int, rows: int) -> np.ndarray:
+    """So many epochs after the start at which to log, evenly spaced; fewer where there are not as many."""
+    return np.unique(np.linspace(0, epochs, rows + 1).astype(int))
 
 
 def _grid(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:

@@ -87,7 +87,7 @@ def minibatches(problem: Logistic, point: dict[str, np.ndarray], *, size: int, o
     groups = problem.n // size
     order = jax.jit(orderings.ORDERINGS[ordering], static_argnums=2)
     epochs = [
-        np.stack([order(key, epoch, problem.n) for epoch in range(-(-STEPS // groups))])[:, : groups * size]
+        np.stack([order(key, np.int32(epoch), problem.n) for epoch in range(-(-STEPS // groups))])[:, : groups * size]
         for key in jax.random.split(jax.random.key(0), ORDERS)
     ]
     orders = np.stack(epochs).reshape(ORDERS, -1, size)[:, :STEPS]

@@ -125,10 +125,9 @@ def _problem(given: Any, data: Any, params: Any) -> Problem:
 
 def _start(problem: Problem, params: Any, key: Key) -> dict[Label, Any]:
     """Where training stands, as arrays."""
-    own = problem.init(key)
     if params is None:
-        return dict(own)
-    blocks.check_params(params, own)
+        return dict(problem.init(key))
+    blocks.check_params(params, jax.eval_shape(problem.init, key))
     return blocks.as_params("params", params)
 
 

@@ -42,23 +42,39 @@ def axis_limit(
         0.75
     """
     at = lambda eta: stable([eta if i == block else other for i, other in enumerate(step_sizes)])
-    low = step_sizes[block]
-    if at(low):
-        high = 1.5 * low
-        while at(high):
-            low, high = high, 2 * high
-            if high > LARGE:
-                return math.inf
+    given = step_sizes[block]
+    if at(given):
+        first = 1.5 * given
+        doublings = _failing(lambda j: at(first * 2.0**j), int(math.log2(LARGE / first)))
+        if doublings is None:
+            return math.inf
+        low, high = (first * 2.0 ** (doublings - 1) if doublings else given), first * 2.0**doublings
     else:
-        low, high = low / 1.5, low
-        while not at(low):
-            low, high = low / 2, low
-            if low < SMALL:
-                return 0.0
+        first = given / 1.5
+        halvings = _failing(lambda j: not at(first * 2.0**-j), int(math.log2(first / SMALL)))
+        if halvings is None:
+            return 0.0
+        low, high = first * 2.0**-halvings, (first * 2.0 ** (1 - halvings) if halvings else given)
     while high / low > 1 + resolution:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if at(middle) else (low, middle)
     return low
+
+
+def _failing(holds: Callable[[int], bool], most: int) -> int | None:
+    """The first of 0..most at which something does not hold that holds up to some number; None if it always does.
+
+    Example:
+        >>> _failing(lambda j: j < 29, 100), _failing(lambda j: True, 100)
+        (29, None)
+    """
+    low, high = -1, 0
+    while high <= most and holds(high):
+        low, high = high, min(2 * high + 1, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return None if high > most else high
 
 
 def fastest(
