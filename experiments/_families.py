@@ -124,6 +124,29 @@ HELD_OUT = {
 }  # fmt: skip
 
 
+# The turns in which all cases are computed: long ones first, and beside each some that share programs, in a row. So two
+# processes compile little twice, and end together.
+TURNS = (
+    "digits",
+    "uncoupled", "unequal blocks", "decaying spectrum", "steep spectrum", "sphere, two-sided",
+    "gelu, two layers, 1024 rows",
+    "coupled", "random signs",
+    "breast cancer",
+    "many directions", "first order decides",
+    "related features", "logistic",
+    "convex components", "robust", "indefinite components", "sphere, four directions",
+    "noise, reshuffled", "adapters", "noise, with replacement",
+    "tanh, 301 weights, 64 rows", "softplus, 449 weights, 64 rows", "correlated noise",
+    "208 dimensions, coupled", "large first-order block", "tanh, last layer by two points",
+    "cosh", "power", "factorisation", "signs, steep, coupled",
+)  # fmt: skip
+
+
+def turn(case: str) -> int:
+    """When a case is computed; the user's data come first."""
+    return TURNS.index(case) if case in TURNS else -1
+
+
 @lru_cache(maxsize=4)
 def family(name: str, rows: int) -> tuple[Family, tl.Problem]:
     """A family, a bundled data set or a LIBSVM file, by name, and its problem."""

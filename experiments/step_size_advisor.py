@@ -49,7 +49,7 @@ What would refute it: more than a tenth of the cases beyond a factor 1.5.
 
 Data: breast cancer and digits (scikit-learn), and LIBSVM files where --data names one or a folder of them, as they stand.
 
-Quick: four quadratics. Minutes: quick 0.3, full 4.
+Quick: four quadratics. Minutes: quick 0.3, full 3.
 """
 
 from collections.abc import Iterator
@@ -108,14 +108,15 @@ FULL = Settings((*_families.FAMILIES, *_families.HELD_OUT, *_networks.NETWORKS, 
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A case each; and the map of the example."""
+    """A case each, in `_families.TURNS`; and the map of the example, before it."""
     s = settings
-    cases = [*s.cases, *files(s.data)]
+    cases = sorted([*s.cases, *files(s.data)], key=_families.turn)
     effort = {"search": s.search, "runs": s.runs, "rows": s.rows, "confidence": family.confidence(4 * len(cases))}
-    return [
-        {"part": "map", "case": EXAMPLE, "points": s.map, **effort},
-        *({"part": "case", "case": case, **effort} for case in cases),
-    ]
+    every = [{"part": "case", "case": case, **effort} for case in cases]
+    every.insert(
+        cases.index(EXAMPLE) if EXAMPLE in cases else 0, {"part": "map", "case": EXAMPLE, "points": s.map, **effort}
+    )
+    return every
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
@@ -223,9 +224,11 @@ def _shares(of: dict[str, pd.DataFrame], which: str = "") -> list[Verdict]:
 
 
 def _clean(frame: pd.DataFrame) -> pd.DataFrame:
-    """Empty texts as they were before the csv."""
+    """Empty texts as they were before the csv; cases as the full settings name them, others after these."""
     texts = {name: frame[name].astype(object).where(frame[name].notna(), "") for name in ("label", "note", "how")}
-    return frame.assign(**texts)
+    place = {case: i for i, case in enumerate(FULL.cases)}
+    order = np.argsort([place.get(case, len(place)) for case in frame.case], kind="stable")
+    return frame.assign(**texts).iloc[order].reset_index(drop=True)
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:

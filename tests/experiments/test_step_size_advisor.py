@@ -171,8 +171,19 @@ def test_cells_are_distinct_and_read_data(tmp_path) -> None:
     (tmp_path / "mine.svm").write_text("1 1:0.5\n-1 1:0.2\n")
     settings = step_size_advisor.Settings(("coupled",), data=str(tmp_path))
     cells = step_size_advisor.cells(settings)
-    assert [cell["case"] for cell in cells] == ["coupled", "coupled", str(tmp_path / "mine.svm")]
+    assert [cell["case"] for cell in cells] == [str(tmp_path / "mine.svm"), "coupled", "coupled"]
     assert len({str(cell) for cell in cells}) == 3
+
+
+def test_every_case_has_its_turn_and_is_told_in_its_place(frame: pd.DataFrame) -> None:
+    cells = step_size_advisor.cells(step_size_advisor.FULL)
+    assert sorted(_families.TURNS) == sorted(step_size_advisor.FULL.cases)
+    assert [cell["case"] for cell in cells if cell["part"] == "case"] == list(_families.TURNS)
+    names = dict(zip(CASES[1:4], step_size_advisor.FULL.cases, strict=False))
+    named = frame.assign(case=frame.case.replace(names))
+    turned = pd.concat([rows for _, rows in named.groupby("case")][::-1])
+    told = step_size_advisor._clean(turned).case.drop_duplicates().tolist()
+    assert told[: len(names)] == list(names.values())
 
 
 def test_there_are_at_least_eight_families_and_two_data_sets() -> None:
