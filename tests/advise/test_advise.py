@@ -305,3 +305,15 @@ def test_a_limit_alone_is_that_of_the_block_without_the_others():
     lone = advise(loss, data=given["data"], params={"y": jnp.zeros(2)}, zeroth=(), key=given["key"])
     told = float(y.rpartition("alone it would be ")[2])
     assert told == pytest.approx(lone.limits["y"].value, rel=0.05)  # twice the resolution of the search
+
+
+def test_an_accuracy_beyond_the_horizon_is_told_so():
+    """Limits hold within the horizon; steps that are predicted to need more of them are no promise."""
+    problem = tl.block_quadratic({"x": 4, "y": 2}, n=3, dispersion=0.1)
+    asked = {"key": KEY, "accuracy": 0.01}
+    soon, later = advise(problem, horizon=7, **asked), advise(problem, horizon=10**9, **asked)
+    assert 7 < soon.steps < math.inf
+    for quantity in ("step size of x", "step size of y", "steps"):
+        (why,) = (reason.why for reason in soon.reasons if reason.quantity == quantity)
+        assert f"{soon.steps:.3g}: beyond the horizon of 7, within which it is not reached" in why
+    assert not any("beyond the horizon" in reason.why for reason in later.reasons)

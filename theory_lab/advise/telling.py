@@ -89,7 +89,7 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
             continue
         share = f"{eta / limit:.2g} of its limit {limit:.4g}"
         if math.isfinite(choice.steps):
-            why = f"{share}: second moments reach {goal} in the fewest steps{alike}; "
+            why = f"{share}: second moments reach {goal} in the fewest steps{alike}{_too_long(sight, choice)}; "
             why += f"their floor is {choice.floor:.3g} there{grows}"
             changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
         elif math.isinf(choice.steps):
@@ -160,8 +160,16 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
         )  # fmt: skip
     end = "the look-ahead point" if sight.ahead.reached and not sight.stays else best
     why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "
-    why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}"
+    why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}{_too_long(sight, choice)}"
     return Reason("steps", choice.steps, RECURSION, why, "a nearer start, another accuracy, less noise (larger minibatches)")
+
+
+def _too_long(sight: Sight, choice: Choice) -> str:
+    """What to say where the accuracy lies beyond the horizon."""
+    horizon = sight.settings.horizon
+    if not horizon < choice.steps < math.inf:
+        return ""
+    return f", {choice.steps:.3g}: beyond the horizon of {horizon:.0f}, within which it is not reached"
 
 
 def _radius(sight: Sight) -> Iterator[Reason]:
