@@ -36,6 +36,7 @@ HOW = differences(1e-3)
 PLAIN = optax.sgd(1.0)
 EXAMPLES = "a non-empty sequence of Examples"
 WORDS = "single words or punctuation marks in lower case"
+LONGEST = "whose longest option takes 1 of it (leave it out if the model has fewer positions)"
 SHAPE = "of shape (batch, tokens, vocabulary), (32, 5, 'V')"
 
 
@@ -210,7 +211,7 @@ DOORS = {
         (lambda: encode([ONE], TOKENIZER, side="middle"), "side must be one of 'left', 'right', got 'middle'"),
         (lambda: encode([ONE], TOKENIZER, multiple=0), "multiple must be a whole number of at least 1, got 0"),
         (lambda: encode([ONE], TOKENIZER, length=1), "length must be a whole number of at least 2, got 1"),
-        (lambda: encode([ONE], TOKENIZER, length=2), "length must be at least 3 for example 'a', got 2"),
+        (lambda: encode([ONE], TOKENIZER, length=2), f"length must be at least 3 for example 'a', {LONGEST}, got 2"),
         (
             lambda: encode([example("e", "is it ?", ["yes", " "], 0)], TOKENIZER),
             "options[1] of example 'e' must be a text that adds a token to one or more of its prompt, got ' '",

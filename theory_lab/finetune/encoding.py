@@ -141,11 +141,12 @@ def _number_of_options(examples: Any) -> int:
 def _texts(one: Example, coder: Codec, longest: int | None) -> tuple[list[tuple[list[int], list[int]]], bool]:
     """Per option the tokens before what is scored, opening ones included, and those that are; and whether any were cut."""
     parts = [_parts(one, k, coder) for k in range(len(one.options))]
-    room = max(len(prompt) for prompt, _ in parts)
+    room, most = max(len(prompt) for prompt, _ in parts), max(len(option) for _, option in parts)
     if longest is not None:
-        room = longest - len(coder.start) - max(len(option) for _, option in parts)
+        room = longest - len(coder.start) - most
         if room < 1:
-            raise _checks.refuse("length", f"at least {longest + 1 - room} for example {one.id!r}", longest)
+            rule = f"at least {longest + 1 - room} for example {one.id!r}, whose longest option takes {most} of it"
+            raise _checks.refuse("length", f"{rule} (leave it out if the model has fewer positions)", longest)
     cut = any(len(prompt) > room for prompt, _ in parts)
     return [([*coder.start, *prompt[-room:]], option) for prompt, option in parts], cut
 
