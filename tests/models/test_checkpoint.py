@@ -1,6 +1,8 @@
 """Files: what is written is read, and what is wrong is told with the tensor's name and nothing loaded."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -281,3 +283,15 @@ def test_configs_that_are_not_built_here(saved, change, message):
 def test_no_end_of_a_text_is_none():
     told = {"model_type": "llama", "eos_token_id": []}
     assert models.config_from_json(told).eos_token_id is None
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "model.safetensors"
+    tensorfile.write_bytes(path, [b"old"])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"cannot write: {os.strerror(errno.ENOSPC)}: '{path}'"):
+        tensorfile.write_bytes(path, [b"new"])
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]

@@ -131,7 +131,18 @@ def write(path: Path, tensors: Mapping[str, tuple[np.dtype, tuple[int, ...]]], r
 
 
 def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file under a temporary name and rename it: whoever opens it sees the old bytes or the new, never half."""
+    """Write a file under a temporary name and rename it: whoever opens it sees the old bytes or the new, never half.
+
+    Raises:
+        OSError: the disk is full or the folder does not let us; the error names the file, and nothing is left of it.
+    """
+    try:
+        _write_bytes(path, pieces)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+
+
+def _write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
