@@ -46,7 +46,7 @@ def test_a_hybrid_run_writes_what_others_read(tmp_path, capsys):
     loaded = models.load_adapter(out / "adapter", config)
     assert loaded.adapter == models.prefix(10)
     best = models.tensorfile.read_header(out / "checkpoints" / "best.safetensors")
-    kept = [best[f"best/{i}"].read() for i in range(len(best) - 1)]
+    kept = [best[f"best/{i}"].read() for i in range(len(best) - 2)]
     for ours, theirs in zip(kept, jax.tree.leaves({"base": base, "peft": loaded.peft}), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -138,6 +138,51 @@ def test_bad_usage_is_told_in_one_line(arguments, message, capsys):
 def test_what_can_be_known_before_is_refused_before_anything_is_loaded(arguments, monkeypatch):
     monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))
     assert main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seed", "1"], "^--seed must be 0, as in the run that '.*checkpoints' keeps \\(or another --out\\), got 1$"),
+        (["--learning-rate-peft", "0.002"], "^--learning-rate-peft must be 0.001, as in .*, got 0.002$"),
+        (["--optimizer", "adamw"], "^--optimizer must be 'adam', as in .*, got 'adamw'$"),
+        (["--model", "random-llama"], "^--model must be 'random-opt', as in .*, got 'random-llama'$"),
+    ],
+)
+def test_a_folder_of_other_options_is_refused_before_anything_is_loaded(adapted, arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))
+    assert main([*adapted, *arguments]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_what_was_left_out_is_compared_by_its_effect(adapted, capsys):
+    """Before anything is scored; the same run by other words goes on."""
+    assert main([*adapted[:-2], "--epochs", "1"]) == 2
+    told = capsys.readouterr()
+    assert re.search("^steps must be 1, as in the run that '.*' keeps, got 4$", told.err.replace("--", ""))
+    assert "zero-shot" not in told.out
+    assert main([*adapted, "--learning-rate-peft", "0.001", "--adapter", "lora", "--test", "3"]) == 0
+    assert "spent: 1 step, 1 forward, 1 backward, " in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("adapted"))
+    run = [
+        "--model",
+        "random-opt",
+        "--method",
+        "FO-PEFT",
+        "--optimizer",
+        "adam",
+        "--out",
+        folder,
+        *SMALL[:8],
+        "--steps",
+        "1",
+    ]
+    assert main(run) == 0
+    return run
 
 
 def test_texts_that_were_cut_are_told_and_words_that_are_not_known(tmp_path, capsys):

@@ -15,7 +15,7 @@ from theory_lab.finetune.encoding import encode
 from theory_lab.finetune.pretrain import main, pretrain, schedule
 from theory_lab.finetune.problem import fine_tune
 from theory_lab.finetune.recipe import Settings
-from theory_lab.models import load_pretrained, mean_loss
+from theory_lab.models import load_pretrained, mean_loss, tensorfile
 
 SMALL = {"width": 16, "layers": 2, "heads": 2, "inner": 24, "context": 32, "batch_size": 8, "documents": 200, "every": 4}
 SETTINGS = Settings(**SMALL, steps=12, learning_rate=1e-2)
@@ -82,6 +82,28 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         pretrain(tmp_path, SETTINGS, seconds=0, report=kill)
     with pytest.raises(ValueError, match=r"^steps must be 12, as in the checkpoint in this folder, got 16$"):
         pretrain(tmp_path, Settings(**SMALL, steps=16, learning_rate=1e-2))
+
+
+def test_a_damaged_checkpoint_and_a_changed_text_are_refused(tmp_path):
+    def kill(row, steps):
+        raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(tmp_path, SETTINGS, seconds=0, report=kill)
+    path = tmp_path / kept.CHECKPOINT
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[tensorfile.read_header(path)["state/3"].begin] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"^tensor 'state/3' in .* must be as it was written, got other bytes"):
+        pretrain(tmp_path, SETTINGS)
+    record = kept.record_of(path)
+    kept.save(path, {"state": []}, {**record, "blocks": "of another text"})
+    with pytest.raises(ValueError, match=r"^text must be as it was for the checkpoint in this folder, got None$"):
+        pretrain(tmp_path, SETTINGS)
+    kept.save(path, {"state": []}, {"another": "record"})
+    with pytest.raises(ValueError, match=r"^architecture must be None, as in the checkpoint in this folder, got 'opt'$"):
+        pretrain(tmp_path, SETTINGS)
 
 
 def test_a_finished_folder_is_not_overwritten(made):

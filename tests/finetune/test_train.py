@@ -1,6 +1,8 @@
 """The loop of fine-tuning: the iterates of the package's own loop, resumed with the same bits, what it keeps and counts."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,10 @@ import pytest
 import theory_lab as tl
 from tests.finetune.models import CONFIGS, QUESTIONS, base, problem
 from theory_lab import models
+from theory_lab.finetune import kept
 from theory_lab.finetune.methods import METHODS, method
 from theory_lab.finetune.problem import fine_tune
-from theory_lab.finetune.train import train
+from theory_lab.finetune.train import refuse_other, train
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import differences
 
@@ -187,7 +190,9 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert (tmp_path / "killed/best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
     ours, theirs = (tensorfile.read_header(tmp_path / f"{name}/checkpoint.safetensors") for name in ("killed", "whole"))
     assert ours.keys() == theirs.keys()
-    assert all(ours[name].read().tobytes() == theirs[name].read().tobytes() for name in ours if name != "record")
+    assert all(
+        ours[name].read().tobytes() == theirs[name].read().tobytes() for name in ours.keys() - {kept.RECORD, kept.SUMS}
+    )
     for a, b in zip(jax.tree.leaves((again.params, again.best)), jax.tree.leaves((whole.params, whole.best)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -198,15 +203,95 @@ def test_a_finished_run_is_read_and_another_is_refused(tmp_path):
     again = train(one, zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
     assert again.seconds == done.seconds  # nothing was computed
     np.testing.assert_array_equal(again.losses, done.losses)
-    with pytest.raises(ValueError, match=r"batch_size of the run in .* must be 3, as now, got 2"):
+    with pytest.raises(ValueError, match=r"^batch_size must be 2, as in the run that '.*' keeps, got 3$"):
         train(one, zo, key=KEY, steps=2, batch_size=3, folder=tmp_path, every=2)
-    with pytest.raises(ValueError, match=r"method of the run in .* must be .*, as now, got .ZO-FT"):
+    with pytest.raises(ValueError, match=r"^method must be .ZO-FT\(base: 1e-05.* keeps, got .ZO-FT\(base: 2e-05"):
         train(one, method("ZO-FT", {"base": 2e-5}), key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
-    with pytest.raises(ValueError, match=r"model of the run in .* must be .*Llama.*, as now, got .*OPT"):
+    with pytest.raises(ValueError, match=r"^the model must be .*OPT.* keeps, got .*Llama"):
         train(problem("llama"), zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
     other = fine_tune(CONFIGS["opt"], base(seed=1), QUESTIONS)
-    with pytest.raises(ValueError, match=r"start of the run in .* must be '.*', as now, got '"):
+    with pytest.raises(ValueError, match=r"^the fingerprint of the first parameters must be '\w+', as .* keeps, got '\w+'$"):
         train(other, zo, key=KEY, steps=2, batch_size=2, folder=tmp_path, every=2)
+
+
+@pytest.mark.parametrize("rule", [optax.adam(2e-2), optax.adamw(1e-2), optax.adam(lambda step: 1e-2 / (1 + step))])
+def test_another_optimizer_is_another_run(tmp_path, rule):
+    """Its state has the same arrays, or its name is the same; its updates are others."""
+    adam = lambda how: method("FO-PEFT", {"peft": how})
+    one = problem(adapter=models.lora(2))
+    train(one, adam(optax.adam(1e-2)), key=KEY, steps=1, batch_size=2, folder=tmp_path)
+    arguments = {"key": KEY, "steps": 1, "batch_size": 2, "folder": tmp_path}
+    refuse_other(one, adam(optax.adam(1e-2)), **arguments)
+    for again in (refuse_other, train):
+        with pytest.raises(ValueError, match=r"^the fingerprint of learning_rates must be '\w+', as .* keeps, got '\w+'$"):
+            again(one, adam(rule), **arguments)
+
+
+def test_schedules_are_told_apart(tmp_path):
+    one = problem()
+    falling = lambda rate: method("ZO-FT", {"base": lambda step: rate / (1 + step)})
+    train(one, falling(1e-5), key=KEY, steps=1, batch_size=2, folder=tmp_path)
+    refuse_other(one, falling(1e-5), key=KEY, steps=1, batch_size=2, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"^the fingerprint of learning_rates must be "):
+        refuse_other(one, falling(2e-5), key=KEY, steps=1, batch_size=2, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    resumable(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [kept.CHECKPOINT, kept.BEST])
+def test_a_flipped_bit_is_found_wherever_it_is(finished, tmp_path, name):
+    """One in every tensor, the record and the checksums themselves, and some in the header."""
+    for file in finished.iterdir():
+        shutil.copy(file, tmp_path)
+    path, whole = tmp_path / name, (finished / name).read_bytes()
+    found = tensorfile.read_header(path)
+    places = [tensor.begin + tensor.size // 2 for tensor in found.values()]
+    places += range(whole.index(b'},"') + 2, whole.index(b"}}"), 7)
+    assert _read_all(path) == _read_all(finished / name)
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            _read_all(path)
+    damaged = bytearray(whole)
+    damaged[places[0]] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="must be as it was written, got other bytes, by their checksum"):
+        resumable(tmp_path)
+
+
+def _read_all(path):
+    kept.check(path)
+    found = tensorfile.read_header(path)
+    return kept.record_of(path), {name: found[name].read().tobytes() for name in found}
+
+
+def test_best_parameters_of_an_older_step_are_refused(finished, tmp_path):
+    for file in finished.iterdir():
+        shutil.copy(file, tmp_path)
+    assert kept.record_of(tmp_path / kept.CHECKPOINT)["best_step"] > 0
+    kept.save(tmp_path / kept.BEST, {"best": {}}, {"step": 0})
+    with pytest.raises(ValueError, match=r"must be the parameters of step \d or later, as checkpoint.* says, got .* step 0"):
+        resumable(tmp_path)
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    """The second is refused while the first is at work; in one process a run may hold what it holds."""
+    script = (
+        "import pathlib, sys; from theory_lab.finetune.kept import held\nwith held('folder', pathlib.Path(sys.argv[1])): 0"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    second = lambda: subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    with kept.held("folder", tmp_path), kept.held("folder", tmp_path):
+        told = second().stderr
+    assert f"folder must be a folder where no other run is writing now, got '{tmp_path}'" in told
+    assert second().returncode == 0
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "adapter_first"])

@@ -109,7 +109,7 @@ def test_the_command_line_says_the_same(found):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("folder", "devices of the run in .* must be '2, full', as now, got '4, full'"),
+        ("folder", "devices, shard must be '4, full', as in the run that .* keeps, got '2, full'"),
         ("batch", "batch_size must be a multiple of 4, the number of devices, got 3"),
         ("split", "texts must be a multiple of 4, the number of devices, got 6"),
         ("too many", "devices must be at most 4, as many as JAX sees, got 5"),

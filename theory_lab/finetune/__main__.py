@@ -21,16 +21,16 @@ from theory_lab import _checks
 from theory_lab._typing import Params
 from theory_lab.advise import Advice, advise
 from theory_lab.devices import put_like
-from theory_lab.finetune import baselines, bases, language, tasks
+from theory_lab.finetune import baselines, bases, kept, language, tasks
 from theory_lab.finetune.encoding import Questions
-from theory_lab.finetune.methods import METHODS, Method, method, refuse_lost
+from theory_lab.finetune.methods import METHODS, Method, method, refuse_lost, standard_rates
 from theory_lab.finetune.moving import moving
 from theory_lab.finetune.options import parser
 from theory_lab.finetune.problem import FineTune, fine_tune
-from theory_lab.finetune.refusing import as_option, refuse
-from theory_lab.finetune.train import Trained, train
+from theory_lab.finetune.refusing import as_option, keep_options, refuse, refuse_other_options
+from theory_lab.finetune.train import Trained, refuse_other, train
 from theory_lab.measure.accuracy import accuracy
-from theory_lab.models import Adapter, lora, place, prefix, prompt, save_adapter, save_pretrained
+from theory_lab.models import Adapter, lora, place, prefix, prompt, save_adapter, save_pretrained, tensorfile
 from theory_lab.models.perturb import Differences, differences
 from theory_lab.run.frames import to_csv
 from theory_lab.run.store import write
@@ -38,7 +38,7 @@ from theory_lab.run.store import write
 TASK, BASE, RUN = range(3)  # the streams of the seed
 ADVICE = 3  # the stream of the run's key that advice takes; the loop has those before
 CONFIDENCE = 0.95
-TOLD = {"step": "steps"}  # columns of the history whose name is no plural
+SPENT = {"step": "step", "forwards": "forward", "backwards": "backward", "tokens": "token"}  # columns of the history, of one
 LOOK_AHEAD = 50  # products with the Hessian, for a view of where training leads
 
 
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(as_option(error, given), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = f"; {given.out} keeps what was done" if given.out else ""
-        print(f"\ninterrupted{kept}", file=sys.stderr)
+        still = f"; {given.out} keeps what was done" if given.out else ""
+        print(f"\ninterrupted{still}", file=sys.stderr)
         return 130
 
 
@@ -85,6 +85,9 @@ def _join(given: argparse.Namespace) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     refuse(given)
+    folder = Path(given.out, "checkpoints") if given.out else None
+    if folder is not None:
+        refuse_other_options(given, folder)
     key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs
@@ -96,7 +99,24 @@ def _run(given: argparse.Namespace) -> int:
     how = _method(given, steps)
     if how.moves.zeroth == "base":
         refuse_lost(how, {"base": setting.model.base})
-    told = _advice(given, setting, how, run_key, steps) if given.advise else None
+    dev = setting.questions["dev"]
+    run: dict[str, Any] = {
+        "key": run_key, "steps": given.steps, "epochs": epochs, "batch_size": given.batch_size, "dev": dev,
+        "every": given.every, "devices": given.devices, "shard": given.shard or "data", "folder": folder,
+    }  # fmt: skip
+    if folder is None:
+        return _trained(given, setting, how, run, steps)
+    if not given.advise:
+        refuse_other(setting.problem, how, **run)
+    with kept.held("--out", tensorfile.new_folder(folder)):
+        if jax.process_index() == 0:
+            keep_options(given, folder)
+        return _trained(given, setting, how, run, steps)
+
+
+def _trained(given: argparse.Namespace, setting: Setting, how: Method, run: dict[str, Any], steps: int) -> int:
+    """The run itself, what it is compared with, and what came of it."""
+    told = _advice(given, setting, how, run["key"], steps) if given.advise else None
     how = how if told is None else _method(given, steps, told.step_sizes)
     print(f"{how.name} on {setting.task.name}, {setting.model.name}: {setting.problem}")
     _tell_texts(setting)
@@ -105,27 +125,22 @@ def _run(given: argparse.Namespace) -> int:
         "majority": _shown("majority", baselines.majority(setting.task.train, setting.task.test)),
         "zero_shot": _shown("zero-shot", _bare(setting).answers({"base": setting.model.base}, test).correct),
     }
-    done = train(
-        setting.problem, how, key=run_key, steps=given.steps, epochs=epochs,
-        batch_size=given.batch_size, dev=dev, every=given.every,
-        progress=sys.stderr.isatty() and jax.process_index() == 0,
-        devices=given.devices, shard=given.shard or "data",
-        folder=Path(given.out, "checkpoints") if given.out else None,
-    )  # fmt: skip
+    done = train(setting.problem, how, **run, progress=sys.stderr.isatty() and jax.process_index() == 0)
     if done.diverged_at is not None:
         print(f"diverged at step {done.diverged_at}")
     best = _placed(done)
     results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(best, dev).correct)
-    results["test"] = _shown(f"test, after {done.best_step} steps", setting.problem.answers(best, test).correct)
-    spent = {name: int(done.history[name].iloc[-1]) for name in ("step", "forwards", "backwards", "tokens")}
-    print(
-        "spent:",
-        ", ".join(f"{value} {TOLD.get(name, name)}" for name, value in spent.items()) + f", {done.seconds:.1f} s in steps",
-    )
+    results["test"] = _shown(f"test, after {_many(done.best_step, 'step')}", setting.problem.answers(best, test).correct)
+    spent = {name: int(done.history[name].iloc[-1]) for name in SPENT}
+    print("spent:", ", ".join(_many(n, SPENT[name]) for name, n in spent.items()) + f", {done.seconds:.1f} s in steps")
     if given.out and jax.process_index() == 0:
-        kept = {"accuracy": results, "spent": spent, "advice": None if told is None else _kept(told)}
-        _write(Path(given.out), given, setting, how, done, kept)
+        found = {"accuracy": results, "spent": spent, "advice": None if told is None else _kept(told)}
+        _write(Path(given.out), given, setting, how, done, found)
     return 0
+
+
+def _many(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def _placed(done: Trained) -> Params:
@@ -175,7 +190,7 @@ def _adapter(given: argparse.Namespace) -> Adapter | None:
 
 def _method(given: argparse.Namespace, steps: int, advised: Mapping[str, float] | None = None) -> Method:
     zeroth, first = METHODS[given.method]
-    standard = advised or {"base": 1e-6 if zeroth == "base" else 1e-4, "peft": 1e-3}
+    standard = advised or standard_rates(given.method)
     rates: dict[str, Any] = {}
     for label in (label for label in ("base", "peft") if label in (zeroth, first)):
         rate = getattr(given, f"learning_rate_{label}")

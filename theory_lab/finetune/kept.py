@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import json
+import os
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,17 @@ from theory_lab._typing import Block
 from theory_lab.models import tensorfile
 from theory_lab.run.store import ABANDONED
 
-CHECKPOINT, BEST, RECORD = "checkpoint.safetensors", "best.safetensors", "record"
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nobody notices a second run in one folder
+    fcntl = None  # type: ignore[assignment]
+
+CHECKPOINT, BEST, RECORD, SUMS = "checkpoint.safetensors", "best.safetensors", "record", "~crc32"
+_HELD: set[Path] = set()  # folders, by this process
 
 
 def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Write trees of arrays, by name, and a record in JSON values; one array at a time is copied from the device.
+    """Write trees of arrays, by name, a record in JSON values and checksums; one array at a time is copied from the device.
 
     Of several processes the first one writes, and all go on when it has.
     """
@@ -28,42 +36,115 @@ def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> Non
     text = np.frombuffer(json.dumps(record).encode(), np.uint8)
     described = {name: (np.dtype(leaf.dtype), tuple(np.shape(leaf))) for name, leaf in leaves.items()}
     described[RECORD] = (text.dtype, text.shape)
+    described[SUMS] = (np.dtype("int64"), (len(described),))
     if jax.process_count() > 1:
         leaves = devices.fetch(leaves)
+    sums: list[int] = []
+
+    def read(name: str) -> np.ndarray:  # in the order of the names, the sums last
+        if name == SUMS:
+            return np.array(sums, np.int64)
+        array = text if name == RECORD else np.asarray(leaves[name])
+        sums.append(_sum(name, array))
+        return array
+
     if jax.process_index() == 0:
-        tensorfile.write(path, described, lambda name: text if name == RECORD else np.asarray(leaves[name]))
+        tensorfile.write(path, described, read)
     devices.wait()
 
 
 def sweep(folder: Path) -> None:
     """Remove what runs that were killed while they wrote have left in a folder, each as large as what it was to become."""
-    for path in [*folder.glob(f".{CHECKPOINT}.*"), *folder.glob(f".{BEST}.*")]:
+    for path in folder.glob(".*.safetensors.*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink()
 
 
+@contextlib.contextmanager
+def held(name: str, folder: Path) -> Iterator[None]:
+    """Hold a folder while a run writes there; who is killed holds it no more. A process may hold one twice.
+
+    Raises:
+        ValueError: another process on this machine holds it.
+    """
+    path = folder.absolute()
+    if fcntl is None or jax.process_index() != 0 or path in _HELD:
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
+            _lock(name, handle, folder)
+        _HELD.add(path)
+        yield
+    finally:
+        _HELD.discard(path)
+        os.close(handle)
+
+
+def _lock(name: str, handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _checks.refuse(name, "a folder where no other run is writing now", str(folder)) from None
+
+
 def record_of(path: Path) -> dict[str, Any]:
-    """The record of a file that `save` wrote."""
+    """The record of a file that `save` wrote.
+
+    Raises:
+        ValueError: another file, or one that is damaged there.
+    """
     found = tensorfile.read_header(path)
-    if RECORD not in found:
+    if RECORD not in found or SUMS not in found:
         raise _checks.refuse(f"file {str(path)!r}", "a checkpoint of fine-tuning", f"tensors {sorted(found)[:3]}")
-    return dict(json.loads(found[RECORD].read().tobytes()))
+    return dict(json.loads(_read(found, RECORD, path).tobytes()))
 
 
 def load(path: Path, name: str, like: Block) -> Block:
-    """One of the trees of a file, of the same structure, shapes and types as ``like``, in NumPy."""
+    """One of the trees of a file, of the same structure, shapes and types as ``like``, in NumPy.
+
+    Raises:
+        ValueError: a tensor that is missing, of another type or shape, or damaged.
+    """
     found = tensorfile.read_header(path)
     leaves, structure = jax.tree.flatten(like)
     read = []
     for i, leaf in enumerate(leaves):
         tensor = found.get(f"{name}/{i}")
         given = None if tensor is None else (tensor.dtype, tensor.shape)
-        if tensor is None or given != (np.dtype(leaf.dtype), tuple(np.shape(leaf))):
+        if given != (np.dtype(leaf.dtype), tuple(np.shape(leaf))):
             rule = f"of type {leaf.dtype} and shape {np.shape(leaf)}"
             raise _checks.refuse(f"tensor '{name}/{i}' in {str(path)!r}", rule, given)
-        read.append(tensor.read())
+        read.append(_read(found, f"{name}/{i}", path))
     return jax.tree.unflatten(structure, read)
+
+
+def check(path: Path) -> None:
+    """See that no tensor of a file is damaged, one in memory at a time.
+
+    Raises:
+        ValueError: one is.
+    """
+    found = tensorfile.read_header(path)
+    for name in found.keys() - {SUMS}:
+        _read(found, name, path)
+
+
+def _read(found: Mapping[str, tensorfile.Tensor], name: str, path: Path) -> np.ndarray:
+    """A tensor whose checksum is the one that was written."""
+    array, sums = found[name].read(), found[SUMS].read() if SUMS in found else ()
+    place = sorted(found).index(name)
+    if place >= len(sums) or _sum(name, array) != sums[place]:
+        why = "other bytes, by their checksum (a folder without its checkpoints begins anew)"
+        raise ValueError(f"tensor {name!r} in {str(path)!r} must be as it was written, got {why}")
+    return array
+
+
+def _sum(name: str, array: np.ndarray) -> int:
+    described = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode())
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), described)
 
 
 def digest(tree: Any) -> str:

@@ -1,12 +1,15 @@
 """The methods: which blocks of a language model move, and by what."""
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from theory_lab import _checks
@@ -92,6 +95,22 @@ class Method:
         """The learning rate of the zeroth-order block at a step, counted from 0."""
         return float(self.learning_rate(step)) if callable(self.learning_rate) else self.learning_rate
 
+    def fingerprint(self, params: Params, steps: int) -> str:
+        """What tells learning rates and optimizer from others, functions too.
+
+        Of the rates at 64 steps, and of the program of the optimizer's update with its numbers.
+        """
+        rates = [self.rate(int(step)) for step in np.unique(np.linspace(0, steps, 64, dtype=int))]
+        total = hashlib.sha256(repr(rates).encode())
+        rule, first = self.optimizer, self.moves.first
+        if rule is not None and first is not None:
+            update = lambda like: rule.update(like, rule.init(like), like)
+            program = jax.make_jaxpr(update)(jax.eval_shape(lambda: params[first]))
+            total.update(re.sub(" at 0x[0-9a-f]+", "", str(program)).encode())
+            for number in program.consts:
+                total.update(np.asarray(number).tobytes())
+        return total.hexdigest()[:16]
+
 
 def method(
     name: str,
@@ -142,6 +161,13 @@ def method(
         order,
         f"{name}({words}; {'no differences' if how is None else how}; {order})",
     )
+
+
+def standard_rates(name: str) -> dict[Label, float]:
+    """The learning rates of the blocks that a method moves, where none are given."""
+    moves = METHODS[name]
+    rates = {"base": 1e-6 if moves.zeroth == "base" else 1e-4, "peft": 1e-3}
+    return {label: rate for label, rate in rates.items() if label in moves}
 
 
 def refuse_lost(method: Method, params: Params) -> None:

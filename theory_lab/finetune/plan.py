@@ -18,7 +18,7 @@ class Plan:
 
     def __init__(self, problem: FineTune, ordering: Ordering, batch_size: int, key: Key,
                  mesh: Mesh | None = None) -> None:  # fmt: skip
-        self._mesh = mesh
+        self.ordering, self.batch_size, self.mesh = ordering, batch_size, mesh
         self.per_epoch = -(-problem.n // batch_size)
         self._sequences = jax.tree.map(np.asarray, problem.sequences)
         self._order, self._oracle = jax.random.fold_in(key, ORDER), jax.random.fold_in(key, ORACLE)
@@ -33,7 +33,7 @@ class Plan:
 
     def placed(self, batch: Batch) -> Batch:
         """A share for every device, if there are several."""
-        return batch if self._mesh is None else devices.split(batch, self._mesh)
+        return batch if self.mesh is None else devices.split(batch, self.mesh)
 
     def key(self, step: int) -> Key:
         epoch, number = divmod(step, self.per_epoch)

@@ -61,19 +61,29 @@ def pretrain(
         report: called after every such group with the row of the curve and the number of steps in all.
 
     Raises:
-        ValueError: a folder with a finished model, or with a checkpoint of other settings; too little text; a loss that
-            is not finite.
+        ValueError: a folder with a finished model, with a checkpoint of other settings, or with another run at work; too
+            little text; a loss that is not finite.
     """
     where = tensorfile.new_folder(out)
     _checks.instance("settings", settings, Settings, "Settings")
     _checks.nonnegative("seconds", seconds)
+    with kept.held("out", where):
+        _pretrained(where, settings, seconds, report)
+
+
+def _pretrained(where: Path, settings: Settings, seconds: float, report: Callable[[Row, int], None] | None) -> None:
+    """In a folder that is held."""
+    kept.sweep(where)
     checkpoint = where / kept.CHECKPOINT
     if not checkpoint.exists() and (where / "config.json").exists():
         raise _checks.refuse("out", "a folder without a finished model", str(where))
-    fresh: dict[str, Any] = {"step": 0, "rows": [], "settings": asdict(settings)}
-    found = kept.record_of(checkpoint) if checkpoint.exists() else fresh
-    _same_settings(found["settings"], settings)
+    run: dict[str, Any] = {"settings": asdict(settings)}
+    found = kept.record_of(checkpoint) if checkpoint.exists() else {"step": 0, "rows": [], **run}
+    _same_settings(found.get("settings", {}), settings)
     blocks = blocks_of(settings)
+    run["blocks"] = kept.digest_all((blocks.train, blocks.held_out))
+    if found.get("blocks", run["blocks"]) != run["blocks"]:
+        raise _checks.refuse("text", "as it was for the checkpoint in this folder", settings.text)
     config = settings.config(blocks.vocabulary, blocks.end, blocks.pad)
     state = start(settings, config)
     if checkpoint.exists():
@@ -86,7 +96,7 @@ def pretrain(
         state, losses = advance(settings, config, state, train, order(first, last), held_out)
         rows.append(_row(settings, last, np.asarray(losses)))
         if time.monotonic() - saved >= seconds and last < settings.steps:
-            kept.save(checkpoint, {"state": state}, {"step": last, "rows": rows, "settings": asdict(settings)})
+            kept.save(checkpoint, {"state": state}, {"step": last, "rows": rows, **run})
             saved = time.monotonic()
         if report is not None:
             report(rows[-1], settings.steps)

@@ -2,13 +2,16 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from theory_lab import _checks
 from theory_lab.devices import mesh
-from theory_lab.finetune import language, tasks
-from theory_lab.finetune.methods import METHODS
+from theory_lab.finetune import kept, language, tasks
+from theory_lab.finetune.methods import METHODS, standard_rates
 from theory_lab.finetune.options import parser
+from theory_lab.models import tensorfile
 
+OPTIONS = "options.json"  # beside the checkpoints
 NAMES = {"name": "--task", "folder": "--data", "key": "--seed", "start": "--model"}  # what is called otherwise in Python
 
 
@@ -31,6 +34,40 @@ def refuse(given: argparse.Namespace) -> None:
     _advice(given)
     if given.out:
         _checks.writable("--out", given.out)
+
+
+def refuse_other_options(given: argparse.Namespace, folder: Path) -> None:
+    """See that a folder of checkpoints keeps no run of other options.
+
+    An option that was left out, then or now, is compared where it has taken effect: `train.refuse_other`.
+
+    Raises:
+        ValueError: it does; the first such option, with both values.
+    """
+    path = folder / OPTIONS
+    if not (folder / kept.CHECKPOINT).is_file() or not path.is_file():
+        return
+    was = tensorfile.read_json(path)
+    for name, now in _deciding(given).items():
+        before = was.get(name)
+        if None not in (before, now) and before != now:
+            option, rule = f"--{name.replace('_', '-')}", f"{before!r}, as in the run that {str(folder)!r} keeps"
+            raise _checks.refuse(option, f"{rule} (or another --out)", now)
+
+
+def keep_options(given: argparse.Namespace, folder: Path) -> None:
+    """Keep the options for a later `refuse_other_options`."""
+    tensorfile.write_json(folder / OPTIONS, _deciding(given))
+
+
+def _deciding(given: argparse.Namespace) -> dict[str, Any]:
+    """The options that decide which steps are made, whatever the folders of model and data are called."""
+    aside = {"out", "test", "processes", "data", *(("model",) if Path(given.model).is_dir() else ())}
+    found = {name: value for name, value in vars(given).items() if name not in aside}
+    if not given.advise:
+        for label, rate in standard_rates(given.method).items():
+            found[name] = rate if found[name := f"learning_rate_{label}"] is None else found[name]
+    return found
 
 
 def _sizes(given: argparse.Namespace) -> None:

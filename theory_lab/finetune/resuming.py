@@ -40,25 +40,44 @@ class Checkpoints:
         """Where the run stands: at its checkpoint, or at its beginning.
 
         Raises:
-            ValueError: a checkpoint of another run, or one that is damaged.
+            ValueError: a checkpoint of another run, or a file that is damaged.
         """
         kept.sweep(self.folder)
-        path = self.folder / kept.CHECKPOINT
-        if not path.exists():
+        record = recorded(self.folder, self.run)
+        if record is None:
             return begin
-        record = kept.record_of(path)
-        for name, value in self.run.items():
-            if record["run"].get(name) != value:
-                raise _checks.refuse(f"{name} of the run in {str(self.folder)!r}", f"{value!r}, as now",
-                                     record["run"].get(name))  # fmt: skip
+        path, best = self.folder / kept.CHECKPOINT, self.folder / kept.BEST
+        kept.check(best)
+        if (step := kept.record_of(best).get("step", -1)) < record["best_step"]:
+            rule = f"the parameters of step {record['best_step']} or later, as {path.name} says"
+            raise _checks.refuse(f"file {str(best)!r}", rule, f"those of step {step}")
         there = moving(self.method, begin.params)
         params = devices.put_like(kept.load(path, "params", there), there)
         optimizer = devices.put_like(kept.load(path, "optimizer", begin.optimizer), begin.optimizer)
-        recorded: dict[str, Any] = {
+        given: dict[str, Any] = {
             name: tuple(record[name]) if isinstance(record[name], list) else record[name] for name in RECORDED
         }
-        return replace(begin, params={**begin.params, **params}, optimizer=optimizer, **recorded)
+        return replace(begin, params={**begin.params, **params}, optimizer=optimizer, **given)
 
     def best(self, like: Params) -> Params:
         """The best parameters, the moving blocks as NumPy arrays."""
         return kept.load(self.folder / kept.BEST, "best", moving(self.method, like))
+
+
+def recorded(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the checkpoint in a folder, of this run; None where there is none.
+
+    Raises:
+        ValueError: it is of another run, or damaged.
+    """
+    path = folder / kept.CHECKPOINT
+    if not path.exists():
+        return None
+    record = kept.record_of(path)
+    if "run" not in record:
+        raise _checks.refuse(f"file {str(path)!r}", "the checkpoint of a run of train", "another one")
+    for name, value in run.items():
+        was = record["run"].get(name)
+        if was != value:
+            raise _checks.refuse(name, f"{was!r}, as in the run that {str(folder)!r} keeps", value)
+    return record

@@ -8,7 +8,9 @@ several steps at once where one step needs at most 512 numbers; there the direct
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,13 +26,14 @@ from theory_lab.finetune.looking import Look
 from theory_lab.finetune.methods import Method, refuse_lost
 from theory_lab.finetune.plan import Plan
 from theory_lab.finetune.problem import FineTune
-from theory_lab.finetune.resuming import Checkpoints
+from theory_lab.finetune.resuming import Checkpoints, recorded
 from theory_lab.finetune.state import State, beginning
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import Step
 from theory_lab.models.sharding import SHARDS, Shard
 from theory_lab.orderings import Ordering, random_reshuffling
 from theory_lab.run.clock import Stopwatch
+from theory_lab.run.loop import START
 from theory_lab.run.progress import bar
 
 
@@ -93,8 +96,9 @@ def train(
         every: steps between two looks, at each of which a row is written, dev is asked and a checkpoint is made; None is
             once an epoch. The end is always looked at.
         folder: where checkpoints are kept. A run that is killed at any moment and started again with the same arguments goes
-            on from the last one and ends with the same bits (on the same machine and versions); a folder with the
-            checkpoint of another run is refused. None keeps nothing on disk.
+            on from the last one and ends with the same bits (on the same machine and versions). Refused are a folder with
+            the checkpoint of another run (`refuse_other` says so sooner), one with a damaged file, and one where another
+            run is writing. None keeps nothing on disk.
         params: where to start; their memory is used for the result, and they are gone. None starts from a copy of
             ``problem.init``: for a model of which there is no room for two copies, give ``problem.init(key)`` itself.
         devices: how many share the work, or a mesh of them (`theory_lab.devices.mesh`); None is the one that JAX takes
@@ -122,30 +126,20 @@ def train(
         >>> len(done.losses), done.history["step"].tolist(), done.diverged_at
         (2, [0, 2], None)
     """
-    length = _checked(problem, method, key, steps, epochs, batch_size, dev)
     _checks.flag("progress", progress)
-    mesh = None if devices is None else meshes.mesh(devices)
-    _checks.choice("shard", shard, SHARDS)
-    if mesh is not None and batch_size % mesh.size:
-        raise _checks.refuse("batch_size", f"a multiple of {mesh.size}, the number of devices", batch_size)
-    plan = Plan(problem, ordering, batch_size, key, mesh)
-    every = plan.per_epoch if every is None else _checks.count("every", every)
-    length = length if epochs is None else length * plan.per_epoch
-    state = beginning(problem, method, key, params, mesh, shard)
+    plan, length, every = _planned(problem, method, key, steps, epochs, batch_size, ordering, dev, every, devices, shard)
+    state = beginning(problem, method, key, params, plan.mesh, shard)
     refuse_lost(method, state.params)
-    checkpoints = None
-    if folder is not None:
-        told = {
-            "method": method.described, "steps": length, "every": every, "batch_size": batch_size,
-            "ordering": getattr(ordering, "__name__", type(ordering).__name__), "key": jax.random.key_data(key).tolist(),
-            "model": repr((problem.config, problem.adapter, problem.dtype, problem.remat)),
-            "devices": None if mesh is None else f"{mesh.size}, {shard}",
-            "start": kept.digest(state.params), "examples": kept.digest_all(problem.sequences), "dev": kept.digest_all(dev),
-        }  # fmt: skip
-        checkpoints = Checkpoints(tensorfile.new_folder(folder), told, method)
-        state = checkpoints.resumed(state)
-    look, step = Look(problem, method, plan.per_epoch, dev, checkpoints), method.step(problem.loss)
-    with bar(progress, length, "step") as shown:
+    with ExitStack() as stack:
+        checkpoints = None
+        if folder is not None:
+            where = tensorfile.new_folder(folder)
+            stack.enter_context(kept.held("folder", where))
+            run = _described(problem, method, plan, length, every, key, dev, shard, state.params)
+            checkpoints = Checkpoints(where, run, method)
+            state = checkpoints.resumed(state)
+        look, step = Look(problem, method, plan.per_epoch, dev, checkpoints), method.step(problem.loss)
+        shown = stack.enter_context(bar(progress, length, "step"))
         tick = (lambda count: None) if shown is None else shown.update
         tick(state.step)
         if not state.rows:
@@ -153,11 +147,70 @@ def train(
         while state.step < length and state.diverged_at is None:
             before = state.step
             state = look(_advanced(step, method, plan, state, min(length, (before // every + 1) * every), tick), before)
-    best = checkpoints.best(state.params) if checkpoints is not None else state.best or {}
+        best = checkpoints.best(state.params) if checkpoints is not None else state.best or {}
     return Trained(
         state.params, {**state.params, **best}, state.best_step, np.asarray(state.losses), pd.DataFrame(list(state.rows)),
         state.seconds, state.diverged_at,
     )  # fmt: skip
+
+
+def refuse_other(
+    problem: FineTune,
+    method: Method,
+    *,
+    key: Key,
+    folder: Any,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int = 8,
+    ordering: Ordering = random_reshuffling,
+    dev: Questions | None = None,
+    every: int | None = None,
+    devices: Any = None,
+    shard: Shard = "data",
+) -> None:
+    """Refuse a folder that keeps another run than these arguments of `train` make, before anything is computed.
+
+    Raises:
+        ValueError: the folder has the checkpoint of another run, with the argument that differs and both values; what
+            `train` refuses.
+    """
+    plan, length, every = _planned(problem, method, key, steps, epochs, batch_size, ordering, dev, every, devices, shard)
+    params = problem.init(jax.random.fold_in(key, START))
+    recorded(Path(folder), _described(problem, method, plan, length, every, key, dev, shard, params))
+
+
+def _planned(
+    problem: FineTune, method: Method, key: Key, steps: int | None, epochs: int | None, batch_size: int, ordering: Ordering,
+    dev: Questions | None, every: int | None, devices: Any, shard: Shard,
+) -> tuple[Plan, int, int]:  # fmt: skip
+    """The batches, how many, and how many between two looks."""
+    length = _checked(problem, method, key, steps, epochs, batch_size, dev)
+    mesh = None if devices is None else meshes.mesh(devices)
+    _checks.choice("shard", shard, SHARDS)
+    if mesh is not None and batch_size % mesh.size:
+        raise _checks.refuse("batch_size", f"a multiple of {mesh.size}, the number of devices", batch_size)
+    plan = Plan(problem, ordering, batch_size, key, mesh)
+    every = plan.per_epoch if every is None else _checks.count("every", every)
+    return plan, length if epochs is None else length * plan.per_epoch, every
+
+
+def _described(
+    problem: FineTune, method: Method, plan: Plan, length: int, every: int, key: Key, dev: Questions | None, shard: Shard,
+    params: Params,
+) -> dict[str, Any]:  # fmt: skip
+    """All that decides a run, in JSON values; arrays by a fingerprint, functions by one of what they compute."""
+    return {
+        "method": method.described, "steps": length, "every": every, "batch_size": plan.batch_size,
+        "ordering": getattr(plan.ordering, "__name__", type(plan.ordering).__name__),
+        "the data of key": jax.random.key_data(key).tolist(),
+        "the model": repr((problem.config, problem.adapter, problem.dtype, problem.remat)),
+        "devices, shard": None if plan.mesh is None else f"{plan.mesh.size}, {shard}",
+        "the fingerprint of learning_rates": method.fingerprint(params, length),
+        "the fingerprint of the first parameters": kept.digest(params),
+        "the fingerprint of the problem's examples": kept.digest_all(problem.sequences),
+        "the fingerprint of dev": kept.digest_all(dev),
+    }  # fmt: skip
 
 
 def _checked(
