@@ -90,17 +90,9 @@ def test_gradient_is_a_central_difference(label):
     assert norm > 30 * rounding
 
 
-def wide_attention(q, k, v, *, mask, scale, **_):
-    """`jax.nn.dot_product_attention`, whose softmax is in float32 always, in the precision of its arguments."""
-    k, v = (jnp.repeat(a, q.shape[2] // a.shape[2], axis=2) for a in (k, v))
-    mask = jnp.tril(jnp.ones((q.shape[1], k.shape[1]), bool)) if mask is None else mask
-    z = jnp.where(mask, jnp.einsum("btnh,bsnh->bnts", q, k) * scale, -1e30)
-    return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(z, axis=-1), v)
-
-
 @pytest.mark.parametrize("label", ["base", "peft"])
 @pytest.mark.parametrize("kind", ["lora", "prefix", "prompt"])
-def test_gradients_of_llama_are_central_differences_in_float64(kind, label, monkeypatch):
+def test_gradients_of_llama_are_central_differences_in_float64(kind, label):
     """Along a random direction, Llama having no kinks; with the error in h^2 removed, what is left of it shows at h / 2.
 
     Two heads share their keys; the adapter is random in all its parts, since at LoRA's start half of its gradient is 0.
@@ -111,11 +103,7 @@ def test_gradients_of_llama_are_central_differences_in_float64(kind, label, monk
     one = fine_tune(config, base, QUESTIONS, ADAPTERS[kind])
     params = one.init(jax.random.key(1))
     params["peft"] = normal(jax.random.key(2), params["peft"], 0.3)
-    narrow = float(one.value(params))
-    monkeypatch.setattr(jax.nn, "dot_product_attention", wide_attention)
-    one = fine_tune(config, base, QUESTIONS, ADAPTERS[kind], remat=True)  # another problem: nothing compiled is used again
     value = float(one.value(params))
-    assert narrow == pytest.approx(value, rel=100 * EPS)
     gradient, v = one.gradient(params)[label], normal(jax.random.key(3), params[label], 1.0)
     v = jax.tree.map(lambda a: a / optax.tree.norm(v), v)
     along = jax.jit(lambda t: one.value({**params, label: jax.tree.map(lambda a, b: a + t * b, params[label], v)}))

@@ -42,6 +42,10 @@ def gpu() -> bool:
     return bool(here().platform == "gpu")
 
 
+def cpu() -> bool:
+    return bool(here().platform == "cpu")
+
+
 def has_kernels() -> bool:
     """Whether Triton's kernels and cuDNN's attention are to be had."""
     device = here()

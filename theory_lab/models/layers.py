@@ -14,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name as named
 
 from theory_lab._typing import Array, Block
 from theory_lab.models import backend
+from theory_lab.models.causal import causal_attention
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
 from theory_lab.models.rope import Rotation, rotate
 from theory_lab.models.split import gathered, is_split
@@ -55,10 +56,15 @@ def attention(
     pairs = (k, v)
     if "prefix" in p:
         k, v = (_precede(p["prefix"][name], a) for name, a in zip(("key", "value"), pairs, strict=True))  # (B, P+T, K, H)
-    way: Any = "cudnn" if seen is None and backend.fused_attention(q.dtype, config.head_dim) else None
-    scale = 1 / math.sqrt(config.head_dim)
-    h = jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=seen is None, scale=scale, implementation=way)
-    return h.reshape(*x.shape[:2], -1), pairs
+    return _attended(q, k, v, seen, 1 / math.sqrt(config.head_dim)).reshape(*x.shape[:2], -1), pairs
+
+
+def _attended(q: Array, k: Array, v: Array, seen: Array | None, scale: float) -> Array:
+    """(B, T, N, H), (B, P+T, K, H) twice -> (B, T, N, H), in the way that the device is good at."""
+    if backend.cpu():
+        return causal_attention(q, k, v, seen, scale)
+    way: Any = "cudnn" if seen is None and backend.fused_attention(q.dtype, q.shape[-1]) else None
+    return jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=seen is None, scale=scale, implementation=way)
 
 
 def linear(x: Array, p: Block) -> Array:
