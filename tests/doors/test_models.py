@@ -174,6 +174,8 @@ def test_refusals(call, message):
 def test_a_dtype_that_parameters_cannot_have(tmp_path):
     with pytest.raises(ValueError, match=r"^dtype must be one of 'float32', 'bfloat16', got 'float64'"):
         models.load_pretrained(tmp_path, dtype=jnp.float64)
+    with pytest.raises(ValueError, match=r"^dtype must be one of 'float32', 'bfloat16', got 'int32'"):
+        models.load_adapter(tmp_path, OPT, dtype=jnp.int32)
 
 
 def test_a_radius_is_checked_before_anything_is_traced():

@@ -17,6 +17,8 @@ from theory_lab.models import tensorfile
 
 NAME = "llama, grouped, linear"
 CONFIG = CONFIGS[NAME]
+LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 16}  # fmt: skip
 TENSOR = "model.layers.1.mlp.up_proj.weight"
 
 
@@ -94,8 +96,9 @@ def test_a_truncated_file_names_the_tensor_that_is_cut_off(saved):
     for count in (0, 7, 8, 100):
         path.write_bytes(whole[:count])
         refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a complete safetensors file, got")
-    path.write_bytes((4).to_bytes(8, "little") + b"{{{{" + whole)
-    refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a safetensors file")
+    for header in (b"{{{{", b"[]", b"null", b"[" * 100_000):
+        path.write_bytes(len(header).to_bytes(8, "little") + header + whole)
+        refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a safetensors file")
 
 
 def test_tensors_that_are_missing_left_over_misshaped_mistyped_or_not_finite(saved):
@@ -127,6 +130,7 @@ def test_headers_that_contradict_themselves(saved):
 
     begin, end = header[TENSOR]["data_offsets"]
     bad({"dtype": "F8"}, "of a known type")
+    bad({"dtype": ["F32"]}, "of a known type")
     bad({"dtype": "BF16"}, f"of {(end - begin) // 2} bytes, as BF16 of shape [40, 32], got '{end - begin} bytes'")
     bad({"shape": [-40, -32]}, "described by whole numbers")
     bad({"data_offsets": [begin + 4, end + 4]}, "where the one before it ends, at byte")
@@ -248,6 +252,7 @@ def test_adapter_files_that_do_not_fit(tmp_path):
         {"target_modules": ["layers.0.self_attn.q_proj"]},
         "target_modules in adapter_config.json must be the same modules in all",
     )
+    bad({"target_modules": "*.q_proj"}, "target_modules in adapter_config.json must be a regular expression, or a list")
     bad({"target_modules": ["q_proj"]}, "tensor 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight' in")
     bad({"r": 3}, "tensor 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight' in")
     settings.write_text(json.dumps({**told, "target_modules": r".*\.(q|v)_proj"}))
@@ -270,7 +275,22 @@ def test_a_size_that_the_config_leaves_out_is_named_where_the_tensors_do_not_fit
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rope_parameters": ["linear"]}, "the rope settings in config.json must be an object, got ['linear']"),
+        (
+            {"rope_parameters": ["linear"], "rope_scaling": None},
+            "the rope settings in config.json must be an object, got ['linear']",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling": None},
+            "the rope settings in config.json must be the same for all layers, got {'full_attention'",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+            "rope_scaling in config.json must be left out beside rope_parameters {'rope_type': 'default'}, got",
+        ),
+        (
+            {"rope_scaling": LLAMA3, "original_max_position_embeddings": 32},
+            "original_max_position_embeddings in config.json must be 16, as in its rope settings, got 32",
+        ),
         ({"quantization_config": {"bits": 4}}, "quantization_config in config.json must be left out, got {'bits': 4}"),
     ],
 )

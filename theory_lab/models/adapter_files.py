@@ -11,7 +11,7 @@ from theory_lab import _checks
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
 from theory_lab.models.adapter import Adapter
-from theory_lab.models.checkpoint import check_float, parameter_type, read_finite, refuse_pickle
+from theory_lab.models.checkpoint import PARAMETER_TYPES, check_float, parameter_type, read_finite, refuse_pickle
 from theory_lab.models.config import Config
 from theory_lab.models.layout import layer_shapes, module_name
 from theory_lab.models.lora import LoRA, lora
@@ -73,7 +73,7 @@ def load_adapter(path: Any, config: Config, *, dtype: Any = None) -> LoadedAdapt
     Args:
         path: the folder.
         config: the model it belongs to.
-        dtype: of the parameters; None keeps float32 and bfloat16 as stored and makes float32 of all else.
+        dtype: of the parameters, float32 or bfloat16; None keeps these as stored and makes float32 of all else.
 
     Raises:
         ValueError: a folder or file that is not there; weights in a pickle file; a method or setting that is not built here;
@@ -90,6 +90,8 @@ def load_adapter(path: Any, config: Config, *, dtype: Any = None) -> LoadedAdapt
         True
     """
     where = tensorfile.folder(path)
+    if dtype is not None:
+        _checks.choice("dtype", jnp.dtype(dtype).name, PARAMETER_TYPES)
     stored = tensorfile.read_json(where / CONFIG)
     kind = _checks.choice(f"peft_type in {CONFIG}", stored.get("peft_type"), KINDS)
     if not (where / WEIGHTS).exists():
@@ -206,7 +208,10 @@ def _targeted(told: Any, name: str) -> bool:
     if told == "all-linear":
         return True
     if isinstance(told, str):
-        return re.fullmatch(told, name) is not None
+        try:
+            return re.fullmatch(told, name) is not None
+        except re.error:
+            raise _checks.refuse(f"target_modules in {CONFIG}", "a regular expression, or a list", told) from None
     return isinstance(told, (list, tuple)) and any(name == end or name.endswith(f".{end}") for end in told)
 
 

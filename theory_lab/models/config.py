@@ -206,9 +206,14 @@ def config_to_json(config: Config) -> dict[str, Any]:
 
 def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
     """From ``rope_parameters`` (transformers 5) or from ``rope_theta`` and ``rope_scaling`` (4)."""
-    told = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
+    new, old = stored.get("rope_parameters"), stored.get("rope_scaling")
+    if new and old and new != old:  # versions of transformers differ in which of the two they read
+        raise _checks.refuse("rope_scaling in config.json", f"left out beside rope_parameters {new}", old)
+    told = new or old or {}
     if not isinstance(told, Mapping):
         raise _checks.refuse("the rope settings in config.json", "an object", told)
+    if any(isinstance(value, Mapping) for value in told.values()):
+        raise _checks.refuse("the rope settings in config.json", "the same for all layers", dict(told))
     turned = told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0))
     if turned != 1:
         raise _checks.refuse("partial_rotary_factor in config.json", "1", turned)
@@ -217,6 +222,9 @@ def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
     for name in needed:
         if name not in told:
             raise _checks.refuse("the rope settings in config.json", f"complete for {kind!r}, with {name!r}", dict(told))
+    trained = "original_max_position_embeddings"
+    if kind == "llama3" and stored.get(trained, told[trained]) != told[trained]:  # here too versions differ
+        raise _checks.refuse(f"{trained} in config.json", f"{told[trained]}, as in its rope settings", stored[trained])
     theta = told.get("rope_theta", stored.get("rope_theta", 10000.0))
     return replace(Rope(theta=theta, kind=kind), **{name: told[name] for name in needed})
 

@@ -71,7 +71,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         header = json.loads(raw)
         header.pop("__metadata__", None)
         found = {key: _tensor(path, 8 + length, key, entry) for key, entry in header.items()}
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError, TypeError):  # no JSON, or no object
         raise _checks.refuse(name, "a safetensors file", "a header that is not a JSON object") from None
     reached = 8 + length
     for key, tensor in sorted(found.items(), key=lambda item: (item[1].begin, item[1].size)):
@@ -92,7 +92,7 @@ def _tensor(path: Path, start: int, key: str, entry: Any) -> Tensor:
         word, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise _checks.refuse(name, "described by dtype, shape and data_offsets", entry) from None
-    if word not in DTYPES:
+    if not isinstance(word, str) or word not in DTYPES:
         raise _checks.refuse(name, f"of a known type ({', '.join(DTYPES)})", word)
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (*shape, begin, end)):
         raise _checks.refuse(name, "described by whole numbers", entry)
@@ -168,7 +168,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise _checks.refuse(name, "there", "no file")
     try:
         value = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _checks.refuse(name, "JSON", str(error)) from None
     if not isinstance(value, dict):
         raise _checks.refuse(name, "a JSON object", type(value).__name__)
