@@ -24,6 +24,8 @@ except ImportError:  # not a POSIX system: nobody notices a second run in one fo
     fcntl = None  # type: ignore[assignment]
 
 CHECKPOINT, BEST, RECORD, SUMS = "checkpoint.safetensors", "best.safetensors", "record", "~crc32"
+OPTIONS = "options.json"  # of a command line, beside its checkpoints
+WRITTEN = (CHECKPOINT, BEST, OPTIONS, "model.safetensors", "config.json", "tokenizer.json", "curve.csv", "README.md")
 _HELD: set[Path] = set()  # folders, by this process
 
 
@@ -54,8 +56,8 @@ def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> Non
 
 
 def sweep(folder: Path) -> None:
-    """Remove what runs that were killed while they wrote have left in a folder, each as large as what it was to become."""
-    for path in folder.glob(".*.safetensors.*"):
+    """Remove what runs that were killed while they wrote have left in a folder, as large as what it was to become."""
+    for path in (path for name in WRITTEN for path in folder.glob(f".{name}.????????")):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink()
@@ -144,7 +146,7 @@ def _read(found: Mapping[str, tensorfile.Tensor], name: str, path: Path) -> np.n
 
 def _sum(name: str, array: np.ndarray) -> int:
     described = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode())
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), described)
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, described)
 
 
 def digest(tree: Any) -> str:

@@ -11,7 +11,6 @@ from theory_lab.finetune.methods import METHODS, standard_rates
 from theory_lab.finetune.options import parser
 from theory_lab.models import tensorfile
 
-OPTIONS = "options.json"  # beside the checkpoints
 NAMES = {"name": "--task", "folder": "--data", "key": "--seed", "start": "--model"}  # what is called otherwise in Python
 
 
@@ -44,7 +43,7 @@ def refuse_other_options(given: argparse.Namespace, folder: Path) -> None:
     Raises:
         ValueError: it does; the first such option, with both values.
     """
-    path = folder / OPTIONS
+    path = folder / kept.OPTIONS
     if not (folder / kept.CHECKPOINT).is_file() or not path.is_file():
         return
     was = tensorfile.read_json(path)
@@ -57,7 +56,7 @@ def refuse_other_options(given: argparse.Namespace, folder: Path) -> None:
 
 def keep_options(given: argparse.Namespace, folder: Path) -> None:
     """Keep the options for a later `refuse_other_options`."""
-    tensorfile.write_json(folder / OPTIONS, _deciding(given))
+    tensorfile.write_json(folder / kept.OPTIONS, _deciding(given))
 
 
 def _deciding(given: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +65,8 @@ def _deciding(given: argparse.Namespace) -> dict[str, Any]:
     found = {name: value for name, value in vars(given).items() if name not in aside}
     if not given.advise:
         for label, rate in standard_rates(given.method).items():
-            found[name] = rate if found[name := f"learning_rate_{label}"] is None else found[name]
+            asked = getattr(given, f"learning_rate_{label}")
+            found[f"learning_rate_{label}"] = rate if asked is None else asked
     return found
 
 
