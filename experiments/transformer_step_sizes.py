@@ -35,7 +35,7 @@ along it has no limit, and to second order the noise of two points does not rais
 
 A real model takes the same script, `--set bases=/models/opt-125m`, and an official task: `--data /data --set task=sst2`.
 
-Quick: one case, on half as many examples. Minutes: quick 1, full 7 (two cells at once).
+Quick: one case, on half as many examples. Minutes: quick 0.7, full 7 (two cells at once).
 """
 
 from collections.abc import Callable, Iterator
