@@ -13,12 +13,13 @@ An experiment is a module of this folder, found by its name; nothing registers i
     def compute(cell: dict, key: jax.Array) -> pd.DataFrame   # one piece -> tidy long rows
     def judge(frame: pd.DataFrame) -> list[Verdict]           # at least one, from the frame as read back from the csv
     def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure
+    PAIRED = ("part",)                                        # only if cells may differ in these and share a key
     ALONE = True                                              # only if it shares the machine with no other experiment
 
-The runner turns on float64, gives every cell a key of its own, keeps finished cells, and writes NAME.csv, NAME.json,
-NAME.png and index.html. A frame with ``frame.attrs["keep"] = False`` is used but not kept: the next run computes its cell
-again (as for a time that was measured while the machine was busy). Modules whose names begin with an underscore are no
-experiments.
+The runner turns on float64, gives every cell a key of its own (cells that differ in `PAIRED` fields alone get the same, so
+that they can share what they draw), keeps finished cells, and writes NAME.csv, NAME.json, NAME.png and index.html. A frame
+with ``frame.attrs["keep"] = False`` is used but not kept: the next run computes its cell again (as for a time that was
+measured while the machine was busy). Modules whose names begin with an underscore are no experiments.
 """
 
 import os

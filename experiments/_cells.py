@@ -1,6 +1,7 @@
 """Experiments, their cells, and all that determines what a cell holds.
 
-A cell's key is a pure function of the seed, the experiment and the cell, so adding a cell changes no other. Its name on disk
+A cell's key is a pure function of the seed, the experiment and the cell, so adding a cell changes no other; cells that shall
+share what they draw say so by `alike`. Its name on disk
 is made of everything that determines its rows: see `circumstances`.
 """
 
@@ -108,6 +109,12 @@ def cell_key(seed: int, experiment: str, cell: Mapping[str, Any]) -> jax.Array:
     for word in (digest[:4], digest[4:8]):
         key = jax.random.fold_in(key, int.from_bytes(word, "big"))
     return key
+
+
+def alike(package: str, name: str, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell without the fields that its experiment calls `PAIRED`: cells that are alike but for those have one key."""
+    paired = getattr(load(package, name), "PAIRED", ())
+    return {field: value for field, value in cell.items() if field not in paired}
 
 
 def placeless(cell: Mapping[str, Any], places: Places) -> dict[str, Any]:

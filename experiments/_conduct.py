@@ -30,7 +30,7 @@ from theory_lab.run.store import Store, Unwritable, sha256, write
 from theory_lab.theory.catalogue import STATEMENTS
 
 T = TypeVar("T")
-KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell])"
+KEYS = "fold_in(fold_in(key(seed), a), b); a, b: the first two 32-bit words of sha256([experiment, cell less PAIRED fields])"
 
 
 @dataclass(frozen=True)

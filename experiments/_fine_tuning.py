@@ -143,12 +143,15 @@ class Followed(NamedTuple):
 
 
 def followed(
-    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
-    oracle: tl.Oracle = HYBRID,
-) -> Followed:  # fmt: skip
-    """All pairs of step sizes with one key, by one compiled program; the loss after so many epochs, without its gradient."""
+    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], **how: Any
+) -> Followed:
+    """All pairs of step sizes with one key, by one compiled program; the loss after so many epochs, without its gradient.
+
+    Args:
+        how: as in `stages`.
+    """
     seen = []
-    for states in stages([problem], rates, key[None], epochs=epochs, batch_size=batch_size, oracle=oracle):
+    for states in stages([problem], rates, key[None], epochs=epochs, **how):
         params, diverged_at = _alone((states.params, states.diverged_at))
         seen.append(np.where(np.isinf(np.asarray(diverged_at)), losses(problem, params, problem.sequences), np.inf))
     return Followed(np.stack(seen, axis=1), params)
@@ -176,7 +179,8 @@ def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, 
 
 def stages(
     problems: Sequence[FineTune], rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: Sequence[int],
-    batch_size: int = 8, oracle: tl.Oracle = HYBRID,
+    batch_size: int = 8, oracle: tl.Oracle = HYBRID, make_optimizer: loop.MakeOptimizer = tl.hybrid_sgd,
+    params: Params | None = None,
 ) -> Iterator[loop.State]:  # fmt: skip
     """The trajectories of `theory_lab.sweep` after so many epochs each time, parameters (G, S, ...), and no look at the
     objective, which would take all examples' gradients at once.
@@ -184,38 +188,42 @@ def stages(
     Args:
         problems: one per key, which differ in their examples alone, as many and of one width (`of_one_width`).
         epochs: increasing, each of them a stop; 0 is the start.
+        params: where all start; None is the start that each key draws.
     """
     first = problems[0]
     examples = jax.tree.map(lambda *some: jnp.stack(some), *(problem.sequences for problem in problems))
     sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(first, rates).items()}
-    states, before = _begun(first, sizes, keys), 0
+    states, before = _begun(first, sizes, keys, params, make_optimizer=make_optimizer), 0
     for last in epochs:
         at = (keys, jnp.int32(before), jnp.int32(last))
-        states = _advanced(first, examples, oracle, sizes, states, *at, batch_size=batch_size)
+        states = _advanced(first, examples, oracle, sizes, states, *at, batch_size=batch_size, make_optimizer=make_optimizer)
         yield states
         before = last
 
 
-@jax.jit
-def _begun(problem: FineTune, sizes: Mapping[str, jax.Array], keys: jax.Array) -> loop.State:
+@partial(jax.jit, static_argnames="make_optimizer")
+def _begun(
+    problem: FineTune, sizes: Mapping[str, jax.Array], keys: jax.Array, params: Params | None, *,
+    make_optimizer: loop.MakeOptimizer,
+) -> loop.State:  # fmt: skip
     def begin(own: Mapping[str, jax.Array], key: jax.Array) -> loop.State:
-        start = loop.start_params(problem, key)
-        return loop.State(start, tl.hybrid_sgd(own).init(start), jnp.array(jnp.inf))
+        start = loop.start_params(problem, key) if params is None else params
+        return loop.State(start, make_optimizer(own).init(start), jnp.array(jnp.inf))
 
     return _over(begin, (0, None), (None, 0))(sizes, keys)
 
 
-@partial(jax.jit, static_argnames="batch_size", donate_argnames="states")
+@partial(jax.jit, static_argnames=("batch_size", "make_optimizer"), donate_argnames="states")
 def _advanced(
     problem: FineTune, examples: Sequences, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], states: loop.State,
-    keys: jax.Array, first: jax.Array, last: jax.Array, *, batch_size: int,
+    keys: jax.Array, first: jax.Array, last: jax.Array, *, batch_size: int, make_optimizer: loop.MakeOptimizer,
 ) -> loop.State:  # fmt: skip
     """From one epoch to another, all step sizes and keys in one loop; those of one key share order and directions."""
 
     def one(
         sizes: Mapping[str, jax.Array], state: loop.State, examples: Sequences, key: jax.Array, epoch: jax.Array
     ) -> loop.State:
-        own, made = replace(problem, sequences=examples), tl.hybrid_sgd(sizes)
+        own, made = replace(problem, sequences=examples), make_optimizer(sizes)
         return loop.one_epoch(own, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
 
     every = _over(one, (0, 0, None, None, None), (None, 0, 0, 0, None))

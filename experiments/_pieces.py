@@ -207,22 +207,26 @@ def _finished(piece: Piece) -> Done:
     _agree(piece)
     compute = _cells.load(piece.package, piece.experiment).compute
     determinants, store = _determinants(piece), Store(piece.folder)
-    key = _cells.cell_key(piece.seed, piece.experiment, determinants["cell"])
+    key = _key(piece)
     if store.read_identity() != piece.identity:  # another machine, which does not see the folder: whoever asked will keep it
         return Done(computed(lambda: compute(piece.cell, key)), determinants, kept=False)
     return Done(store.fetch(determinants, lambda: compute(piece.cell, key)), determinants, kept=True)
 
 
 def _determinants(piece: Piece) -> dict[str, Any]:
-    cell = _cells.placeless(piece.cell, piece.places)
-    key = _cells.cell_key(piece.seed, piece.experiment, cell)
+    key = _key(piece)
     return {
         "experiment": piece.experiment,
-        "cell": cell,
+        "cell": _cells.placeless(piece.cell, piece.places),
         "key": jax.random.key_data(key).tolist(),
         "prng": str(jax.random.key_impl(key)),
         **_cells.circumstances(piece.package, piece.experiment, piece.places),
     }
+
+
+def _key(piece: Piece) -> jax.Array:
+    cell = _cells.placeless(piece.cell, piece.places)
+    return _cells.cell_key(piece.seed, piece.experiment, _cells.alike(piece.package, piece.experiment, cell))
 
 
 def _agree(piece: Piece) -> None:

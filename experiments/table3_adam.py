@@ -32,7 +32,6 @@ Minutes: quick 0.7, full 2.5.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -51,7 +50,7 @@ from experiments._shapes import UNPOLISHED
 from theory_lab._typing import Params
 from theory_lab.claims import Verdict, claim
 from theory_lab.finetune.methods import method
-from theory_lab.finetune.problem import Batch
+from theory_lab.finetune.problem import Batch, FineTune
 from theory_lab.measure import exact, family, smoothness
 from theory_lab.measure.accuracy import accuracy, mcnemar
 from theory_lab.models import lora
@@ -109,13 +108,14 @@ FULL = Settings()
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A cell per optimizer, which is compiled once; and one for curvature and memory."""
+    """The runs of an optimizer, which are compiled once, its memory, and what adapters are at their start."""
     at = {"base": settings.base, "task": settings.task, "ranks": list(settings.ranks)}
     if settings.data is not None:
         at["data"] = settings.data
     effort = {"seeds": list(range(settings.seeds)), "epochs": settings.epochs}
     runs = [{"part": "runs", **at, **effort, "optimizer": name} for name in MAKERS]
-    return [*runs, {"part": "shapes", **at, "twin": settings.twin}]
+    memory = [{"part": "memory", **at, "twin": settings.twin, "optimizer": name} for name in MAKERS]
+    return [*runs, *memory, {"part": "start", **at}]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
@@ -123,7 +123,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
 
     `value` is a loss after the last epoch, a curvature, or bytes; `axis` the step size that was varied, or the method.
     """
-    rows = pd.DataFrame(list((_runs if cell["part"] == "runs" else _shapes)(cell, key)))
+    rows = pd.DataFrame(list(PARTS[cell["part"]](cell, key)))
     columns = {"optimizer": "", "seed": 0, "axis": "", "base": np.nan, "peft": np.nan, "test": np.nan, "questions": 0}
     found = rows.reindex(columns=["what", "rank", "value", "answers", *columns])
     return found.fillna({**columns, "answers": ""}).astype({"seed": int, "questions": int, "test": float})
@@ -146,28 +146,30 @@ def _narrowed(params: Params, rank: int) -> Params:
 def _runs(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """For each seed and rank eta_peft of FO-LoRA, then of the hybrid, then eta_base at the hybrid's best eta_peft."""
     name = cell["optimizer"]
+    how: dict[str, Any] = {"epochs": [cell["epochs"]], "make_optimizer": MAKERS[name]}
     for seed in cell["seeds"]:
         own = jax.random.fold_in(key, seed)
         setting = _setting(cell, own, cell["seeds"].index(seed))
         start = setting.problem.init(own)
-        fixed: dict[str, Any] = {"oracle": tuning.HYBRID, "make_optimizer": MAKERS[name], "keys": own[None], "batch_size": 8}
-        swept = partial(tl.sweep, setting.problem, **fixed, epochs=cell["epochs"], log_epochs=[cell["epochs"]])
+        asked = setting.questions["test"]
+        options = jax.tree.map(lambda a: np.asarray(a).reshape(-1, a.shape[-1]), asked.options)
         for rank in cell["ranks"]:
             params, best = _narrowed(start, rank), np.nan
             for axis in ("alone", "peft", "base"):
                 varied = [best] * len(BASES) if axis == "base" else RATES[name]
                 bases = BASES if axis == "base" else [MIDDLE if axis == "peft" else 0.0] * len(varied)
-                trace = swept(step_sizes={"base": bases, "peft": varied}, params=params)
-                losses = trace.value[:, 0, -1]
-                right = tuning.correct(setting.problem, trace.params, setting.questions["test"])[:, 0]
-                for base, peft, loss, found in zip(bases, varied, losses, right, strict=True):
+                pairs = [{"base": base, "peft": peft} for base, peft in zip(bases, varied, strict=True)]
+                end = tuning.followed(setting.problem, pairs, own, params=params, **how)
+                scores = tuning.scores(setting.problem, end.params, options)
+                right = tuning.right(scores.reshape(len(pairs), *asked.options.tokens.shape[:2]), asked)
+                for pair, loss, found in zip(pairs, end.losses[:, 0], right, strict=True):
                     at = {"what": "trial", "optimizer": name, "rank": rank, "seed": seed, "axis": axis}
-                    yield {**at, "base": base, "peft": peft, "value": float(loss), **answers.packed(found)}
-                best = varied[int(np.argmin(losses))]
+                    yield {**at, **pair, "value": float(loss), **answers.packed(found)}
+                best = varied[int(np.argmin(end.losses))]
 
 
-def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
-    """The largest curvature of the adapter at its start, and the bytes of a step in place."""
+def _starts(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+    """The largest curvature of the adapter at its start, and its bytes."""
     setting = _setting(cell, key)
     start = setting.problem.init(key)
     fn, args = smoothness.over(setting.problem)
@@ -175,23 +177,40 @@ def _shapes(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
         params = _narrowed(start, rank)
         _, largest = smoothness.extreme_eigenvalues(fn, params, key=key, block="peft", iterations=8, args=args)
         yield {"what": "curvature", "rank": rank, "value": largest.value}
-        own = setting.with_adapter(lora(rank, SCALING * rank)).problem
-        shaped = jax.eval_shape(own.init, key)
-        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shaped["peft"]))
-        yield {"what": "adapter", "rank": rank, "value": float(size)}
-        batch = Batch(own.sequences[:8], np.full(8, 1 / 8, np.float32))
-        for optimizer, make in MEMORY.items() if cell["twin"] or rank == max(cell["ranks"]) else ():
-            methods = {"Hybrid-PEFT": {"base": 1e-5, "peft": make()}}
-            if cell["twin"]:
-                methods["FO-PEFT"] = {"peft": make()}
-            for name, moved in methods.items():
-                how = method(name, moved)
-                state = jax.eval_shape(how.start, shaped)
-                step: Any = how.step(own.loss)
-                done = step.lower(shaped, state, batch, key, jnp.float32(0)).compile(UNPOLISHED).memory_analysis()
-                peak = done.argument_size_in_bytes + done.output_size_in_bytes - done.alias_size_in_bytes
-                peak += done.temp_size_in_bytes
-                yield {"what": "memory", "rank": rank, "optimizer": optimizer, "axis": name, "value": float(peak)}
+        adapter = _of_rank(setting, rank)[1]["peft"]
+        yield {
+            "what": "adapter",
+            "rank": rank,
+            "value": float(sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(adapter))),
+        }
+
+
+def _memory(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+    """The bytes of a step in place."""
+    setting, make = _setting(cell, key), MEMORY[cell["optimizer"]]
+    for rank in cell["ranks"] if cell["twin"] else [max(cell["ranks"])]:
+        problem, shaped = _of_rank(setting, rank)
+        batch = Batch(problem.sequences[:8], np.full(8, 1 / 8, np.float32))
+        methods = {"Hybrid-PEFT": {"base": 1e-5, "peft": make()}}
+        if cell["twin"]:
+            methods["FO-PEFT"] = {"peft": make()}
+        for name, moved in methods.items():
+            how = method(name, moved)
+            state = jax.eval_shape(how.start, shaped)
+            step: Any = how.step(problem.loss)
+            done = step.lower(shaped, state, batch, key, jnp.float32(0)).compile(UNPOLISHED).memory_analysis()
+            peak = done.argument_size_in_bytes + done.output_size_in_bytes - done.alias_size_in_bytes
+            peak += done.temp_size_in_bytes
+            yield {"what": "memory", "rank": rank, "optimizer": cell["optimizer"], "axis": name, "value": float(peak)}
+
+
+def _of_rank(setting: tuning.Setting, rank: int) -> tuple[FineTune, Any]:
+    """The problem with a LoRA of that rank, and the shapes of its parameters."""
+    problem = setting.with_adapter(lora(rank, SCALING * rank)).problem
+    return problem, jax.eval_shape(problem.init, jax.random.key(0))
+
+
+PARTS = {"runs": _runs, "memory": _memory, "start": _starts}
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:

@@ -5,10 +5,11 @@ reshuffling, for LoRA, prefix and prompt on two architectures. Advice is what `p
 for: from curvature where training starts, on the same examples, with the length of the run as its horizon.
 
 - Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 50 pairs, eta_base by factors 8 and
-  eta_peft by factors 2, the nine earliest on two seeds meet the advised pair on others; best is the earliest there, which
+  eta_peft by factors 2, the ten earliest on two seeds meet the advised pair on others; best is the earliest there, which
   favours it.
 - Limits: the largest step size of one block, the other's as advised, with which training ends lower than it began, in the
-  mean over seeds; it and its neighbour on a grid by factors 2 are the interval. Beside it, and judged by no claim: the
+  mean over seeds; it and its neighbour on a grid by factors 2 are the interval. Each block has seeds of its own, and the
+  advised pair is run beside both. Beside a limit, and judged by no claim: the
   largest with which the loss is lower after the first epoch, two steps, before training has left what was looked at.
 
 Aims: limits within a factor 2, times within a factor 1.5. The six cases are all there are, a census and no sample. What is
@@ -34,7 +35,7 @@ along it has no limit, and to second order the noise of two points does not rais
 
 A real model takes the same script, `--set bases=/models/opt-125m`, and an official task: `--data /data --set task=sst2`.
 
-Quick: one case, on half as many examples. Minutes: quick 1, full 7 (two cells at once).
+Quick: one case, on half as many examples. Minutes: quick 0.7, full 7 (two cells at once).
 """
 
 from collections.abc import Callable, Iterator
@@ -62,17 +63,18 @@ ENDS = "where training ends / predicted"
 LABELS = ("base", "peft")
 GRID = {"base": 1e-6 * 8.0 ** np.arange(5), "peft": 2.0 ** np.arange(-7, 3)}
 LINE = 2.0 ** np.arange(-5, 5)  # step sizes in units of a predicted limit
-PAIRS, SEEDS = 10, 2  # of every sweep: one shape, so that a case compiles one program
+PAIRS = len(GRID["peft"])  # that are run again, as many as a row of the grid has: one program
+SEEDS = 2  # of the search
+PAIRED = ("part",)  # advice and grid of a case meet on the same examples, from the same start, with the same seeds
 EVERY = 2  # epochs between two looks at the loss
 EARLY = 1  # an epoch after which it is looked at besides; its place among the looks
 LOOK_AHEAD = 50  # products
 CONFIDENCE = 0.9  # of an interval from so few seeds
-START, ADVICE, SEARCH, RUNS = range(4)  # streams of a cell's key
+START, ADVICE, SEARCH, RUNS = range(4)  # streams of a case's key
 OUTLASTS = "beyond what is linear where it starts, training goes astray and may yet end lower than it began"
 SLOW = "no time is predicted where curvature is negative, and the best pair may lie beyond the limits"
 
-Pairs = list[dict[str, float]]
-Losses = Callable[[Pairs, jax.Array], np.ndarray]  # PAIRS pairs and S keys -> (PAIRS, S, E)
+Losses = Callable[[list[dict[str, float]], jax.Array], np.ndarray]  # G pairs and S keys -> (G, S, E)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Settings:
         train, batch_size: examples.
         epochs: of a run.
         down: share of the starting loss that is to be reached.
-        ends, runs: seeds of a limit, and of what is compared; even.
+        ends, runs: seeds of the limit of a block, and of what is compared; two limits have no more than that.
         data: a folder with official tasks, sst2/train.tsv and so on, of which `task` is then one.
     """
 
@@ -107,82 +109,94 @@ FULL = Settings(("tiny-opt", "tiny-llama"), ("lora", "prefix", "prompt"))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A base with an adapter each."""
+    """A base with an adapter each: what is advised there, which takes longer, and the grid that it is held against."""
     effort = {name: getattr(settings, name) for name in ("task", "train", "batch_size", "epochs", "down", "ends", "runs")}
     if settings.data is not None:
         effort["data"] = settings.data
-    return [{"base": base, "adapter": adapter, **effort} for base in settings.bases for adapter in settings.adapters]
+    cases = [{"base": base, "adapter": adapter, **effort} for base in settings.bases for adapter in settings.adapters]
+    return [{"part": part, **case} for part in PARTS for case in cases]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
-    """The rows of a case; all its runs begin at one point, where advice is taken."""
+    """The rows of a part of a case; all its runs begin at one point, where advice is taken."""
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
     examples = {"train": cell["train"], "dev": 2, "test": 2}
     whole = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples).problem
     problem = moving(whole, LABELS, jax.random.fold_in(key, START))
-    horizon = cell["epochs"] * -(-problem.n // cell["batch_size"])
+    looks = sorted({EARLY, *range(0, cell["epochs"] + 1, EVERY)})
+    how: dict[str, Any] = {"epochs": looks, "batch_size": cell["batch_size"], "params": problem.start}
+    one = lambda pairs, key: _fine_tuning.followed(problem.whole, pairs, key, **how).losses
+    losses = lambda pairs, keys: np.stack([one(pairs, key) for key in keys], axis=1)
+    name = _fine_tuning.called(cell["base"]).removeprefix("tiny-")
+    rows = PARTS[cell["part"]](problem, losses, cell, key)
+    return pd.DataFrame([{"case": f"{name} {cell['adapter']}", "down": cell["down"], **columns} for columns in rows])
+
+
+def _advised(problem: tl.Problem, losses: Losses, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+    """Where training ends along either step size, and where its first epoch does; runs of the advised pair."""
     advice = tl.advise(
         problem, key=jax.random.fold_in(key, ADVICE), zeroth=("base",), batch_size=cell["batch_size"], products=LOOK_AHEAD,
-        horizon=horizon,
+        horizon=_steps(problem, cell)[-1],
     )  # fmt: skip
-    advised = {label: float(advice.step_sizes[label]) for label in LABELS}
-    limits = {label: advice.limits[label].value for label in LABELS}
-
-    def losses(pairs: Pairs, keys: jax.Array) -> np.ndarray:
-        return np.concatenate([_swept(problem, pairs, cell, some) for some in keys.reshape(-1, SEEDS)], axis=1)
-
-    name = _fine_tuning.called(cell["base"]).removeprefix("tiny-")
-    case = {"case": f"{name} {cell['adapter']}", "down": cell["down"]}
-    at = np.linspace(0, horizon, cell["epochs"] // EVERY + 1)
-    rows = [*_ends(losses, advised, limits, cell, key), *_times(losses, advised, at, cell, key)]
-    return pd.DataFrame([{**case, **columns} for columns in rows])
-
-
-def _ends(
-    losses: Losses, advised: dict[str, float], limits: dict[str, float], cell: dict[str, Any], key: jax.Array
-) -> Iterator[dict[str, Any]]:
-    """Where training ends along either step size, and where its first epoch does."""
-    keys = jax.random.split(jax.random.fold_in(key, RUNS), cell["ends"])
-    for label, limit in limits.items():
-        if not np.isfinite(limit):
-            yield _row("limit", unmeasured("", 0, "none is predicted"), advised, limit, label)
-            continue
-        found = losses([{**advised, label: limit * u} for u in LINE], keys)
+    pair = {label: float(advice.step_sizes[label]) for label in LABELS}
+    keys, ends, runs = _run_keys(cell, key), cell["ends"], []
+    for i, label in enumerate(LABELS):
+        limit, own = advice.limits[label].value, keys[i * ends : (i + 1) * ends]
+        line = [{**pair, label: limit * u} for u in LINE] if np.isfinite(limit) else []
+        found = losses([pair, *line], own)
+        runs.append(found[0])
         for what, look in (("limit", -1), ("early", EARLY)):
-            lower = _mean(found)[:, look] < found[0, 0, 0]
-            yield _row(what, largest(limit * LINE, lower, len(keys)), advised, limit, label)
+            lower = _mean(found[1:])[:, look] < found[0, 0, 0]
+            size = largest(limit * LINE, lower, ends) if line else unmeasured("", 0, "none is predicted")
+            if line or what == "limit":
+                yield _row(what, size, pair, limit, label)
+    if ends * len(LABELS) < len(keys):
+        runs.append(losses([pair], keys[ends * len(LABELS) :])[0])
+    yield from _curves("advised", pair, np.concatenate(runs), problem, cell)
 
 
-def _times(
-    losses: Losses, advised: dict[str, float], at: np.ndarray, cell: dict[str, Any], key: jax.Array
-) -> Iterator[dict[str, Any]]:
-    """The steps of every pair of the grid, and runs of the advised and of the best one."""
+def _grid(problem: tl.Problem, losses: Losses, cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
+    """The steps of every pair of the grid, and runs of the one that is best on other seeds."""
     rows = [[{"base": float(x), "peft": float(y)} for y in GRID["peft"]] for x in GRID["base"]]
     keys = jax.random.split(jax.random.fold_in(key, SEARCH), SEEDS)
-    looked = lambda pairs, keys: np.delete(losses(pairs, keys), EARLY, axis=2)
-    searched = [looked(pairs, keys) for pairs in rows]
-    level = cell["down"] * float(searched[0][0, 0, 0])
-    steps = np.concatenate([reach.crossings(at, _mean(found), level) for found in searched])
+    steps = np.concatenate([_crossings(losses(row, keys), problem, cell) for row in rows])
     pairs = [pair for row in rows for pair in row]
     yield from (_row("map", exact("steps", each), pair) for pair, each in zip(pairs, steps, strict=True))
-    met = [advised, *(pairs[i] for i in np.argsort(steps, kind="stable")[: PAIRS - 1])]
-    values = looked(met, jax.random.split(jax.random.fold_in(key, RUNS), cell["runs"]))
-    best = 1 + int(np.argmin(reach.crossings(at, _mean(values[1:]), level)))
-    for what, i in (("advised", 0), ("best", best)):
-        for seed, run in enumerate(values[i]):
-            for step, loss in zip(at, run, strict=True):
-                yield {**_row(what, exact("loss", loss), met[i]), "seed": seed, "step": step}
+    met = [pairs[i] for i in np.argsort(steps, kind="stable")[:PAIRS]]
+    found = losses(met, _run_keys(cell, key))
+    best = int(np.argmin(_crossings(found, problem, cell)))
+    yield from _curves("best", met[best], found[best], problem, cell)
 
 
-def _swept(problem: tl.Problem, pairs: Pairs, cell: dict[str, Any], keys: jax.Array) -> np.ndarray:
-    """Losses, (PAIRS, SEEDS, E + 1), the early look among them; inf where one is no number."""
-    looks = sorted({EARLY, *range(0, cell["epochs"] + 1, EVERY)})
-    grid = {label: [pair[label] for pair in pairs] for label in LABELS}
-    trace = tl.sweep(
-        problem, _fine_tuning.HYBRID, tl.hybrid_sgd, step_sizes=grid, keys=keys, epochs=cell["epochs"],
-        batch_size=cell["batch_size"], log_epochs=looks,
-    )  # fmt: skip
-    return np.where(np.isnan(trace.value), np.inf, trace.value)
+PARTS = {"advice": _advised, "grid": _grid}
+
+
+def _run_keys(cell: dict[str, Any], key: jax.Array) -> jax.Array:
+    """The seeds on which the advised pair and the best one meet."""
+    return jax.random.split(jax.random.fold_in(key, RUNS), cell["runs"])
+
+
+def _steps(problem: tl.Problem, cell: dict[str, Any]) -> np.ndarray:
+    """Where the loss is looked at, less the early look, in steps."""
+    return np.arange(0, cell["epochs"] + 1, EVERY) * -(-problem.n // cell["batch_size"])
+
+
+def _crossings(losses: np.ndarray, problem: tl.Problem, cell: dict[str, Any]) -> np.ndarray:
+    """Steps until the mean loss over seeds is down, (G, S, E) -> (G,)."""
+    return reach.crossings(_steps(problem, cell), _looked(_mean(losses)), cell["down"] * float(losses[0, 0, 0]))
+
+
+def _curves(
+    what: str, pair: dict[str, float], losses: np.ndarray, problem: tl.Problem, cell: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for seed, run in enumerate(_looked(losses)):
+        for step, loss in zip(_steps(problem, cell), run, strict=True):
+            yield {**_row(what, exact("loss", loss), pair), "seed": seed, "step": float(step)}
+
+
+def _looked(losses: np.ndarray) -> np.ndarray:
+    """Without the early look: (..., E + 1) -> (..., E)."""
+    return np.delete(losses, EARLY, axis=-1)
 
 
 def _mean(losses: np.ndarray) -> np.ndarray:

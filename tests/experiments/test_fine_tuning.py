@@ -190,3 +190,15 @@ def test_scores_come_in_parts_of_one_size(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tuning, "SCORED", 3)
     assert whole.shape == (2, 8)
     np.testing.assert_allclose(tuning.scores(own.problem, models, own.problem.sequences), whole, rtol=1e-5)
+
+
+def test_stages_from_a_given_point_with_another_optimizer_are_that_sweep() -> None:
+    own = tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6).problem
+    rates, key = [{"base": 1e-5, "peft": 0.001}, {"base": 0.0, "peft": 0.002}], jax.random.key(1)
+    start = own.init(jax.random.key(2))
+    how = {"make_optimizer": table3_adam.MAKERS["adam"], "params": start}
+    found = tuning.followed(own, rates, key, epochs=(0, 2), **how)
+    sizes = {label: [rate[label] for rate in rates] for label in ("base", "peft")}
+    trace = tl.sweep(own, tuning.HYBRID, step_sizes=sizes, keys=key[None], epochs=2, batch_size=8, log_epochs=[0, 2], **how)
+    np.testing.assert_allclose(found.losses, trace.value[:, 0], rtol=1e-5)  # float32, other sums
+    assert (found.losses[:, 1] < found.losses[:, 0]).all()

@@ -34,6 +34,24 @@ def test_the_key_of_a_cell_depends_on_seed_experiment_and_cell_alone() -> None:
     assert len({first, *(words(*other) for other in others)}) == 4
 
 
+def test_cells_that_differ_in_paired_fields_alone_share_a_key_and_are_kept_apart(lab: Lab) -> None:
+    lab.add("alpha", pieces=2)
+    lab.run()
+    assert len(set(values(lab))) == 10
+    lab.computed()
+    with (lab.folder / "alpha.py").open("a") as source:
+        source.write("\nPAIRED = ('index',)\n")
+    lab.run()
+    assert lab.computed() == [0, 1]
+    assert values(lab)[:5] == values(lab)[5:]
+    assert lab.kept("alpha") == {0, 1}
+
+
+def values(lab: Lab) -> list[str]:
+    """The random numbers of all cells, one after the other."""
+    return [line.split(",")[1] for line in lab.csv("alpha").decode().splitlines()[1:]]
+
+
 def test_adding_a_cell_changes_no_other_and_computes_only_itself(lab: Lab) -> None:
     lab.add("alpha", pieces=3)
     lab.run()

@@ -1,11 +1,13 @@
 """The judge of step sizes for transformers on fabricated frames, and the parts that need no model."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import _shares, transformer_step_sizes
+from experiments import _cells, _shares, transformer_step_sizes
 from experiments.transformer_step_sizes import largest
 
 CASES = [f"{base} {adapter}" for base in ("opt", "llama") for adapter in ("lora", "prefix", "prompt")]
@@ -111,9 +113,12 @@ def test_where_first_epochs_end_is_drawn_and_not_judged(frame: pd.DataFrame) -> 
     assert "first epoch" not in legends(frame)
 
 
-def test_the_full_setting_has_every_adapter_on_both_architectures() -> None:
+def test_the_full_setting_has_every_adapter_on_both_architectures_and_both_parts_share_a_key() -> None:
     cells = transformer_step_sizes.cells(transformer_step_sizes.FULL)
-    assert len({(cell["base"], cell["adapter"]) for cell in cells}) == len(cells) == 6
+    assert len({(cell["base"], cell["adapter"], cell["part"]) for cell in cells}) == len(cells) == 12
+    common = [json.dumps(_cells.alike("experiments", "transformer_step_sizes", cell), sort_keys=True) for cell in cells]
+    assert len(set(common)) == 6
+    assert common[:6] == common[6:]
 
 
 def test_a_limit_lies_between_the_largest_that_works_and_its_neighbour() -> None:
