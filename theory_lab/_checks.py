@@ -117,6 +117,17 @@ def seed(name: str, value: Any) -> int:
     return int(value)
 
 
+def sides(name: str, value: Any) -> int:
+    """How many sides a difference looks to: 1 or 2; True is not 1, and an array is neither."""
+    try:
+        good = not isinstance(value, (bool, np.bool_)) and value in (1, 2)
+    except ValueError:
+        good = False
+    if not good:
+        raise refuse(name, "1 or 2", value)
+    return int(value)
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise refuse(name, "True or False", value)
@@ -172,7 +183,7 @@ def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = Tr
         if given.dtype.kind in "cUSmM":
             raise TypeError
         result = given.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise refuse(name, rule, value) from None
     if (ndim is not None and result.ndim != ndim) or (nonempty and result.size == 0) or not np.isfinite(result).all():
         described = value if result.size <= 8 else f"an array of shape {result.shape}"

@@ -75,6 +75,7 @@ DOORS = {
         ),
         (lambda: tl.TwoPoint(1e-3, sided=3), "sided must be 1 or 2, got 3"),
         (lambda: tl.TwoPoint(1e-3, sided=True), "sided must be 1 or 2, got True"),
+        (lambda: tl.TwoPoint(1e-3, sided=np.ones(2)), "sided must be 1 or 2, got array([1., 1.])"),
         (lambda: tl.Hybrid({}), f"members must be {LABELS}, got {{}}"),
         (lambda: tl.Hybrid([tl.FirstOrder()]), f"members must be {LABELS}, got [FirstOrder()]"),
         (lambda: tl.Hybrid({"x": 1e-3}), f"members['x'] must be {ORACLE_RULE}, got 0.001"),

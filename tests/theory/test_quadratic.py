@@ -307,3 +307,8 @@ def test_stability_depends_on_step_times_hessian():
 def test_bad_input_is_refused_at_the_door(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_whole_numbers_beyond_floating_point_are_refused():
+    with pytest.raises(ValueError, match=r"^eigenvalues must be a non-empty 1-dim.* array of finite real numbers, got \[10"):
+        step_size_limit([10**400])

@@ -91,8 +91,7 @@ def advise(
     problem = _problem(problem, data, params)
     start = _start(problem, params, key)
     settings = _settings(problem, start, zeroth, directions, law, ordering, batch_size, horizon)
-    if isinstance(sided, bool) or sided not in (1, 2):
-        raise _checks.refuse("sided", "1 or 2", sided)
+    _checks.sides("sided", sided)
     _checks.between("probability", probability, 0, 1, closed="()")
     _checks.count("products", products)
     if accuracy is not None:

@@ -68,10 +68,9 @@ def differences(radius: float, directions: int = 1, law: Law = "gaussian", sided
         >>> differences(1e-3, sided=2)
         Differences(radius=0.001, directions=1, law='gaussian', sided=2)
     """
-    if isinstance(sided, bool) or sided not in (1, 2):
-        raise _checks.refuse("sided", "1 or 2", sided)
+    sided = _checks.sides("sided", sided)
     count = _checks.count("directions", directions)
-    return Differences(_checks.positive("radius", radius), count, _checks.choice("law", law, LAWS), int(sided))  # type: ignore[arg-type]
+    return Differences(_checks.positive("radius", radius), count, _checks.choice("law", law, LAWS), sided)  # type: ignore[arg-type]
 
 
 def zo_step(loss: Loss, how: Differences, *, label: Label = "base", donate: bool = True) -> Step:

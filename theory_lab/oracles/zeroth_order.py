@@ -60,12 +60,10 @@ class TwoPoint(Oracle):
     ) -> None:
         if not _checks.is_traced(radius):
             radius = _checks.positive("radius", radius)  # a Python float: it does not widen float32 parameters
-        if isinstance(sided, bool) or sided not in (1, 2):
-            raise _checks.refuse("sided", "1 or 2", sided)
         object.__setattr__(self, "radius", radius)
         object.__setattr__(self, "directions", _checks.count("directions", directions))
         object.__setattr__(self, "law", _checks.choice("law", law, LAWS))
-        object.__setattr__(self, "sided", int(sided))
+        object.__setattr__(self, "sided", _checks.sides("sided", sided))
         object.__setattr__(self, "stream", _checks.choice("stream", stream, STREAMS))
 
     def draw(self, key: Key, params: Block, count: int) -> Draw:

@@ -252,6 +252,4 @@ def one_or_two(sided: Any) -> int:
     Raises:
         ValueError: neither 1 nor 2.
     """
-    if isinstance(sided, bool) or sided not in (1, 2):
-        raise _checks.refuse("sided", "1 or 2", sided)
-    return int(sided)
+    return _checks.sides("sided", sided)

@@ -138,6 +138,7 @@ def margin(
 
     Reference: the module; Kuczynski & Wozniakowski 1992 for the certificate's probability.
     """
+    _checks.labelled("smoothness", smoothness)
     hessian = curvature(fn, params, scaling=smoothness, args=args, named="smoothness")
     _checks.key("key", key)
     _checks.count("iterations", iterations)
@@ -236,6 +237,7 @@ def frontier(
     each = 1 - (1 - probability) / len(directions)
     points = []
     for i, direction in enumerate(directions):
+        _checks.labelled(f"scales[{i}]", direction)
         hessian = curvature(fn, params, scaling=direction, args=args, named=f"scales[{i}]")
         found = lanczos.extremes(hessian, jax.random.fold_in(key, i), iterations, each)
         own = {label: float(direction[label]) for label in hessian.params}
