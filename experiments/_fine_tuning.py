@@ -186,7 +186,7 @@ def stages(
     objective, which would take all examples' gradients at once.
 
     Args:
-        problems: one per key, which differ in their examples alone, as many and of one width (`of_one_width`).
+        problems: one per key, which differ in their examples alone, as many and of one width.
         epochs: increasing, each of them a stop; 0 is the start.
         params: where all start; None is the start that each key draws.
     """
@@ -233,17 +233,6 @@ def _advanced(
 def _over(fn: Any, grid: tuple[int | None, ...], seeds: tuple[int | None, ...]) -> Any:
     """A function of one trajectory for all step sizes and all seeds, (G, S, ...)."""
     return jax.vmap(jax.vmap(fn, in_axes=seeds), in_axes=grid)
-
-
-def of_one_width(settings: Sequence[Setting]) -> list[Setting]:
-    """The same settings with all texts as long as the longest of them are."""
-    widths = {one.questions["train"].options.tokens.shape[-1] for one in settings}
-    return [_wide(one, max(widths)) for one in settings] if len(widths) > 1 else list(settings)
-
-
-def _wide(one: Setting, width: int) -> Setting:
-    questions = {name: _padded(each, width, one.model.pad) for name, each in one.questions.items()}
-    return one._replace(questions=questions).with_adapter(one.problem.adapter)
 
 
 def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:

@@ -157,16 +157,14 @@ def test_a_fitted_setting_says_the_same_of_shorter_texts() -> None:
 
 
 def test_seeds_beside_one_another_are_what_each_is_alone() -> None:
-    """Examples, texts of other lengths, starts, order and directions of their own."""
-    made = [tuning.setting("tiny-opt", task, tuning.ADAPTERS["lora"], train=16, dev=4, test=6, seed=seed)
-            for seed, task in enumerate(("plausible", "sentiment"))]  # fmt: skip
+    """Examples, starts, order and directions of their own."""
+    settings = [tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6, seed=seed)
+                for seed in range(2)]  # fmt: skip
     keys, rates = jax.random.split(jax.random.key(1), 2), [(1e-5, 0.02), (1e-4, 0.01)]
-    settings = tuning.of_one_width(made)
-    assert [one.problem.sequences.tokens.shape for one in (*made, *settings)] == [(16, 16), (16, 32), (16, 32), (16, 32)]
     budgets, same = {"steps": 1, "forwards": 2}, ("budget", "base", "peft", "questions")
     together = list(trials.trial(settings, "Hybrid-LoRA", budgets, rates, keys))
     assert [seed for seed, _ in together] == [0, 0, 1, 1] * 2
-    for number, one in enumerate(made):
+    for number, one in enumerate(settings):
         alone = [row for _, row in trials.trial([one], "Hybrid-LoRA", budgets, rates, keys[number][None])]
         for row, own in zip((row for seed, row in together if seed == number), alone, strict=True):
             assert [row[name] for name in same] == [own[name] for name in same]
