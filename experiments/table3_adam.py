@@ -27,7 +27,7 @@ best can hardly be seen in so few steps: of the ratio little more than its size 
 noted after a run, and the reasons given there are guesses. The claim that test answers never tell the hybrid from FO-LoRA
 failed once in eight and made way for the one on every second pair.
 
-Minutes: quick 0.7, full 2.5.
+Minutes: quick 0.7, full 4.
 """
 
 from collections.abc import Iterator, Mapping

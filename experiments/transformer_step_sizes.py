@@ -37,7 +37,7 @@ second order the noise of two points does not raise the mean loss there.
 
 A real model takes the same script, `--set bases=/models/opt-125m`, and an official task: `--data /data --set task=sst2`.
 
-Quick: one case, on half as many examples. Minutes: quick 0.7, full 6 (two cells at once).
+Quick: one case, on half as many examples. Minutes: quick 0.9, full 6 (two cells at once).
 """
 
 from collections.abc import Callable, Iterator
