@@ -151,16 +151,10 @@ def followed(
         how: as in `stages`.
     """
     seen = []
-    for states in stages([problem], rates, key[None], epochs=epochs, **how):
-        params, diverged_at = _alone((states.params, states.diverged_at))
-        seen.append(np.where(np.isinf(np.asarray(diverged_at)), losses(problem, params, problem.sequences), np.inf))
-    return Followed(np.stack(seen, axis=1), params)
-
-
-@jax.jit
-def _alone(states: Any) -> Any:
-    """Of one seed, (G, 1, ...) -> (G, ...)."""
-    return jax.tree.map(lambda a: a[:, 0], states)
+    for state in stages(problem, rates, key, epochs=epochs, **how):
+        stands = np.isinf(np.asarray(state.diverged_at))
+        seen.append(np.where(stands, losses(problem, state.params, problem.sequences), np.inf))
+    return Followed(np.stack(seen, axis=1), state.params)
 
 
 def losses(problem: FineTune, params: Params, sequences: Sequences) -> np.ndarray:
@@ -178,69 +172,51 @@ def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def stages(
-    problems: Sequence[FineTune], rates: Sequence[Mapping[str, float]], keys: jax.Array, *, epochs: Sequence[int],
-    batch_size: int = 8, oracle: tl.Oracle = HYBRID, make_optimizer: loop.MakeOptimizer = tl.hybrid_sgd,
-    params: Params | None = None,
+    problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
+    oracle: tl.Oracle = HYBRID, make_optimizer: loop.MakeOptimizer = tl.hybrid_sgd, params: Params | None = None,
 ) -> Iterator[loop.State]:  # fmt: skip
-    """The trajectories of `theory_lab.sweep` after so many epochs each time, parameters (G, S, ...), and no look at the
-    objective, which would take all examples' gradients at once.
+    """The trajectories of `theory_lab.sweep` with one key after so many epochs each time, parameters (G, ...), and no look
+    at the objective, which would take all examples' gradients at once.
 
     Args:
-        problems: one per key, which differ in their examples alone, as many and of one width.
         epochs: increasing, each of them a stop; 0 is the start.
-        params: where all start; None is the start that each key draws.
+        params: where all start; None is the start that the key draws.
     """
-    first = problems[0]
-    examples = jax.tree.map(lambda *some: jnp.stack(some), *(problem.sequences for problem in problems))
-    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(first, rates).items()}
-    states, before = _begun(first, sizes, keys, params, make_optimizer=make_optimizer), 0
+    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(problem, rates).items()}
+    state, before = _begun(problem, sizes, key, params, make_optimizer=make_optimizer), 0
     for last in epochs:
-        at = (keys, jnp.int32(before), jnp.int32(last))
-        states = _advanced(first, examples, oracle, sizes, states, *at, batch_size=batch_size, make_optimizer=make_optimizer)
-        yield states
+        at = (key, jnp.int32(before), jnp.int32(last))
+        state = _advanced(problem, oracle, sizes, state, *at, batch_size=batch_size, make_optimizer=make_optimizer)
+        yield state
         before = last
 
 
 @partial(jax.jit, static_argnames="make_optimizer")
 def _begun(
-    problem: FineTune, sizes: Mapping[str, jax.Array], keys: jax.Array, params: Params | None, *,
+    problem: FineTune, sizes: Mapping[str, jax.Array], key: jax.Array, params: Params | None, *,
     make_optimizer: loop.MakeOptimizer,
 ) -> loop.State:  # fmt: skip
-    def begin(own: Mapping[str, jax.Array], key: jax.Array) -> loop.State:
-        start = loop.start_params(problem, key) if params is None else params
+    start = loop.start_params(problem, key) if params is None else params
+
+    def begin(own: Mapping[str, jax.Array]) -> loop.State:
         return loop.State(start, make_optimizer(own).init(start), jnp.array(jnp.inf))
 
-    return _over(begin, (0, None), (None, 0))(sizes, keys)
+    return jax.vmap(begin)(sizes)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "make_optimizer"), donate_argnames="states")
+@partial(jax.jit, static_argnames=("batch_size", "make_optimizer"), donate_argnames="state")
 def _advanced(
-    problem: FineTune, examples: Sequences, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], states: loop.State,
-    keys: jax.Array, first: jax.Array, last: jax.Array, *, batch_size: int, make_optimizer: loop.MakeOptimizer,
+    problem: FineTune, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], state: loop.State, key: jax.Array,
+    first: jax.Array, last: jax.Array, *, batch_size: int, make_optimizer: loop.MakeOptimizer,
 ) -> loop.State:  # fmt: skip
-    """From one epoch to another, all step sizes and keys in one loop; those of one key share order and directions."""
+    """From one epoch to another, all step sizes in one loop; they share order and directions."""
 
-    def one(
-        sizes: Mapping[str, jax.Array], state: loop.State, examples: Sequences, key: jax.Array, epoch: jax.Array
-    ) -> loop.State:
-        own, made = replace(problem, sequences=examples), make_optimizer(sizes)
-        return loop.one_epoch(own, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
+    def one(own: Mapping[str, jax.Array], state: loop.State, epoch: jax.Array) -> loop.State:
+        made = make_optimizer(own)
+        return loop.one_epoch(problem, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
 
-    every = _over(one, (0, 0, None, None, None), (None, 0, 0, 0, None))
-    return jax.lax.fori_loop(first, last, lambda epoch, states: every(sizes, states, examples, keys, epoch), states)
-
-
-def _over(fn: Any, grid: tuple[int | None, ...], seeds: tuple[int | None, ...]) -> Any:
-    """A function of one trajectory for all step sizes and all seeds, (G, S, ...)."""
-    return jax.vmap(jax.vmap(fn, in_axes=seeds), in_axes=grid)
-
-
-def correct(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:
-    """Which questions are answered rightly by each cell of a sweep: parameters (G, S, ...) -> (G, S, questions).
-
-    An answer with a score that is not finite is wrong.
-    """
-    return right(option_scores(problem, params, questions), questions)
+    every = jax.vmap(one, in_axes=(0, 0, None))
+    return jax.lax.fori_loop(first, last, lambda epoch, state: every(sizes, state, epoch), state)
 
 
 def right(scores: np.ndarray, questions: Questions) -> np.ndarray:
@@ -261,19 +237,3 @@ def scores(problem: FineTune, params: Params, sequences: Sequences, *, most: int
 @jax.jit
 def _scored(problem: FineTune, params: Params, sequences: Sequences) -> jax.Array:
     return jax.lax.map(lambda one: problem.scores(one, sequences), params)
-
-
-def option_scores(problem: FineTune, params: Params, questions: Questions) -> np.ndarray:
-    """Mean log-probabilities of all options by each cell of a sweep: (G, S, ...) -> (G, S, questions, options)."""
-    return np.asarray(_option_scores(problem._bare(), params, questions.options))
-
-
-@jax.jit
-def _option_scores(problem: FineTune, params: Params, options: Any) -> jax.Array:
-    """(G, S, questions, options), a cell of the sweep at a time."""
-    shape = options.tokens.shape[:2]
-    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), options)
-    leading = jax.tree.leaves(params)[0].shape[:2]
-    cells = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), params)
-    scores = jax.lax.map(lambda one: problem.scores(one, flat), cells)
-    return jnp.reshape(scores, (*leading, *shape))

@@ -20,8 +20,7 @@ from theory_lab._typing import Params
 from theory_lab.finetune.baselines import majority
 from theory_lab.run.loop import State
 
-Settings: TypeAlias = Sequence[tuning.Setting]  # one per seed
-Rows: TypeAlias = Iterator[tuple[int, dict[str, Any]]]  # of seeds by their number among the settings
+Rows: TypeAlias = Iterator[dict[str, Any]]
 
 FIRST = (1e-2, 1e-1, 1.0)
 ZEROTH = (1e-5, 3e-5, 1e-4)
@@ -32,7 +31,7 @@ LEVEL = 0.05
 ASKED = ("dev", "test")
 
 
-def baselines(setting: tuning.Setting) -> Iterator[dict[str, Any]]:
+def baselines(setting: tuning.Setting) -> Rows:
     """Always the more frequent label, and the base as it is."""
     at = {"budget": EQUAL, "epochs": 0, "base": 0.0, "peft": 0.0, "loss": np.nan, "dev": np.nan, "dev_loss": np.nan}
     yield {"method": "majority", **at, **answers.packed(majority(setting.task.train, setting.task.test))}
@@ -40,32 +39,30 @@ def baselines(setting: tuning.Setting) -> Iterator[dict[str, Any]]:
     yield {"method": "zero-shot", **at, **answers.packed(setting.problem.answers(start, setting.questions["test"]).correct)}
 
 
-def hybrids(settings: Settings, cell: dict[str, Any], kind: str, keys: jax.Array) -> Rows:
+def hybrids(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.Array) -> Rows:
     """Hybrid-PEFT; each call has as many step sizes as one of another method, so that an adapter is compiled once."""
-    own, epochs = _with(settings, kind), EPOCHS["Hybrid"] * cell["rounds"]
+    own, epochs = setting.with_adapter(tuning.ADAPTERS[kind]), EPOCHS["Hybrid"] * cell["rounds"]
     for base in cell["zeroth"]:
-        yield from trial(own, f"Hybrid-{NAMES[kind]}", {EQUAL: epochs}, [(base, peft) for peft in cell["first"]], keys)
+        yield from trial(own, f"Hybrid-{NAMES[kind]}", {EQUAL: epochs}, [(base, peft) for peft in cell["first"]], key)
 
 
-def twins(settings: Settings, cell: dict[str, Any], kind: str, keys: jax.Array) -> Rows:
+def twins(setting: tuning.Setting, cell: dict[str, Any], kind: str, key: jax.Array) -> Rows:
     """FO-PEFT, at equal steps and at equal forward passes."""
     rates = [(0.0, peft) for peft in cell["first"]]
-    yield from trial(_with(settings, kind), f"FO-{NAMES[kind]}", budgets("FO", cell["rounds"]), rates, keys)
+    own = setting.with_adapter(tuning.ADAPTERS[kind])
+    yield from trial(own, f"FO-{NAMES[kind]}", budgets("FO", cell["rounds"]), rates, key)
 
 
-def zeroth(settings: Settings, cell: dict[str, Any], keys: jax.Array) -> Rows:
+def zeroth(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Rows:
     """ZO-FT: the base beside a LoRA that changes nothing as long as it stays at its start."""
     rates = [(base, 0.0) for base in cell["zeroth"]]
-    yield from trial(_with(settings, "lora"), "ZO-FT", budgets("ZO", cell["rounds"]), rates, keys)
+    own = setting.with_adapter(tuning.ADAPTERS["lora"])
+    yield from trial(own, "ZO-FT", budgets("ZO", cell["rounds"]), rates, key)
 
 
-def first(settings: Settings, cell: dict[str, Any], keys: jax.Array) -> Rows:
+def first(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> Rows:
     """FO-FT."""
-    yield from trial(settings, "FO-FT", budgets("FO", cell["rounds"]), [(base, 0.0) for base in cell["first"]], keys)
-
-
-def _with(settings: Settings, kind: str) -> list[tuning.Setting]:
-    return [setting.with_adapter(tuning.ADAPTERS[kind]) for setting in settings]
+    yield from trial(setting, "FO-FT", budgets("FO", cell["rounds"]), [(base, 0.0) for base in cell["first"]], key)
 
 
 def budgets(kind: str, rounds: int) -> dict[str, int]:
@@ -74,33 +71,25 @@ def budgets(kind: str, rounds: int) -> dict[str, int]:
 
 
 def trial(
-    settings: Settings, method: str, budgets: Mapping[str, int], rates: list[tuple[float, float]], keys: jax.Array
+    setting: tuning.Setting, method: str, budgets: Mapping[str, int], rates: list[tuple[float, float]], key: jax.Array
 ) -> Rows:
-    """Pairs of step sizes (base, adapter) and seeds, fine-tuned together; each budget goes on from the one before it.
+    """Pairs of step sizes (base, adapter), fine-tuned together; each budget goes on from the one before it.
 
-    A row, with the number of its seed, per budget, seed and pair: method, budget, epochs, step sizes, the training loss (inf
-    for a run that left the finite numbers), accuracy and loss on dev, and the answers to the test questions
-    (`_task_answers.packed`).
-
-    Args:
-        settings: one per seed: the same base and adapter, examples of their own, as many and of one width.
-        keys: one per seed.
+    A row per budget and pair: method, budget, epochs, step sizes, the training loss (inf for a run that left the finite
+    numbers), accuracy and loss on dev, and the answers to the test questions (`_task_answers.packed`).
     """
     oracle = tuning.FIRST_ORDER if method == "FO-FT" else tuning.HYBRID
     grid = [{"base": base, "peft": peft} for base, peft in rates]
-    problems = [setting.problem for setting in settings]
-    stops = tuning.stages(problems, grid, keys, epochs=list(budgets.values()), oracle=oracle)
-    for (budget, epochs), states in zip(budgets.items(), stops, strict=True):
-        for seed, setting in enumerate(settings):
-            own = jax.tree.map(lambda a, at=seed: a[:, at], states)
-            for sizes, found in zip(grid, _answered(setting, own), strict=True):
-                yield seed, {"method": method, "budget": budget, "epochs": epochs, **sizes, **found}
+    stops = tuning.stages(setting.problem, grid, key, epochs=list(budgets.values()), oracle=oracle)
+    for (budget, epochs), state in zip(budgets.items(), stops, strict=True):
+        for sizes, found in zip(grid, _answered(setting, state), strict=True):
+            yield {"method": method, "budget": budget, "epochs": epochs, **sizes, **found}
 
 
-def _answered(setting: tuning.Setting, states: State) -> Iterator[dict[str, Any]]:
-    """What models (G, ...) of one seed have learnt and what they answer."""
-    values, dev = _values(setting, states.params), setting.questions["dev"]
-    losses = np.where(np.isinf(np.asarray(states.diverged_at)), -values["train"].mean(axis=1), np.inf)
+def _answered(setting: tuning.Setting, state: State) -> Rows:
+    """What models (G, ...) have learnt and what they answer."""
+    values, dev = _values(setting, state.params), setting.questions["dev"]
+    losses = np.where(np.isinf(np.asarray(state.diverged_at)), -values["train"].mean(axis=1), np.inf)
     right = {name: tuning.right(values[name], setting.questions[name]) for name in ASKED}
     of_the_right = values["dev"][:, np.arange(len(dev)), dev.labels]
     for g, loss in enumerate(losses):

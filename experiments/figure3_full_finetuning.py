@@ -105,16 +105,16 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
             deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
             setting = tuning.setting(cell["base"], task, seed=number, data=cell["data"], deal=deal, **examples)
             about = {"model": tuning.called(cell["base"]), "task": task, "seed": seed}
-            found = [*trials.baselines(setting), *(row for _, row in _trials([setting], cell, own[None]))]
+            found = [*trials.baselines(setting), *_trials(setting, cell, own)]
             rows += [{**about, **row} for row in found]
     return pd.DataFrame(rows)
 
 
-def _trials(settings: trials.Settings, cell: dict[str, Any], keys: jax.Array) -> trials.Rows:
+def _trials(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> trials.Rows:
     for kind in cell["adapters"]:
-        yield from trials.hybrids(settings, cell, kind, keys)
-    yield from trials.zeroth(settings, cell, keys)
-    yield from trials.first(settings, cell, keys)
+        yield from trials.hybrids(setting, cell, kind, key)
+    yield from trials.zeroth(setting, cell, key)
+    yield from trials.first(setting, cell, key)
 
 
 def judge(frame: pd.DataFrame) -> list[Verdict]:

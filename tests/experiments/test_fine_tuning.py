@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from experiments import _fine_tuning as tuning
-from experiments import _task_trials as trials
 from experiments import (
+    _cells,
     figure1_smoothness,
     figure2_learning_rates,
     figure3_full_finetuning,
@@ -21,6 +20,8 @@ from experiments import (
     table3_adam,
     transformer_step_sizes,
 )
+from experiments import _fine_tuning as tuning
+from experiments import _task_trials as trials
 from theory_lab.finetune import bases
 
 GENERATED = (("sentiment", "blank"), ("plausible",))
@@ -126,7 +127,9 @@ def test_stages_are_the_sweep_without_its_looks() -> None:
     np.testing.assert_allclose(found.losses, trace.value[:, 0], rtol=1e-5)  # float32, other sums
     for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(trace.params), strict=True):
         np.testing.assert_allclose(one, other[:, 0], atol=1e-4)
-    expected = tuning.option_scores(own.problem, trace.params, own.questions["test"])[:, 0]
+    options, models = own.questions["test"].options, [jax.tree.map(lambda a, at=g: a[at, 0], trace.params) for g in range(2)]
+    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), options)
+    expected = [own.problem.scores(one, flat).reshape(options.tokens.shape[:2]) for one in models]
     np.testing.assert_allclose(trials._values(own, found.params)["test"], expected, rtol=1e-4)
 
 
@@ -156,27 +159,16 @@ def test_a_fitted_setting_says_the_same_of_shorter_texts() -> None:
         assert tuning.losses(fitted.problem, one, fitted.questions[name].right) == pytest.approx(expected, rel=1e-5)
 
 
-def test_seeds_beside_one_another_are_what_each_is_alone() -> None:
-    """Examples, starts, order and directions of their own."""
-    settings = [tuning.setting("tiny-opt", "plausible", tuning.ADAPTERS["lora"], train=16, dev=4, test=6, seed=seed)
-                for seed in range(2)]  # fmt: skip
-    keys, rates = jax.random.split(jax.random.key(1), 2), [(1e-5, 0.02), (1e-4, 0.01)]
-    budgets, same = {"steps": 1, "forwards": 2}, ("budget", "base", "peft", "questions")
-    together = list(trials.trial(settings, "Hybrid-LoRA", budgets, rates, keys))
-    assert [seed for seed, _ in together] == [0, 0, 1, 1] * 2
-    for number, one in enumerate(settings):
-        alone = [row for _, row in trials.trial([one], "Hybrid-LoRA", budgets, rates, keys[number][None])]
-        for row, own in zip((row for seed, row in together if seed == number), alone, strict=True):
-            assert [row[name] for name in same] == [own[name] for name in same]
-            assert (row["loss"], row["dev_loss"]) == pytest.approx((own["loss"], own["dev_loss"]), rel=1e-4)
-
-
 def test_seeds_apart_share_a_task_out(data: str) -> None:
-    """Each a cell; together they ask every official test question once, of models trained on examples of their own."""
+    """Each a cell of the key of the whole; together they ask every official test question once, of models trained on
+    examples of their own."""
     settings = replace(table1_tasks.FULL, data=data, groups=(("sst2",),), facts=0, train=4, dev=4, test=99, seeds=4)
     (whole,), cells = (table1_tasks.cells(replace(settings, apart=apart)) for apart in (False, True))
     assert cells == [{**whole, "turn": seed} for seed in range(4)]
-    hands = [table1_tasks._setting("sst2", cell, jax.random.key(7 + cell["turn"]), cell["turn"]).task for cell in cells]
+    assert {json.dumps(_cells.alike("experiments", "table1_tasks", cell)) for cell in cells} == {json.dumps(whole)}
+    key = jax.random.key(7)
+    hands = [table1_tasks._setting("sst2", cell, key, cell["turn"]).task for cell in cells]
+    assert hands == [table1_tasks._setting("sst2", whole, key, seed).task for seed in range(4)]
     assert sorted(one.id for hand in hands for one in hand.test) == [f"dev.tsv:{line}" for line in range(2, 8)]
     assert hands[0].train != hands[1].train
 
