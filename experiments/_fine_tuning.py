@@ -31,7 +31,7 @@ RADIUS = 1e-3
 HYBRID = tl.Hybrid({"base": tl.TwoPoint(RADIUS), "peft": tl.FirstOrder()})
 FIRST_ORDER = tl.FirstOrder()
 TASK, BASE = 0, 1  # the streams of the seed
-WIDTHS = (16, 32, 56, 72, 96, 160)  # texts are padded to one of these lengths, so that few programs are compiled
+WIDTHS = (16, 32, 56, 72, 96, 112, 160)  # texts are padded to one of these lengths, so that few programs are compiled
 SCORED = 128  # sequences that are scored at a time, by one program whatever the number of questions
 
 
