@@ -23,6 +23,8 @@ LOSS = lambda params, batch: jnp.float32(0)
 HOW = models.differences(1e-3)
 logits = partial(models.logits, OPT, {"base": BASE})
 opt, llama = {"model_type": "opt"}, {"model_type": "llama"}
+yarn = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 1024}
+ROPES = "'default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'"
 LINEAR = "'q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'"
 
 DOORS = {
@@ -38,21 +40,50 @@ DOORS = {
         (lambda: LlamaConfig(head_dim=7), "head_dim must be even, for rotary positions, got 7"),
         (lambda: LlamaConfig(rms_norm_eps=0), "rms_norm_eps must be positive and finite, got 0"),
         (lambda: Rope(theta=NAN), "rope theta must be positive and finite, got nan"),
-        (lambda: Rope(kind="yarn"), "rope kind must be one of 'default', 'linear', 'dynamic', 'llama3', got 'yarn'"),
+        (lambda: Rope(kind="proportional"), f"rope kind must be one of {ROPES}, got 'proportional'"),
+        (lambda: Rope(attention_factor=0), "rope attention_factor must be positive and finite, got 0"),
+        (lambda: Rope(truncate=1), "rope truncate must be True or False, got 1"),
+        (lambda: Rope(long_factor=[1, -2]), "rope long_factor must be positive and finite, got -2.0"),
+        (
+            lambda: LlamaConfig(head_dim=6, rope=Rope(kind="longrope", short_factor=[1, 2], long_factor=[1, 2])),
+            "rope short_factor must be 3 numbers, head_dim / 2, got (1.0, 2.0)",
+        ),
+        (
+            lambda: OPTConfig(activation_function="silu"),
+            "activation_function must be one of 'relu', 'gelu', got 'silu'",
+        ),
     ],
     "config.json": [
         (lambda: config_from_json({}), "model_type in config.json must be one of 'opt', 'llama', got None"),
         (
-            lambda: config_from_json({**opt, "activation_function": "gelu"}),
-            "activation_function in config.json must be 'relu', the one that is built here, got 'gelu'",
+            lambda: config_from_json({"model_type": "mistral"}),
+            "model_type in config.json must be one of 'opt', 'llama', got 'mistral'",
         ),
         (
             lambda: config_from_json({**llama, "hidden_act": "gelu"}),
             "hidden_act in config.json must be 'silu', the one that is built here, got 'gelu'",
         ),
         (
-            lambda: config_from_json({**llama, "rope_scaling": {"rope_type": "longrope"}}),
-            "rope_type in config.json must be one of 'default', 'linear', 'dynamic', 'llama3', got 'longrope'",
+            lambda: config_from_json({**llama, "rope_scaling": {"rope_type": "su"}}),
+            f"rope_type in config.json must be one of {ROPES}, got 'su'",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {"type": "longrope", "long_factor": [2]}}),
+            "the rope settings in config.json must be complete for 'longrope', with 'short_factor', got "
+            "{'type': 'longrope', 'long_factor': [2]}",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {**yarn, "factor": 3.0}}),
+            "the rope factor in config.json must be 2 beside original_max_position_embeddings 1024 and "
+            "max_position_embeddings 2048, got 3.0",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {**yarn, "mscale": -1.0}}),
+            "rope mscale must be nonnegative and finite, got -1.0",
+        ),
+        (
+            lambda: config_from_json({**llama, "rope_scaling": {**yarn, "original_max_position_embeddings": 1}}),
+            "original_max_position_embeddings in config.json must be a whole number of at least 2, got 1",
         ),
         (
             lambda: config_from_json({**llama, "rope_scaling": {"type": "linear"}}),

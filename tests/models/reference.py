@@ -13,13 +13,18 @@ peft = pytest.importorskip("peft", reason="the extra 'parity' is not installed")
 
 def reference(config: Config, seed: int = 0) -> "transformers.PreTrainedModel":
     """A random model of that config; all its arrays are random, norms and biases too."""
-    torch.manual_seed(seed)
     stored = config_to_json(config)
     kind = {"opt": transformers.OPTConfig, "llama": transformers.LlamaConfig}[config.model_type]
     built = {"opt": transformers.OPTForCausalLM, "llama": transformers.LlamaForCausalLM}[config.model_type]
     drop = ("architectures", "model_type", *(k for k in ("rope_scaling",) if stored.get(k) is None))
     made = kind(**{k: v for k, v in stored.items() if k not in drop}, dropout=0.0, attention_dropout=0.0)
-    model = built(made).float().eval()
+    return filled(built(made), seed)
+
+
+def filled(model: "transformers.PreTrainedModel", seed: int) -> "transformers.PreTrainedModel":
+    """That model, all its arrays random."""
+    torch.manual_seed(seed)
+    model = model.float().eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(torch.randn_like(p) * 0.15 + (1 if "norm" in name and name.endswith("weight") else 0))

@@ -1,13 +1,14 @@
 """Against transformers: the same folder, the same logits. (Extra "parity"; skipped without it.)"""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.reference import check_same, reference, reference_logits, torch, transformers
+from tests.models.reference import check_same, filled, reference, reference_logits, torch, transformers
 from tests.models.zoo import CONFIGS, texts
 from theory_lab import models
 
@@ -93,6 +94,111 @@ def test_random_llamas_in_shards_of_any_precision(seed, stored, tmp_path):
     ours = models.logits(config, {"base": base}, jnp.asarray(tokens), jnp.asarray(mask))
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     check_same(ours, reference_logits(theirs, tokens, mask), mask)
+
+
+def drawn_rope(rng: np.random.Generator, kind: str, heads: int) -> dict:
+    """Settings of that kind for heads of that width, as a `config.json` may have them."""
+    pick, maybe = lambda *of: of[rng.integers(len(of))], lambda **given: given if rng.integers(2) else {}
+    several = lambda: rng.uniform(1, 9, heads // 2).tolist()
+    settings = {
+        "default": lambda: {},
+        "linear": lambda: {"factor": pick(1.5, 4)},
+        "dynamic": lambda: {"factor": pick(1.5, 4)},
+        "llama3": lambda: {
+            "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": pick(2.0, 4.0),
+            "original_max_position_embeddings": 16,
+        },
+        "yarn": lambda: {
+            "factor": 4.0, **maybe(original_max_position_embeddings=16), **maybe(beta_fast=4, beta_slow=pick(0.5, 2)),
+            **maybe(truncate=False), **pick({}, {"attention_factor": 1.3}, {"mscale": 0.7, "mscale_all_dim": 0.4}),
+        },
+        "longrope": lambda: {
+            "short_factor": several(), "long_factor": several(), "original_max_position_embeddings": pick(8, 32),
+            **maybe(attention_factor=1.3),
+        },
+    }  # fmt: skip
+    return {"rope_type": kind, "rope_theta": pick(100.0, 5e5), **settings[kind]()}
+
+
+def of_version_4(folder, name: str) -> None:
+    """Its `config.json` as older versions wrote it, which knew "type" before "rope_type"."""
+    stored = json.loads((folder / "config.json").read_text())
+    told = stored.pop("rope_parameters")
+    scaling = {name: told.pop("rope_type"), **{k: v for k, v in told.items() if k != "rope_theta"}}
+    stored |= {"rope_theta": told["rope_theta"], "rope_scaling": None if scaling[name] == "default" else scaling}
+    (folder / "config.json").write_text(json.dumps(stored))
+
+
+def compare(folder, theirs) -> None:
+    """Both read the folder and compute the same, with padding on either side."""
+    config, base = models.load_pretrained(folder, dtype=jnp.float32)
+    ours = jax.jit(lambda tokens, mask: models.logits(config, {"base": base}, tokens, mask))
+    for side in ("right", "left"):
+        tokens, mask = texts(side)
+        check_same(ours(jnp.asarray(tokens), jnp.asarray(mask)), reference_logits(theirs, tokens, mask), mask)
+
+
+@pytest.mark.parametrize("version", ["5", "rope_type", "type"])
+@pytest.mark.parametrize("kind", ["default", "linear", "dynamic", "llama3", "yarn", "longrope"])
+def test_random_llamas_of_either_version(kind, version, tmp_path):
+    for seed in range(2):
+        rng = np.random.default_rng([seed, *kind.encode(), *version.encode()])
+        heads = int(rng.choice([4, 8, 10]))
+        made = transformers.LlamaConfig(
+            vocab_size=97,
+            hidden_size=int(rng.choice([32, 40])),
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=int(rng.choice([1, 2, 4])),
+            head_dim=heads,
+            intermediate_size=int(rng.integers(5, 50)),
+            max_position_embeddings=8 if kind == "dynamic" else 64,
+            rms_norm_eps=float(rng.choice([1e-6, 1e-3])),
+            hidden_act=str(rng.choice(["silu", "swish"])),
+            rope_parameters=drawn_rope(rng, kind, heads),
+            tie_word_embeddings=bool(rng.integers(2)),
+            attention_bias=bool(rng.integers(2)),
+            mlp_bias=bool(rng.integers(2)),
+        )
+        theirs = filled(transformers.LlamaForCausalLM(made), seed)
+        inner = made.tie_word_embeddings and rng.integers(2)  # tensors without "model."
+        (theirs.model if inner else theirs).save_pretrained(tmp_path, max_shard_size=str(rng.choice(["10KB", "1GB"])))
+        if version != "5":
+            of_version_4(tmp_path, version)
+        again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+        compare(tmp_path, again)
+        for file in tmp_path.iterdir():
+            file.unlink()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_opts(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    made = transformers.OPTConfig(
+        vocab_size=97,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=int(rng.choice([1, 4])),
+        ffn_dim=int(rng.integers(5, 50)),
+        max_position_embeddings=64,
+        word_embed_proj_dim=int(rng.choice([16, 32])),
+        do_layer_norm_before=bool(rng.integers(2)),
+        _remove_final_layer_norm=bool(rng.integers(2)),
+        enable_bias=bool(rng.integers(2)),
+        layer_norm_elementwise_affine=bool(rng.integers(2)),
+        activation_function=str(rng.choice(["relu", "gelu"])),
+        tie_word_embeddings=bool(rng.integers(2)),
+        dropout=0.0,
+    )
+    theirs = filled(transformers.OPTForCausalLM(made), seed)
+    stored = getattr(torch, str(rng.choice(["float32", "bfloat16", "float16"])))
+    inner = made.tie_word_embeddings and rng.integers(2)
+    (theirs.model if inner else theirs).to(stored).save_pretrained(tmp_path, max_shard_size=str(rng.choice(["10KB", "1GB"])))
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    compare(tmp_path, again)
+    second = tmp_path / "second"
+    models.save_pretrained(second, *models.load_pretrained(tmp_path, dtype=jnp.float32))
+    compare(tmp_path, transformers.AutoModelForCausalLM.from_pretrained(second).eval())
 
 
 @pytest.mark.parametrize("name", ["opt", "llama"])

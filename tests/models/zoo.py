@@ -12,12 +12,23 @@ OPT = {"vocab_size": V, "hidden_size": 32, "num_hidden_layers": 3, "num_attentio
 LLAMA = {**OPT, "intermediate_size": 40, "max_position_embeddings": 64}
 LLAMA.pop("ffn_dim")
 LLAMA3 = Rope(500.0, "llama3", 4.0, 1.0, 4.0, 16)
+YARN = Rope(500.0, "yarn", 4.0, original_max_position_embeddings=16, beta_fast=2.0, beta_slow=0.5, attention_factor=1.2)
+LONG = Rope(kind="longrope", short_factor=(1, 1.5, 2, 3), long_factor=(2, 3, 4, 6), original_max_position_embeddings=8,
+            attention_factor=1.1)  # fmt: skip
 
 CONFIGS = {
     "opt": OPTConfig(**OPT, max_position_embeddings=64),
     "opt-350m": OPTConfig(**OPT, max_position_embeddings=64, word_embed_proj_dim=16, do_layer_norm_before=False),
     "opt, no biases": OPTConfig(**OPT, max_position_embeddings=64, enable_bias=False),
     "opt, no final norm": OPTConfig(**OPT, max_position_embeddings=64, final_layer_norm=False),
+    "opt, untied, gelu, plain norms": OPTConfig(
+        **OPT,
+        max_position_embeddings=64,
+        word_embed_proj_dim=16,
+        tie_word_embeddings=False,
+        activation_function="gelu",
+        layer_norm_elementwise_affine=False,
+    ),
     "llama": LlamaConfig(**LLAMA),
     "llama, grouped, linear": LlamaConfig(**LLAMA, num_key_value_heads=2, rope=Rope(kind="linear", factor=3.0)),
     "llama, one head of keys, llama3, tied": LlamaConfig(
@@ -25,6 +36,8 @@ CONFIGS = {
     ),
     "llama, wide heads, biases": LlamaConfig(**LLAMA, head_dim=16, attention_bias=True, mlp_bias=True),
     "llama, dynamic": LlamaConfig(**{**LLAMA, "max_position_embeddings": 8}, rope=Rope(kind="dynamic", factor=2.0)),
+    "llama, yarn": LlamaConfig(**LLAMA, rope=YARN),
+    "llama, longrope": LlamaConfig(**LLAMA, rope=LONG),
 }
 
 

@@ -3,12 +3,13 @@
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.adapter_files import LoadedAdapter, load_adapter, save_adapter
 from theory_lab.models.checkpoint import Pretrained, load_pretrained, save_pretrained
-from theory_lab.models.config import Config, LlamaConfig, OPTConfig, Rope, config_from_json, config_to_json
+from theory_lab.models.config import Config, LlamaConfig, OPTConfig, config_from_json, config_to_json
 from theory_lab.models.layout import base_shapes, init_base, module_name
 from theory_lab.models.lora import LoRA, lora
 from theory_lab.models.perturb import Differences, Stepped, differences, fo_step, hybrid_step, zo_step
 from theory_lab.models.prefix import Prefix, prefix
 from theory_lab.models.prompt import Prompt, prompt
+from theory_lab.models.rope import Rope
 from theory_lab.models.sharding import SHARDS, place, split_leaves
 from theory_lab.models.tokenizer import Tokenizer, load_tokenizer, padded
 from theory_lab.models.transformer import log_probs, logits, mean_loss

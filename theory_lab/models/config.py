@@ -6,24 +6,26 @@ are ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 from theory_lab import _checks
+from theory_lab.models.rope import Rope, rope_from_json, rope_scaling
 
-ROPE_KINDS = ("default", "linear", "dynamic", "llama3")
+ACTIVATIONS = ("relu", "gelu")
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 
 @dataclass(frozen=True)
 class OPTConfig:
-    """OPT: learned positions, LayerNorm, ReLU, tied head (Zhang et al. 2022).
+    """OPT: learned positions, LayerNorm, ReLU, tied head (Zhang et al. 2022); with GELU, Galactica.
 
     ``do_layer_norm_before=False`` with ``word_embed_proj_dim < hidden_size`` is opt-350m: normalised after every residual,
-    no final norm, a narrower embedding that is projected in and out.
+    no final norm, a narrower embedding that is projected in and out. Without ``layer_norm_elementwise_affine`` norms have no
+    parameters.
 
     Raises:
-        ValueError: sizes that are not whole numbers of at least 1, heads that do not divide the width.
+        ValueError: sizes that are not whole numbers of at least 1, heads that do not divide the width, another activation.
     """
 
     vocab_size: int = 50272
@@ -36,18 +38,21 @@ class OPTConfig:
     do_layer_norm_before: bool = True
     final_layer_norm: bool = True  # only where do_layer_norm_before
     enable_bias: bool = True
+    layer_norm_elementwise_affine: bool = True
+    activation_function: str = "relu"
+    tie_word_embeddings: bool = True
     pad_token_id: int | None = 1
     bos_token_id: int | None = 2
     eos_token_id: int | None = 2
 
     model_type = "opt"
     prefix = "model.decoder."  # of the names of tensors
-    tie_word_embeddings = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "word_embed_proj_dim", self.word_embed_proj_dim or self.hidden_size)
         object.__setattr__(self, "final_layer_norm", self.final_layer_norm and self.do_layer_norm_before)
         _check_numbers(self)
+        _checks.choice("activation_function", self.activation_function, ACTIVATIONS)
         _check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
 
     @property
@@ -61,30 +66,6 @@ class OPTConfig:
     @property
     def embedding_size(self) -> int:
         return self.word_embed_proj_dim
-
-
-@dataclass(frozen=True)
-class Rope:
-    """Rotary positions: the base ``theta``, and how its frequencies are stretched for longer texts.
-
-    Attributes:
-        kind: "default"; "linear" (all frequencies / factor); "dynamic" (a larger base for texts beyond
-            ``max_position_embeddings``, by their length); "llama3" (low frequencies / factor, high ones kept).
-        factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: as in `config.json`.
-    """
-
-    theta: float = 10000.0
-    kind: str = "default"
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
-
-    def __post_init__(self) -> None:
-        _checks.choice("rope kind", self.kind, ROPE_KINDS)
-        for name in ("theta", "factor", "low_freq_factor", "high_freq_factor"):
-            _checks.positive(f"rope {name}", getattr(self, name))
-        _checks.count("rope original_max_position_embeddings", self.original_max_position_embeddings)
 
 
 @dataclass(frozen=True)
@@ -104,7 +85,7 @@ class LlamaConfig:
     intermediate_size: int = 11008
     max_position_embeddings: int = 2048
     rms_norm_eps: float = 1e-6
-    rope: Rope = Rope()
+    rope: Rope = field(default_factory=Rope)
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -125,6 +106,9 @@ class LlamaConfig:
         _check_divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
         if self.head_dim % 2:
             raise _checks.refuse("head_dim", "even, for rotary positions", self.head_dim)
+        for name in ("short_factor", "long_factor") if self.rope.kind == "longrope" else ():
+            if len(getattr(self.rope, name)) != self.head_dim // 2:
+                raise _checks.refuse(f"rope {name}", f"{self.head_dim // 2} numbers, head_dim / 2", getattr(self.rope, name))
 
     @property
     def embedding_size(self) -> int:
@@ -133,12 +117,7 @@ class LlamaConfig:
 
 Config: TypeAlias = OPTConfig | LlamaConfig
 _KINDS: dict[str, type[OPTConfig] | type[LlamaConfig]] = {"opt": OPTConfig, "llama": LlamaConfig}
-_FIXED: dict[str, dict[str, Any]] = {  # what must be so in config.json, and what stands for it where the file is silent
-    "opt": {"activation_function": "relu", "layer_norm_elementwise_affine": True, "tie_word_embeddings": True},
-    "llama": {"hidden_act": "silu"},
-}
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim", "intermediate_size")
-_ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def config_from_json(stored: Mapping[str, Any]) -> Config:
@@ -155,9 +134,8 @@ def config_from_json(stored: Mapping[str, Any]) -> Config:
         16
     """
     kind = _checks.choice("model_type in config.json", stored.get("model_type"), _KINDS)
-    for name, value in _FIXED[kind].items():
-        if stored.get(name, value) != value:
-            raise _checks.refuse(f"{name} in config.json", f"{value!r}, the one that is built here", stored[name])
+    if kind == "llama" and stored.get("hidden_act", "silu") not in ("silu", "swish"):  # two names of one function
+        raise _checks.refuse("hidden_act in config.json", "'silu', the one that is built here", stored["hidden_act"])
     if stored.get("quantization_config"):
         raise _checks.refuse("quantization_config in config.json", "left out", stored["quantization_config"])
     cls = _KINDS[kind]
@@ -167,7 +145,7 @@ def config_from_json(stored: Mapping[str, Any]) -> Config:
         given["eos_token_id"] = next(iter(given["eos_token_id"]), None)
     if cls is OPTConfig:
         return OPTConfig(**given, final_layer_norm=not stored.get("_remove_final_layer_norm", False))
-    return LlamaConfig(**given, rope=_rope_from_json(stored))
+    return LlamaConfig(**given, rope=rope_from_json(stored))
 
 
 def sizes_left_out(stored: Mapping[str, Any]) -> dict[str, int]:
@@ -189,44 +167,12 @@ def config_to_json(config: Config) -> dict[str, Any]:
         True
     """
     named = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("rope", "final_layer_norm")}
-    named |= {
-        "model_type": config.model_type,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        **_FIXED[config.model_type],
-    }
+    named["model_type"] = config.model_type
     if isinstance(config, OPTConfig):
         removed = config.do_layer_norm_before and not config.final_layer_norm
         return {**named, "architectures": ["OPTForCausalLM"], "_remove_final_layer_norm": removed}
-    rope = config.rope
-    scaling = None if rope.kind == "default" else {"rope_type": rope.kind, "factor": rope.factor}
-    if rope.kind == "llama3":
-        scaling = {"rope_type": rope.kind, **{name: getattr(rope, name) for name in _ROPE_NUMBERS}}
-    return {**named, "architectures": ["LlamaForCausalLM"], "rope_theta": rope.theta, "rope_scaling": scaling}
-
-
-def _rope_from_json(stored: Mapping[str, Any]) -> Rope:
-    """From ``rope_parameters`` (transformers 5) or from ``rope_theta`` and ``rope_scaling`` (4)."""
-    new, old = stored.get("rope_parameters"), stored.get("rope_scaling")
-    if new and old and new != old:  # versions of transformers differ in which of the two they read
-        raise _checks.refuse("rope_scaling in config.json", f"left out beside rope_parameters {new}", old)
-    told = new or old or {}
-    if not isinstance(told, Mapping):
-        raise _checks.refuse("the rope settings in config.json", "an object", told)
-    if any(isinstance(value, Mapping) for value in told.values()):
-        raise _checks.refuse("the rope settings in config.json", "the same for all layers", dict(told))
-    turned = told.get("partial_rotary_factor", stored.get("partial_rotary_factor", 1.0))
-    if turned != 1:
-        raise _checks.refuse("partial_rotary_factor in config.json", "1", turned)
-    kind = _checks.choice("rope_type in config.json", told.get("rope_type", told.get("type", "default")), ROPE_KINDS)
-    needed = _ROPE_NUMBERS if kind == "llama3" else _ROPE_NUMBERS[:1] if kind != "default" else ()
-    for name in needed:
-        if name not in told:
-            raise _checks.refuse("the rope settings in config.json", f"complete for {kind!r}, with {name!r}", dict(told))
-    trained = "original_max_position_embeddings"
-    if kind == "llama3" and stored.get(trained, told[trained]) != told[trained]:  # here too versions differ
-        raise _checks.refuse(f"{trained} in config.json", f"{told[trained]}, as in its rope settings", stored[trained])
-    theta = told.get("rope_theta", stored.get("rope_theta", 10000.0))
-    return replace(Rope(theta=theta, kind=kind), **{name: told[name] for name in needed})
+    named |= {"hidden_act": "silu", "rope_theta": config.rope.theta, "rope_scaling": rope_scaling(config.rope)}
+    return {**named, "architectures": ["LlamaForCausalLM"]}
 
 
 def _check_numbers(config: Config) -> None:

@@ -6,6 +6,7 @@ computation, is made where it is multiplied and made again by the backward pass.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,7 +29,8 @@ def opt_layer(
     before, after = (layer_norm, _same) if config.do_layer_norm_before else (_same, layer_norm)
     h, pairs = attention(config, p, before(x, norm1), seen, rotation)
     x = named(after(x + linear(h, p["out_proj"]), norm1), "between")  # (B, T, D)
-    h = named(relu(linear(before(x, norm2), p["fc1"])), "inside")  # (B, T, F)
+    activation = relu if config.activation_function == "relu" else partial(jax.nn.gelu, approximate=False)
+    h = named(activation(linear(before(x, norm2), p["fc1"])), "inside")  # (B, T, F)
     return after(x + linear(h, p["fc2"]), norm2), pairs
 
 
@@ -104,7 +106,7 @@ def layer_norm(x: Array, p: Block) -> Array:
     y = x.astype(wide(x.dtype))
     centred = y - y.mean(axis=-1, keepdims=True)
     unit = centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
-    return (unit * p["weight"] + p["bias"]).astype(x.dtype)
+    return (unit * p["weight"] + p["bias"] if p else unit).astype(x.dtype)
 
 
 def rms_norm(x: Array, p: Block, eps: float) -> Array:

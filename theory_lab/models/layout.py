@@ -32,9 +32,7 @@ def layer_shapes(config: Config) -> Shapes:
     if isinstance(config, OPTConfig):
         inner = {"out_proj": (width, queries), "fc1": (config.ffn_dim, width), "fc2": (width, config.ffn_dim)}
         modules = {name: _linear(shape, config.enable_bias) for name, shape in {**attention, **inner}.items()}
-        return modules | {
-            name: {"weight": (width,), "bias": (width,)} for name in ("self_attn_layer_norm", "final_layer_norm")
-        }
+        return modules | {name: _norm(config) for name in ("self_attn_layer_norm", "final_layer_norm")}
     attention["o_proj"] = (width, queries)
     hidden = config.intermediate_size
     gated = {"gate_proj": (hidden, width), "up_proj": (hidden, width), "down_proj": (width, hidden)}
@@ -47,14 +45,15 @@ def outer_shapes(config: Config) -> Shapes:
     """The arrays outside the layers."""
     vocabulary, width, embedding = config.vocab_size, config.hidden_size, config.embedding_size
     shapes: Shapes = {"embed_tokens": {"weight": (vocabulary, embedding)}}
+    if not config.tie_word_embeddings:
+        shapes["lm_head"] = {"weight": (vocabulary, embedding)}
     if isinstance(config, LlamaConfig):
-        shapes["norm"] = {"weight": (width,)}
-        return shapes if config.tie_word_embeddings else {**shapes, "lm_head": {"weight": (vocabulary, width)}}
+        return {**shapes, "norm": {"weight": (width,)}}
     shapes["embed_positions"] = {"weight": (config.max_position_embeddings + 2, width)}
     if embedding != width:
         shapes |= {"project_in": {"weight": (width, embedding)}, "project_out": {"weight": (embedding, width)}}
     if config.final_layer_norm:
-        shapes["final_layer_norm"] = {"weight": (width,), "bias": (width,)}
+        shapes["final_layer_norm"] = _norm(config)
     return shapes
 
 
@@ -87,6 +86,20 @@ def module_name(config: Config, module: str, layer: int) -> str:
     """The full name of a layer's module, as "model.decoder.layers.0.self_attn.q_proj"."""
     inside = "self_attn." if module in ATTENTION else "mlp." if module in GATED else ""
     return f"{config.prefix}layers.{layer}.{inside}{module}"
+
+
+def linear_modules(config: Config) -> list[str]:
+    """The modules of a layer that multiply by a matrix.
+
+    Example:
+        >>> linear_modules(OPTConfig())
+        ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2']
+    """
+    return [name for name, arrays in layer_shapes(config).items() if len(arrays.get("weight", ())) == 2]
+
+
+def _norm(config: OPTConfig) -> dict[str, tuple[int, ...]]:
+    return {name: (config.hidden_size,) for name in ("weight", "bias") if config.layer_norm_elementwise_affine}
 
 
 def _linear(shape: tuple[int, ...], biased: bool) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from theory_lab import _checks
 from theory_lab._typing import Array, Block, Key, Params
 from theory_lab.models.adapter import Adapter, parameter_dtype
 from theory_lab.models.config import Config
-from theory_lab.models.layout import layer_shapes
+from theory_lab.models.layout import layer_shapes, linear_modules
 from theory_lab.models.shift import length
 
 
@@ -32,8 +32,7 @@ class LoRA(Adapter):
 
     def shapes(self, config: Config) -> Block:
         """{module: {"lora_A": (L, r, in), "lora_B": (L, out, r)}}."""
-        layers, modules = config.num_hidden_layers, layer_shapes(config)
-        linear = [name for name, arrays in modules.items() if len(arrays["weight"]) == 2]
+        layers, modules, linear = config.num_hidden_layers, layer_shapes(config), linear_modules(config)
         shapes = {}
         for name in self.targets:
             out, inside = modules[_checks.choice("targets", name, linear)]["weight"]

@@ -172,7 +172,7 @@ def enter(config: Config, params: Params, tokens: Array, mask: Array | None, ada
     past = mask.shape[1] - x.shape[1]  # keys that come before the first query
     seen = _seen(None if every else mask, past, x.shape[1])
     if isinstance(config, LlamaConfig):
-        return x, layers, seen, rotary(config, past, x.shape[1])
+        return x, layers, seen, rotary(config.rope, config.head_dim, config.max_position_embeddings, past, x.shape[1])
     positions = (jnp.cumsum(mask, axis=1) * mask - 1)[:, past:] + 2  # (B, T) counted over tokens; padding has 1
     x = linear(x, whole(base["project_in"])) if "project_in" in base else x
     return x + take(base["embed_positions"]["weight"], positions).astype(x.dtype), layers, seen, None
