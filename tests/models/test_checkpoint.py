@@ -242,7 +242,13 @@ def test_adapter_files_that_do_not_fit(tmp_path):
     bad({"use_dora": True}, "use_dora in adapter_config.json must be False, the one that is built here, got True")
     bad({"init_lora_weights": "pissa"}, "init_lora_weights in adapter_config.json must be True, the one that is built here")
     bad({"some_new_method": {"a": 1}}, "some_new_method in adapter_config.json must be left out: it is not known here")
-    bad({"rank_pattern": {"q_proj": 3}}, "rank_pattern in adapter_config.json must be {}, the one that is built here")
+    bad({"rank_pattern": {"q_proj": 3}}, "rank_pattern in adapter_config.json must be {} or the same for all modules, got")
+    bad({"alpha_pattern": {"layers.1.*": 3}}, "alpha_pattern in adapter_config.json must be {} or the same for all modules")
+    bad({"alpha_pattern": [3]}, "alpha_pattern in adapter_config.json must be an object, got [3]")
+    bad({"rank_pattern": {"(": 3}}, "rank_pattern in adapter_config.json must be made of regular expressions, got")
+    bad({"exclude_modules": ["layers.1.self_attn.q_proj"]}, "target_modules in adapter_config.json must be the same modules")
+    bad({"layers_to_transform": [0, 1]}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out, got")
+    bad({"layers_to_transform": 1}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out, got 1")
     bad(
         {"peft_type": "IA3"},
         "peft_type in adapter_config.json must be one of 'LORA', 'PREFIX_TUNING', 'PROMPT_TUNING', got 'IA3'",
@@ -252,7 +258,7 @@ def test_adapter_files_that_do_not_fit(tmp_path):
         {"target_modules": ["layers.0.self_attn.q_proj"]},
         "target_modules in adapter_config.json must be the same modules in all",
     )
-    bad({"target_modules": "*.q_proj"}, "target_modules in adapter_config.json must be a regular expression, or a list")
+    bad({"target_modules": "*.q_proj"}, "target_modules in adapter_config.json must be made of regular expressions, got")
     bad({"target_modules": ["q_proj"]}, "tensor 'base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight' in")
     bad({"r": 3}, "tensor 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight' in")
     settings.write_text(json.dumps({**told, "target_modules": r".*\.(q|v)_proj"}))

@@ -11,7 +11,7 @@ from theory_lab import models
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 
-MODELS = ("opt", "opt-350m", "llama", "llama, grouped, linear")
+MODELS = ("opt", "opt-350m", "opt, untied, gelu, plain norms", "llama", "llama, grouped, linear")
 KINDS = ("lora", "lora, stabilised, many targets", "prefix", "prompt")
 pairs = pytest.mark.parametrize("name, kind", [(name, kind) for name in MODELS for kind in KINDS])
 
@@ -64,6 +64,18 @@ WRITTEN = {
     "all-linear": lambda: peft.LoraConfig(**LORA, target_modules="all-linear"),
     "pattern": lambda: peft.LoraConfig(**LORA, target_modules=r".*layers\.\d+\.self_attn\.(q|k)_proj", lora_dropout=0.5),
     "gaussian": lambda: peft.LoraConfig(**LORA, target_modules=["v_proj"], init_lora_weights="gaussian"),
+    "all layers, patterns that match nothing": lambda: peft.LoraConfig(
+        **LORA, layers_to_transform=[0, 1, 2], layers_pattern="layers", rank_pattern={"fc9": 2}, alpha_pattern={r"k_pro": 2}
+    ),
+    "patterns that match all": lambda: peft.LoraConfig(
+        **LORA, rank_pattern={r".*(q|v)_proj": 2, "v_proj": 4}, alpha_pattern={"self_attn.[qv]_proj": 5}
+    ),
+    "excluded": lambda: peft.LoraConfig(
+        **LORA, target_modules=["q_proj", "k_proj", "v_proj", "lm_head"], exclude_modules=["k_proj", "lm_head"]
+    ),
+    "excluded by a pattern": lambda: peft.LoraConfig(
+        **LORA, target_modules="all-linear", exclude_modules=r".*(fc|mlp|out|k_proj).*", fan_in_fan_out=True
+    ),
     "projected prefix": lambda: peft.PrefixTuningConfig(
         task_type="CAUSAL_LM", num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=8
     ),
@@ -85,13 +97,13 @@ def test_what_peft_writes_otherwise_is_read_as_peft_reads_it(name, written, tmp_
     ("change", "message"),
     [
         ({"use_dora": True}, "use_dora in adapter_config.json must be False"),
-        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern in adapter_config.json must be {}"),
-        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern in adapter_config.json must be {}"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern in adapter_config.json must be {} or the same for all modules"),
+        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern in adapter_config.json must be {} or the same for all modules"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save in adapter_config.json must be None"),
         ({"bias": "all"}, "bias in adapter_config.json must be 'none'"),
         ({"init_lora_weights": "olora"}, "init_lora_weights in adapter_config.json must be True"),
         ({"target_modules": ["q_proj", "embed_tokens"]}, "tensor 'base_model.* must be one of this LORA adapter"),
-        ({"layers_to_transform": [0]}, "layers_to_transform in adapter_config.json must be None"),
+        ({"layers_to_transform": [0]}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out"),
     ],
 )
 def test_what_peft_writes_and_is_not_built_here_is_refused_by_name(change, message, tmp_path):

@@ -13,7 +13,7 @@ from theory_lab.models import tensorfile
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.checkpoint import PARAMETER_TYPES, check_float, parameter_type, read_finite, refuse_pickle
 from theory_lab.models.config import Config
-from theory_lab.models.layout import layer_shapes, module_name
+from theory_lab.models.layout import linear_modules, module_name
 from theory_lab.models.lora import LoRA, lora
 from theory_lab.models.prefix import Prefix, prefix
 from theory_lab.models.prompt import Prompt, prompt
@@ -23,15 +23,15 @@ VIRTUAL = "prompt_embeddings"  # the one tensor of a prefix or a prompt
 PREFIX_OF_NAMES = "base_model.model."
 KINDS = {"LORA": LoRA, "PREFIX_TUNING": Prefix, "PROMPT_TUNING": Prompt}
 _PLAIN = {  # settings of LoRA that change what it computes, and the values with which they do not
-    "bias": ("none",), "use_dora": (False,), "fan_in_fan_out": (False,), "lora_bias": (False,), "use_qalora": (False,),
-    "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "modules_to_save": (None, []), "exclude_modules": (None, []),
-    "layers_to_transform": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
+    "bias": ("none",), "use_dora": (False,), "lora_bias": (False,), "use_qalora": (False,),
+    "modules_to_save": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
     "trainable_token_indices": (None, []), "alora_invocation_tokens": (None, []), "megatron_config": (None,),
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),  # the others change the base as well
 }  # fmt: skip
-_OTHER = {  # settings of LoRA that are read, that change nothing once it is trained, or nothing without those above
+_OTHER = {  # settings of LoRA that are read, that change nothing once it is trained, or nothing on these models
     "peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "r",
-    "lora_alpha", "use_rslora", "target_modules", "lora_dropout", "layers_pattern", "loftq_config", "eva_config",
+    "lora_alpha", "use_rslora", "target_modules", "exclude_modules", "layers_to_transform", "rank_pattern",
+    "alpha_pattern", "fan_in_fan_out", "lora_dropout", "layers_pattern", "loftq_config", "eva_config",
     "corda_config", "lora_ga_config", "velora_config", "qalora_group_size", "megatron_core", "runtime_config",
     "ensure_weight_tying",
 }  # fmt: skip
@@ -190,29 +190,55 @@ def _lora_of(config: Config, stored: Mapping[str, Any]) -> LoRA:
     for name in sorted(stored.keys() - _PLAIN.keys() - _OTHER):
         if stored[name]:  # of a later version of peft, and in use
             raise _checks.refuse(f"{name} in {CONFIG}", "left out: it is not known here", stored[name])
-    told = stored.get("target_modules")
-    linear = [name for name, arrays in layer_shapes(config).items() if len(arrays["weight"]) == 2]
-    targets = []
-    for name in linear:
-        named = [_targeted(told, module_name(config, name, layer)) for layer in range(config.num_hidden_layers)]
-        if any(named) and not all(named):
+    every = range(config.num_hidden_layers)
+    chosen = stored.get("layers_to_transform")
+    if chosen not in (None, []) and {*every} - {*(chosen if isinstance(chosen, list) else [chosen])}:
+        raise _checks.refuse(f"layers_to_transform in {CONFIG}", f"all {len(every)} layers, or left out", chosen)
+    told, left_out = stored.get("target_modules"), stored.get("exclude_modules")
+    targets: dict[str, list[str]] = {}
+    for module in linear_modules(config):
+        names = [module_name(config, module, layer) for layer in every]
+        meant = [name for name in names if _targeted(told, name) and not _named("exclude_modules", left_out, name)]
+        if meant and meant != names:
             raise _checks.refuse(f"target_modules in {CONFIG}", "the same modules in all layers", told)
-        targets += [name] if all(named) else []
+        targets |= {module: names} if meant else {}
     if not targets:
-        raise _checks.refuse(f"target_modules in {CONFIG}", f"among those of the model's layers, {linear}", told)
-    return lora(stored.get("r", 8), stored.get("lora_alpha", 8), targets, rslora=stored.get("use_rslora", False))
+        rule = f"among those of the model's layers, {linear_modules(config)}"
+        raise _checks.refuse(f"target_modules in {CONFIG}", rule, told)
+    names = [name for each in targets.values() for name in each]
+    rank = _common("rank_pattern", stored, names, stored.get("r", 8))
+    alpha = _common("alpha_pattern", stored, names, stored.get("lora_alpha", 8))
+    return lora(rank, alpha, targets, rslora=stored.get("use_rslora", False))
 
 
 def _targeted(told: Any, name: str) -> bool:
+    return told == "all-linear" or _named("target_modules", told, name)
+
+
+def _named(setting: str, told: Any, name: str) -> bool:
     """Whether peft means this module: a pattern for the full name, or a list of names or ends of names."""
-    if told == "all-linear":
-        return True
     if isinstance(told, str):
-        try:
-            return re.fullmatch(told, name) is not None
-        except re.error:
-            raise _checks.refuse(f"target_modules in {CONFIG}", "a regular expression, or a list", told) from None
+        return _fits(setting, told, name)
     return isinstance(told, (list, tuple)) and any(name == end or name.endswith(f".{end}") for end in told)
+
+
+def _common(setting: str, stored: Mapping[str, Any], names: list[str], default: Any) -> Any:
+    """The one number that the patterns of a setting, for ends of names, give to all these modules."""
+    patterns = stored.get(setting) or {}
+    if not isinstance(patterns, Mapping):
+        raise _checks.refuse(f"{setting} in {CONFIG}", "an object", patterns)
+    given = lambda name: next((n for key, n in patterns.items() if _fits(setting, rf"(.*\.)?({key})$", name)), default)
+    numbers = [given(name) for name in names]
+    if any(number != numbers[0] for number in numbers):
+        raise _checks.refuse(f"{setting} in {CONFIG}", "{} or the same for all modules", patterns)
+    return numbers[0]
+
+
+def _fits(setting: str, pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error:
+        raise _checks.refuse(f"{setting} in {CONFIG}", "made of regular expressions", pattern) from None
 
 
 def _virtual_of(kind: str, config: Config, stored: Mapping[str, Any]) -> Prefix | Prompt:
