@@ -110,10 +110,10 @@ def test_tensors_that_are_missing_left_over_misshaped_mistyped_or_not_finite(sav
         rewrite(path, change)
         refuses(lambda: models.load_pretrained(saved), message)
 
-    bad(lambda a: a.pop(TENSOR), f"tensor {TENSOR!r} must be in the checkpoint, got 'no such tensor'")
+    bad(lambda a: a.pop(TENSOR), f"tensor {TENSOR!r} must be in folder {str(saved)!r}, got 'no such tensor'")
     bad(
         lambda a: a.update(more=a[TENSOR]),
-        f"tensor 'more' in {str(path)!r} must be one of a llama model".replace(f" in {str(path)!r}", ""),
+        f"tensor 'more' in {str(path)!r} must be one of a llama model",
     )
     bad(lambda a: a.update({TENSOR: a[TENSOR].T}), f"{here} of shape (40, 32), got (32, 40)")
     bad(lambda a: a.update({TENSOR: a[TENSOR].astype(np.int32)}), f"{here} of floating-point numbers")
@@ -182,7 +182,8 @@ def test_a_copy_of_tied_embeddings_is_taken_if_it_is_one(tmp_path):
     models.load_pretrained(tmp_path)
     rewrite(path, lambda a: a.update({"lm_head.weight": a[name] + 1}))
     refuses(
-        lambda: models.load_pretrained(tmp_path), "tensor 'lm_head.weight' must be equal to the embeddings it is tied to"
+        lambda: models.load_pretrained(tmp_path),
+        f"tensor 'lm_head.weight' in {str(path)!r} must be equal to the embeddings it is tied to",
     )
 
 
@@ -321,3 +322,154 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path, monk
     with pytest.raises(OSError, match=rf"cannot write: {os.strerror(errno.ENOSPC)}: '{path}'"):
         tensorfile.write_bytes(path, [b"new"])
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_numbers_beyond_the_type_are_refused_and_not_warned_of(saved):
+    path = saved / "model.safetensors"
+    rewrite(path, lambda a: a.update({TENSOR: np.full(a[TENSOR].shape, 1e300)}))
+    refuses(lambda: models.load_pretrained(saved), f"tensor {TENSOR!r} in {str(path)!r} must be finite, got")
+
+
+def test_more_layers_than_the_files_have_end_at_the_first_that_is_missing(saved):
+    path = saved / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 10**12}))
+    name = "model.layers.3.self_attn.q_proj.weight"
+    refuses(lambda: models.load_pretrained(saved), f"tensor {name!r} must be in folder {str(saved)!r}, got 'no such tensor'")
+
+
+def test_numbers_without_end_in_a_header_and_in_a_config(saved):
+    path, header = saved / "model.safetensors", b'{"a": ' + b"9" * 5000 + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    refuses(lambda: models.load_pretrained(saved), f"file {str(path)!r} must be a safetensors file")
+    (saved / "config.json").write_bytes(header)
+    refuses(lambda: models.load_pretrained(saved), f"file {str(saved / 'config.json')!r} must be JSON")
+
+
+def cut(path: Path, rng: np.random.Generator) -> None:
+    path.write_bytes(path.read_bytes()[: rng.integers(path.stat().st_size)])
+
+
+def change_a_byte(path: Path, rng: np.random.Generator) -> None:
+    """Of the header: among the numbers themselves nobody could tell."""
+    raw = bytearray(path.read_bytes())
+    raw[rng.integers(8 + int.from_bytes(raw[:8], "little"))] ^= 1 << rng.integers(8)
+    path.write_bytes(raw)
+
+
+def slip(path: Path, rng: np.random.Generator) -> None:
+    raw = path.read_bytes()
+    place = int(rng.integers(len(raw)))
+    path.write_bytes(raw[:place] + (b"0" + raw[place:] if rng.integers(2) else raw[place + 1 :]))
+
+
+def lie(path: Path, rng: np.random.Generator) -> None:
+    header, data = read(path)
+    name = rng.choice([name for name in header if name != "__metadata__"])
+    entry = header[name]
+    for key, value in (("dtype", "F16"), ("shape", [*entry["shape"], 2]), ("data_offsets", [0, entry["data_offsets"][1]])):
+        if rng.integers(2):
+            entry[key] = value
+    if rng.integers(2):
+        header[f"{name}s"] = header.pop(name)
+    write(path, header, data)
+
+
+def spoil(path: Path, rng: np.random.Generator) -> None:
+    def change(arrays: dict) -> None:
+        name = rng.choice([*arrays])
+        a = arrays.pop(name).copy()
+        how = rng.integers(4)
+        if how == 0:
+            a.flat[rng.integers(a.size)] = rng.choice([np.nan, np.inf, -np.inf])
+        elif how < 3:
+            a = a[:-1] if how == 1 else a.astype(rng.choice(["int32", "bool"]))
+        arrays.update({name: a} if how < 3 else {})
+
+    rewrite(path, change)
+
+
+@pytest.mark.parametrize("what", ["base", "shards", "adapter"])
+@pytest.mark.parametrize("harm", [cut, change_a_byte, slip, lie, spoil])
+def test_what_is_damaged_is_refused_with_its_file_or_loads_as_it_was(what, harm, tmp_path):
+    """The last is for what says nothing: a space in a header, its metadata."""
+    base, adapter = models.init_base(jax.random.key(0), CONFIG), models.lora(rank=2)
+    if what == "adapter":
+        models.save_adapter(tmp_path, CONFIG, adapter, random_peft(adapter, CONFIG))
+        load = lambda: models.load_adapter(tmp_path, CONFIG)
+    else:
+        models.save_pretrained(tmp_path, CONFIG, base, largest=10**9 if what == "base" else 30_000)
+        load = lambda: models.load_pretrained(tmp_path)
+    expected, whole, told = load(), {path: path.read_bytes() for path in tmp_path.iterdir()}, []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        path = sorted(tmp_path.glob("*.safetensors"))[0 if what != "shards" else seed % 3]
+        harm(path, rng)
+        try:
+            found = load()
+        except ValueError as error:
+            told.append(str(error))
+        else:
+            assert found[0] == expected[0]
+            jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
+        path.write_bytes(whole[path])
+    assert len(told) > 6
+    assert all(str(tmp_path) in message for message in told), told
+
+
+def test_json_that_is_cut_off_is_refused_with_its_file(tmp_path):
+    adapter = models.lora(rank=2)
+    models.save_adapter(tmp_path, CONFIG, adapter, random_peft(adapter, CONFIG))
+    models.save_pretrained(tmp_path, CONFIG, models.init_base(jax.random.key(0), CONFIG), largest=30_000)
+    for path in tmp_path.glob("*.json"):
+        load = (
+            (lambda: models.load_adapter(tmp_path, CONFIG))
+            if "adapter" in path.name
+            else lambda: models.load_pretrained(tmp_path)
+        )
+        whole = path.read_bytes()
+        for count in (0, 1, len(whole) // 2, len(whole) - 3):
+            path.write_bytes(whole[:count])
+            refuses(load, f"file {str(path)!r} must be JSON, got")
+        path.write_text("[]")
+        refuses(load, f"file {str(path)!r} must be a JSON object, got 'list'")
+        path.write_bytes(whole)
+
+
+def test_a_tensor_in_two_shards(saved):
+    models.save_pretrained(saved, CONFIG, models.init_base(jax.random.key(0), CONFIG), largest=30_000)
+    mapped = json.loads((saved / "model.safetensors.index.json").read_text())["weight_map"]
+    other = saved / next(file for file in sorted(set(mapped.values())) if file != mapped[TENSOR])
+    rewrite(other, lambda a: a.update({TENSOR: np.zeros((40, 32), np.float32)}))
+    refuses(lambda: models.load_pretrained(saved), f"tensor {TENSOR!r} in {str(other)!r} must be where the index says, got")
+
+
+def test_an_adapter_of_another_base(tmp_path):
+    adapter, other = models.lora(rank=2), CONFIGS["llama, wide heads, biases"]
+    models.save_adapter(tmp_path, CONFIG, adapter, random_peft(adapter, CONFIG))
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+    here = f"tensor {name!r} in {str(tmp_path / 'adapter_model.safetensors')!r}"
+    refuses(lambda: models.load_adapter(tmp_path, other), f"{here} must be of shape (64, 2), got (32, 2)")
+    wide = models.LlamaConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=4)
+    for kind in (models.prefix(3), models.prompt(3)):
+        models.save_adapter(tmp_path, CONFIG, kind, random_peft(kind, CONFIG))
+        here = f"tensor 'prompt_embeddings' in {str(tmp_path / 'adapter_model.safetensors')!r} must be of shape (3, "
+        refuses(lambda: models.load_adapter(tmp_path, wide), here)
+
+
+def test_what_older_versions_leave_beside_the_tensors(tmp_path):
+    config = CONFIGS["opt"]
+    base = models.init_base(jax.random.key(0), config)
+    models.save_pretrained(tmp_path, config, base)
+    path = tmp_path / "model.safetensors"
+
+    def older(arrays: dict) -> None:
+        for name in list(arrays):
+            arrays[name.removeprefix("model.")] = arrays.pop(name)
+        arrays |= {"lm_head.weight": arrays["decoder.embed_tokens.weight"], "decoder.version": np.ones(1, np.float32)}
+
+    rewrite(path, older)
+    jax.tree.map(np.testing.assert_array_equal, models.load_pretrained(tmp_path).base, base)
+    base = models.init_base(jax.random.key(0), CONFIG)
+    models.save_pretrained(tmp_path, CONFIG, base)
+    rewrite(path, lambda a: a.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32)}))
+    jax.tree.map(np.testing.assert_array_equal, models.load_pretrained(tmp_path).base, base)

@@ -19,6 +19,8 @@ from theory_lab.models.config import Config, LlamaConfig, OPTConfig, config_from
 from theory_lab.models.layout import base_shapes, tensors
 from theory_lab.models.tensorfile import Tensor
 
+HEAD = "lm_head.weight"
+FOLLOWING = ("rotary_emb.inv_freq", "decoder.version")  # of older versions; config.json says as much
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 PARAMETER_TYPES = ("float32", "bfloat16")
@@ -58,7 +60,7 @@ def load_pretrained(path: Any, *, dtype: Any = None) -> Pretrained:
     stored = tensorfile.read_json(where / "config.json")
     config, present = config_from_json(stored), _tensors_in(where)
     try:
-        found = _matched(config, present)
+        found = _matched(config, present, where)
     except ValueError as error:
         if left_out := ", ".join(f"{name} (then {size})" for name, size in sizes_left_out(stored).items()):
             raise ValueError(f"{error}; config.json leaves out {left_out}, as transformers has it") from None
@@ -158,7 +160,8 @@ def check_float(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 
 def read_finite(name: str, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
     """The numbers of a tensor in another type, refused unless they are finite in it."""
-    numbers = tensor.read().astype(dtype)
+    with np.errstate(over="ignore"):
+        numbers = tensor.read().astype(dtype)
     if not np.isfinite(numbers.astype(np.float32)).all():
         raise _checks.refuse(f"tensor {name!r} in {str(tensor.file)!r}", "finite", f"numbers that are not, in {dtype.name}")
     return numbers
@@ -191,24 +194,26 @@ def _tensors_in(where: Path) -> dict[str, Tensor]:
     return found
 
 
-def _matched(config: Config, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _matched(config: Config, found: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
     """The tensors of the model by their full names, all of them and no more."""
-    wanted = {name: shape for name, _, _, shape in tensors(config)}
     short = not any(name.startswith("model.") for name in found)  # saved without the head
-    full = {name if name in wanted or not short else f"model.{name}": tensor for name, tensor in found.items()}
-    for name, shape in wanted.items():
+    full = {f"model.{name}" if short and name != HEAD else name: tensor for name, tensor in found.items()}
+    wanted = {}
+    for name, _, _, shape in tensors(config):  # as many as the file says: none is kept before it is found
         if name not in full:
-            raise _checks.refuse(f"tensor {name!r}", "in the checkpoint", "no such tensor")
+            raise _checks.refuse(f"tensor {name!r}", f"in folder {str(where)!r}", "no such tensor")
         check_float(name, full[name], shape)
-    for name in full.keys() - wanted.keys():
-        tied = name == "lm_head.weight"  # a copy of the embeddings, which some versions write
-        if tied:
-            check_float(name, full[name], wanted[config.prefix + "embed_tokens.weight"])
-            if not np.array_equal(full[name].read(), full[config.prefix + "embed_tokens.weight"].read()):
-                raise _checks.refuse(f"tensor {name!r}", "equal to the embeddings it is tied to", "other numbers")
-        elif not name.endswith("rotary_emb.inv_freq"):  # follows from config.json
-            raise _checks.refuse(f"tensor {name!r}", f"one of a {config.model_type} model of this config.json", "one more")
-    return {name: full[name] for name in wanted}
+        wanted[name] = full[name]
+    for name in sorted(full.keys() - wanted.keys()):
+        here = f"tensor {name!r} in {str(full[name].file)!r}"
+        if name == HEAD:  # a copy of the embeddings, which some versions write
+            embeddings = full[config.prefix + "embed_tokens.weight"]
+            check_float(name, full[name], embeddings.shape)
+            if not np.array_equal(full[name].read(), embeddings.read()):
+                raise _checks.refuse(here, "equal to the embeddings it is tied to", "other numbers")
+        elif not name.endswith(FOLLOWING):
+            raise _checks.refuse(here, f"one of a {config.model_type} model of this config.json", "one more")
+    return wanted
 
 
 def _stack(members: list[tuple[str, Tensor]], dtype: np.dtype | None, *, layered: bool) -> jax.Array:

@@ -69,10 +69,12 @@ def read_header(path: Path) -> dict[str, Tensor]:
         raw = stream.read(length)
     try:
         header = json.loads(raw)
-        header.pop("__metadata__", None)
-        found = {key: _tensor(path, 8 + length, key, entry) for key, entry in header.items()}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError, TypeError):  # no JSON, or no object
-        raise _checks.refuse(name, "a safetensors file", "a header that is not a JSON object") from None
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise _checks.refuse(name, "a safetensors file", "a header that is not a JSON object")
+    header.pop("__metadata__", None)
+    found = {key: _tensor(path, 8 + length, key, entry) for key, entry in header.items()}
     reached = 8 + length
     for key, tensor in sorted(found.items(), key=lambda item: (item[1].begin, item[1].size)):
         here = f"tensor {key!r} in {str(path)!r}"
@@ -168,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise _checks.refuse(name, "there", "no file")
     try:
         value = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _checks.refuse(name, "JSON", str(error)) from None
     if not isinstance(value, dict):
         raise _checks.refuse(name, "a JSON object", type(value).__name__)
