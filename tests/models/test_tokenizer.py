@@ -61,6 +61,31 @@ def test_a_single_file_with_a_rule_of_its_own(opt):
     assert tokenizer.decode(ids) == TEXTS[0]
 
 
+def test_texts_are_neither_cut_nor_filled_up_by_the_file(opt):
+    tokenizer = models.load_tokenizer(opt)
+    tokenizer.pieces.enable_truncation(3)
+    tokenizer.pieces.enable_padding(length=30)
+    tokenizer.pieces.save(str(opt / "tokenizer.json"))
+    again = models.load_tokenizer(opt)
+    for text in TEXTS:
+        assert again.decode(again.encode(text)) == text
+
+
+def test_tokens_that_were_added(opt):
+    size = models.load_tokenizer(opt).size
+    (opt / "added_tokens.json").write_text(json.dumps({"<b>": size + 1, "<a>": size}))
+    entry = {"content": "</s>", "special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+    settings = {"bos_token": "</s>", "tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {"2": entry}}
+    (opt / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = models.load_tokenizer(opt)
+    assert tokenizer.first is None  # by default that class puts none
+    assert tokenizer.encode("</s><b><a>") == [2, size + 1, size]
+    (opt / "added_tokens.json").write_text(json.dumps({"<a>": size + 7}))
+    message = f"vocab.json in {str(opt)!r} must be a tokenizer, got \"token '<a>', to be number {size + 7}, is {size}\""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        models.load_tokenizer(opt)
+
+
 def test_folders_without_a_tokenizer(opt):
     (opt / "config.json").write_text(json.dumps({"model_type": "opt", "bos_token_id": 300_000}))
     with pytest.raises(ValueError, match=r"^bos_token_id must be in the vocabulary, 0\.\.\d+, got 300000"):

@@ -15,6 +15,7 @@ from theory_lab import _checks
 from theory_lab.models import tensorfile
 
 SINGLE, VOCABULARY, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
+SETTINGS, ADDED = "tokenizer_config.json", "added_tokens_decoder"
 SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>")
 
 
@@ -54,20 +55,22 @@ def load_tokenizer(path: Any) -> Tokenizer:
     """The tokenizer in a folder.
 
     Args:
-        path: the folder. `tokenizer_config.json` and `config.json`, where they are, say which tokens are special.
+        path: the folder. `tokenizer_config.json`, `special_tokens_map.json` and `config.json`, where they are, say which
+            tokens are special or added, and whether a text has one before it. To what length texts are cut or filled up is
+            not looked at: `padded` fills them up.
 
     Raises:
         ValueError: no folder, none of the files, files that cannot be read, special ids beyond the vocabulary.
         ImportError: the extra "lm" is not installed.
     """
     where = tensorfile.folder(path)
-    pieces = _pieces(where)
-    told = tensorfile.read_json(where / "tokenizer_config.json") if (where / "tokenizer_config.json").exists() else {}
-    model = tensorfile.read_json(where / "config.json") if (where / "config.json").exists() else {}
+    told, model = _read(where, "special_tokens_map.json") | _read(where, SETTINGS), _read(where, "config.json")
+    pieces = _pieces(where, told)
     names = {name: _special_id(name, pieces, told, model) for name in ("bos", "eos", "pad")}
     begins = told.get("add_bos_token")
     if begins is None:  # the file's own rule, or where there is none that of the two kinds of models
-        begins = _begins(pieces, names["bos"]) or (model.get("model_type") in ("opt", "llama") and names["bos"] is not None)
+        kind = model.get("model_type") in ("opt", "llama") and str(told.get("tokenizer_class", "Llama")).startswith("Llama")
+        begins = _begins(pieces, names["bos"]) or (kind and names["bos"] is not None)
     fallback = names["eos"] if names["eos"] is not None else 0
     return Tokenizer(
         pieces, names["bos"] if begins else None, names["eos"], fallback if names["pad"] is None else names["pad"]
@@ -110,7 +113,11 @@ def padded(
     return tokens, mask
 
 
-def _pieces(where: Path) -> Any:
+def _read(where: Path, name: str) -> dict[str, Any]:
+    return tensorfile.read_json(where / name) if (where / name).exists() else {}
+
+
+def _pieces(where: Path, told: Mapping[str, Any]) -> Any:
     try:
         import tokenizers
     except ImportError as error:
@@ -120,13 +127,18 @@ def _pieces(where: Path) -> Any:
     found = [name for name in (SINGLE, VOCABULARY, MERGES) if (where / name).exists()]
     try:
         if SINGLE in found:
-            return tokenizers.Tokenizer.from_file(str(where / SINGLE))
+            pieces = tokenizers.Tokenizer.from_file(str(where / SINGLE))
+            pieces.no_truncation()
+            pieces.no_padding()
+            return _with_added(pieces, where, told)
         if found == [VOCABULARY, MERGES]:
             pieces = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(where / VOCABULARY), str(where / MERGES)))
-            pieces.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+            space = bool(told.get("add_prefix_space", False))
+            pieces.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=space)
             pieces.decoder = tokenizers.decoders.ByteLevel()
-            pieces.add_special_tokens([word for word in SPECIAL if pieces.token_to_id(word) is not None])
-            return pieces
+            named = [word for name in told if name.endswith("_token") and (word := _word(told[name]))]
+            pieces.add_special_tokens([word for word in named or SPECIAL if pieces.token_to_id(word) is not None])
+            return _with_added(pieces, where, told)
     except Exception as error:  # the library raises bare Exceptions
         raise _checks.refuse(f"{found[0]} in {str(where)!r}", "a tokenizer", str(error)) from None
     rule = f"with {SINGLE}, or with {VOCABULARY} and {MERGES}"
@@ -135,17 +147,35 @@ def _pieces(where: Path) -> Any:
     raise _checks.refuse(f"folder {str(where)!r}", rule, sorted(p.name for p in where.iterdir()))
 
 
+def _with_added(pieces: Any, where: Path, told: Mapping[str, Any]) -> Any:
+    """With the tokens that were added to the vocabulary, at the numbers that the settings give them."""
+    from tokenizers import AddedToken
+
+    added = {number: {"content": word} for word, number in _read(where, "added_tokens.json").items()}
+    added |= {int(number): entry for number, entry in (told.get(ADDED) or {}).items()}
+    for number, entry in sorted(added.items()):
+        pieces.add_tokens([AddedToken(**entry)])
+        if (found := pieces.token_to_id(entry["content"])) != number:
+            raise ValueError(f"token {entry['content']!r}, to be number {number}, is {found}")
+    return pieces
+
+
 def _special_id(name: str, pieces: Any, told: Mapping[str, Any], model: Mapping[str, Any]) -> int | None:
     """By the tokenizer's own settings, else by the model's; None where neither says."""
-    word = told.get(f"{name}_token")
-    word = word.get("content") if isinstance(word, Mapping) else word
-    found = pieces.token_to_id(word) if isinstance(word, str) else model.get(f"{name}_token_id")
+    word = _word(told.get(f"{name}_token"))
+    found = pieces.token_to_id(word) if word is not None else model.get(f"{name}_token_id")
     found = found[0] if isinstance(found, list) and found else found
     if found is None or found == -1:
         return None
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < pieces.get_vocab_size():
         raise _checks.refuse(f"{name}_token_id", f"in the vocabulary, 0..{pieces.get_vocab_size() - 1}", found)
     return found
+
+
+def _word(told: Any) -> str | None:
+    """A token as settings have it: its word, or an object with its word among more."""
+    word = told.get("content") if isinstance(told, Mapping) else told
+    return word if isinstance(word, str) else None
 
 
 def _begins(pieces: Any, first: int | None) -> bool:
