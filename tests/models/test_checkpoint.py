@@ -249,6 +249,7 @@ def test_adapter_files_that_do_not_fit(tmp_path):
     bad({"rank_pattern": {"(": 3}}, "rank_pattern in adapter_config.json must be made of regular expressions, got")
     bad({"exclude_modules": ["layers.1.self_attn.q_proj"]}, "target_modules in adapter_config.json must be the same modules")
     bad({"layers_to_transform": [0, 1]}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out, got")
+    bad({"layers_to_transform": [[0]]}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out, got")
     bad({"layers_to_transform": 1}, "layers_to_transform in adapter_config.json must be all 3 layers, or left out, got 1")
     bad(
         {"peft_type": "IA3"},

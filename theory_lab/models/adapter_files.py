@@ -192,7 +192,7 @@ def _lora_of(config: Config, stored: Mapping[str, Any]) -> LoRA:
             raise _checks.refuse(f"{name} in {CONFIG}", "left out: it is not known here", stored[name])
     every = range(config.num_hidden_layers)
     chosen = stored.get("layers_to_transform")
-    if chosen not in (None, []) and {*every} - {*(chosen if isinstance(chosen, list) else [chosen])}:
+    if chosen not in (None, []) and any(layer not in (chosen if isinstance(chosen, list) else [chosen]) for layer in every):
         raise _checks.refuse(f"layers_to_transform in {CONFIG}", f"all {len(every)} layers, or left out", chosen)
     told, left_out = stored.get("target_modules"), stored.get("exclude_modules")
     targets: dict[str, list[str]] = {}
