@@ -20,6 +20,10 @@ class Unavailable(OSError):
     """An executor cannot be had; its message is one line for the user."""
 
 
+class OutOfTime(BrokenExecutor):
+    """A worker was given too little time for its item; the next would be, too."""
+
+
 @dataclass(frozen=True)
 class Crew:
     """An executor, and what is to be known of its workers.
@@ -60,7 +64,7 @@ def each(crew: Crew, function: Callable[[Any], Any], items: Sequence[Any]) -> It
                 except concurrent.futures.CancelledError:
                     raise Unavailable("the executor has given its cells up: its scheduler is gone, or ended them") from None
                 except crew.lost as error:
-                    if tried[number] < crew.attempts:
+                    if tried[number] < crew.attempts and not isinstance(error, OutOfTime):
                         waiting.append(number)
                     else:
                         yield number, Lost(tried[number], " ".join(str(error).split()))

@@ -43,7 +43,9 @@ def parsed(spec: str) -> tuple[str, str]:
     elif kind in ("process", "experiments", "serial", "dask"):
         good = kind == "dask" and bool(rest)
     elif kind == "slurm":
-        good = all(name.isidentifier() and equals and value for name, equals, value in _clusters.named(rest))
+        given = _clusters.named(rest)
+        good = all(name.isidentifier() and equals and value for name, equals, value in given)
+        good = good and bool(given) and len({name for name, _, _ in given}) == len(given)
     else:
         good, kind, rest = bool(colon and kind and rest), "factory", spec
     if not good:

@@ -251,6 +251,8 @@ def test_what_makes_no_executor_is_one_line_and_code_two(lab: Lab, spec: str, me
         "mpi:0",
         "mpi:",
         "slurm:partition",
+        "slurm:",
+        "slurm:jobs=1,jobs=2",
         "no.such:thing",
         "os:nothing",
         ":x",
@@ -341,35 +343,6 @@ def test_a_dask_scheduler_that_does_not_answer_is_one_line(lab: Lab, monkeypatch
     code, _, err = finished(lab.start("--executor", "dask:tcp://127.0.0.1:9"))
     assert code == 2
     assert one_line(err, starts="no dask scheduler answers at tcp://127.0.0.1:9: ")
-
-
-# Slurm, with submitit's jobs on this machine in its place
-
-
-def test_a_killed_job_costs_its_cell_only(lab: Lab) -> None:
-    needs("submitit")
-    lab.add("alpha", pieces=2, seconds=1.0)
-    process = lab.start("--executor", "slurm:cluster=local,timeout_min=5")
-    wait_for(lambda: len(begun(lab)) >= 1)
-    lost, worker = begun(lab)[0]
-    os.kill(worker, signal.SIGKILL)
-    code, _, err = finished(process)
-    assert (code, err) == (0, "")
-    assert sorted(lab.computed()) == sorted([*range(2), lost])
-    assert lab.csv("alpha") == serial(lab)
-
-
-def test_slurm_where_there_is_none_and_settings_that_it_does_not_have_are_one_line(lab: Lab) -> None:
-    needs("submitit")
-    if shutil.which("srun"):
-        pytest.skip("there is a Slurm here")
-    lab.add("alpha")
-    code, _, err = lab.run("--executor", "slurm")
-    assert code == 2
-    assert one_line(err, starts="slurm cannot be used with no settings: ")
-    code, _, err = lab.run("--executor", "slurm:cluster=local,no_such=1")
-    assert code == 2
-    assert one_line(err, starts="slurm cannot be used with cluster=local,no_such=1: ")
 
 
 # MPI
