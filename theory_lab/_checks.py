@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
+REACH = 1e100  # numbers of this size and their reciprocals have squares that float64 holds with room to spare
+
 
 def refuse(name: str, rule: str, value: object) -> ValueError:
     """The error that every refusal raises; ``raise refuse("radius", "positive", -1.0)``."""
@@ -54,11 +56,13 @@ def is_traced(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
-def real(name: str, value: Any, rule: str = "a finite real number") -> float:
-    """A finite real scalar as a float; booleans, strings and NaN are refused."""
+def real(name: str, value: Any, rule: str = "a finite real number", *, reach: float = REACH) -> float:
+    """A finite real scalar as a float, of size at most ``reach``; booleans, strings and NaN are refused."""
     result = number(name, value, rule)
     if not math.isfinite(result):
         raise refuse(name, rule, value)
+    if abs(result) > reach:
+        raise refuse(name, f"within -{reach:g}..{reach:g}", value)
     return result
 
 
@@ -72,33 +76,39 @@ def number(name: str, value: Any, rule: str = "a real number") -> float:
         raise refuse(name, rule, value) from None
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: Any, *, reach: float = REACH) -> float:
     rule = "positive and finite"
-    if real(name, value, rule) <= 0:
+    if (result := real(name, value, rule, reach=math.inf)) <= 0:
         raise refuse(name, rule, value)
-    return float(value)
+    if not 1 / reach <= result <= reach:
+        raise refuse(name, f"within {1 / reach:g}..{reach:g}", value)
+    return result
 
 
-def nonnegative(name: str, value: Any) -> float:
+def nonnegative(name: str, value: Any, *, reach: float = REACH) -> float:
     rule = "nonnegative and finite"
-    if real(name, value, rule) < 0:
+    if (result := real(name, value, rule, reach=math.inf)) < 0:
         raise refuse(name, rule, value)
-    return float(value)
+    if result > reach:
+        raise refuse(name, f"at most {reach:g}", value)
+    return result
 
 
 def between(name: str, value: Any, low: float, high: float, *, closed: str = "[]") -> float:
     """A real in an interval; ``closed`` is one of "[]", "[)", "(]", "()"."""
     rule = f"in {closed[0]}{low:g}, {high:g}{closed[1]}"
-    number = real(name, value, rule)
+    number = real(name, value, rule, reach=math.inf)
     above = number >= low if closed[0] == "[" else number > low
     below = number <= high if closed[1] == "]" else number < high
     if not (above and below):
         raise refuse(name, rule, value)
+    if math.isinf(high) and number > REACH:
+        raise refuse(name, f"at most {REACH:g}", value)
     return number
 
 
-def count(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number that is at least ``least``; 3.0 is not one, nor is True."""
+def count(name: str, value: Any, *, least: int = 1, bits: int = 63) -> int:
+    """A whole number that is at least ``least`` and below 2^bits; 3.0 is not one, nor is True."""
     try:
         if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
             raise TypeError
@@ -107,7 +117,14 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
         whole = least - 1
     if whole < least:
         raise refuse(name, f"a whole number of at least {least}", value)
+    if whole >> bits:
+        raise refuse(name, f"a whole number below 2^{bits}", value)
     return whole
+
+
+def count_or_inf(name: str, value: Any) -> float:
+    """A positive number, of steps say, or inf for all of them."""
+    return math.inf if number(name, value, "positive, or inf") == math.inf else positive(name, value)
 
 
 def seed(name: str, value: Any) -> int:
@@ -121,7 +138,7 @@ def sides(name: str, value: Any) -> int:
     """How many sides a difference looks to: 1 or 2; True is not 1, and an array is neither."""
     try:
         good = not isinstance(value, (bool, np.bool_)) and value in (1, 2)
-    except ValueError:
+    except (TypeError, ValueError):
         good = False
     if not good:
         raise refuse(name, "1 or 2", value)
@@ -134,10 +151,16 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise refuse(name, "a non-empty text", value)
+def text(name: str, value: Any, *, empty: bool = False) -> str:
+    if not isinstance(value, str) or not (value or empty):
+        raise refuse(name, "a text" if empty else "a non-empty text", value)
     return value
+
+
+def function(name: str, value: Any, rule: str) -> None:
+    """Something to be called; ``rule`` says in words of what."""
+    if not callable(value):
+        raise refuse(name, rule, value)
 
 
 def instance(name: str, value: Any, kind: type | tuple[type, ...], rule: str) -> None:
@@ -178,13 +201,7 @@ def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = Tr
         raise refuse(name, "a dense array (.toarray() makes one of a sparse matrix)", type(value).__name__)
     shape = "" if ndim is None else f"{ndim}-dimensional "
     rule = f"a {'non-empty ' if nonempty else ''}{shape}array of finite real numbers"
-    try:
-        given = np.asarray(value)
-        if given.dtype.kind in "cUSmM":
-            raise TypeError
-        result = given.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise refuse(name, rule, value) from None
+    result = numbers(name, value, rule)
     if (ndim is not None and result.ndim != ndim) or (nonempty and result.size == 0) or not np.isfinite(result).all():
         described = value if result.size <= 8 else f"an array of shape {result.shape}"
         if result.size > 8 and not np.isfinite(result).all():
@@ -193,6 +210,17 @@ def array(name: str, value: Any, *, ndim: int | None = None, nonempty: bool = Tr
             f"{name} must be {rule}, got {described!r}" if result.size <= 8 else f"{name} must be {rule}, got {described}"
         )
     return result
+
+
+def numbers(name: str, value: Any, rule: str) -> np.ndarray:
+    """An array of real numbers in float64, inf and nan among them; texts and complex numbers are none."""
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind in "cUSmM":
+            raise TypeError
+        return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise refuse(name, rule, value) from None
 
 
 def key(name: str, value: Any, rule: str = "a single key") -> jax.Array:

@@ -87,6 +87,8 @@ class Constants:
             >>> Constants(smoothness={"x": 1.0}).dominates(Constants(smoothness={"x": 1.5}))
             False
         """
+        _checks.instance("measured", measured, Constants, "Constants")
+        _checks.nonnegative("rtol", rtol)
         for name in ("smoothness", "trace", "dispersion"):
             declared, seen = getattr(self, name), getattr(measured, name)
             if declared is None or seen is None:

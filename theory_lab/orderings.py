@@ -2,7 +2,7 @@
 
 An ordering is a pure function ``(key, epoch, n) -> (n,) int32 indices``. It knows nothing of the oracle, the step sizes or
 the iterates, so resuming, mapping over seeds or splitting work across devices cannot change it, and runs that share a
-key share their permutations.
+key share their permutations. All refuse (ValueError) what is no single typed key, an epoch below 0 and an n below 1.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from theory_lab import _checks
 from theory_lab._typing import Array, Key, Scalar
 
 Ordering = Callable[[Key, Scalar, int], Array]
@@ -25,6 +26,7 @@ def random_reshuffling(key: Key, epoch: Scalar, n: int) -> Array:
         >>> sorted(random_reshuffling(jax.random.key(0), 3, 4).tolist())
         [0, 1, 2, 3]
     """
+    n = _checked(key, epoch, n)
     if n == 1:
         return jnp.zeros(1, jnp.int32)
     key = jax.random.fold_in(key, epoch)
@@ -45,13 +47,21 @@ def shuffle_once(key: Key, epoch: Scalar, n: int) -> Array:
 
 def incremental(key: Key, epoch: Scalar, n: int) -> Array:
     """The given order 0, 1, ..., n-1 in every epoch (incremental gradient, IG)."""
-    del key, epoch
+    n = _checked(key, epoch, n)
     return jnp.arange(n, dtype=jnp.int32)
 
 
 def with_replacement(key: Key, epoch: Scalar, n: int) -> Array:
     """n independent uniform draws (WR); an "epoch" is n steps."""
+    n = _checked(key, epoch, n)
     return jax.random.randint(jax.random.fold_in(key, epoch), (n,), 0, n, dtype=jnp.int32)
+
+
+def _checked(key: Key, epoch: Scalar, n: int) -> int:
+    _checks.key("key", key)
+    if not _checks.is_traced(epoch):
+        _checks.count("epoch", epoch, least=0)
+    return _checks.count("n", n, bits=31)
 
 
 ORDERINGS: dict[str, Ordering] = {f.__name__: f for f in (random_reshuffling, shuffle_once, incremental, with_replacement)}

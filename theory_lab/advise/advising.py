@@ -156,6 +156,7 @@ def _settings(
             _checks.choice("zeroth", label, labels)
         if len(set(chosen)) < len(chosen):
             raise _checks.refuse("zeroth", "labels that differ", zeroth)
+    endless = horizon is None or (isinstance(horizon, float) and horizon == math.inf)
     return Settings(
         labels=labels,
         sizes=tuple(blocks.size(params[label]) for label in labels),
@@ -165,7 +166,7 @@ def _settings(
         ordering=_checks.choice("ordering", ordering, ORDERINGS),
         batch_size=_batch_size(batch_size, problem.n),
         components=problem.n,
-        horizon=math.inf if horizon is None or horizon == math.inf else float(_checks.count("horizon", horizon)),
+        horizon=math.inf if endless else float(_checks.count("horizon", horizon)),
         asked=horizon is not None,
     )
 

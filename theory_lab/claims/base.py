@@ -159,8 +159,8 @@ def claim(
     """A validated `Claim`; see there for the fields.
 
     Raises:
-        ValueError: a name, source or assumption that is not a text; a prediction that is not a number (inf and nan are
-            numbers, and leave the claim undecided); an unknown relation or expectation; "equals" without a tolerance; a
+        ValueError: a name, source, assumption or reason that is not a text; a prediction that is not a number (inf and nan
+            are numbers, and leave the claim undecided); an unknown relation or expectation; "equals" without a tolerance; a
             tolerance on a one-sided relation; an expected failure without a reason.
 
     Example:
@@ -178,6 +178,7 @@ def claim(
     _checks.nonnegative("tolerance", tolerance)
     if (relation == "equals") != (tolerance > 0):
         raise _checks.refuse("tolerance", "positive for 'equals' and zero otherwise", tolerance)
+    _checks.text("why", why, empty=True)
     if expected == "fails" and not why:
         raise _checks.refuse("why", "a reason wherever the claim is expected to fail", why)
     if isinstance(unmet, str) or not isinstance(unmet, Sequence):

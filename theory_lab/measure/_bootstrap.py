@@ -15,10 +15,7 @@ CHUNK = 2**20  # resampled values held at a time: 8 MB, near which a processor i
 def seeds(name: str, values: Any) -> np.ndarray:
     """The door for per-seed values (S, X), S >= 2 seeds at each of X points; non-finite values pass."""
     rule = "a two-dimensional array of real numbers, at least two seeds by one point"
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise _checks.refuse(name, rule, values) from None
+    array = _checks.numbers(name, values, rule)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         raise _checks.refuse(name, rule, f"an array of shape {array.shape}")
     return array

@@ -126,7 +126,7 @@ def _discordant(first: Any, second: Any) -> tuple[int, int, int]:
 def _answers(name: str, value: Any) -> np.ndarray:
     try:
         answers = np.asarray(value)
-    except ValueError:
+    except (TypeError, ValueError):
         answers = np.empty(0)
     if answers.dtype != np.bool_ or answers.ndim != 1 or answers.size == 0:
         raise _checks.refuse(name, "a non-empty one-dimensional array of booleans", value)

@@ -32,7 +32,8 @@ class Measurement:
             counts those.
 
     Raises:
-        ValueError: what is no number, or a finite interval whose low end lies above its high end.
+        ValueError: a name or note that is no text, what is no number, samples or products that are no whole numbers, or a
+            finite interval whose low end lies above its high end.
     """
 
     name: str
@@ -44,6 +45,10 @@ class Measurement:
     products: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("name", "note"):
+            _checks.text(name, getattr(self, name), empty=True)
+        for name in ("samples", "products"):
+            _checks.count(name, getattr(self, name), least=0)
         for name in ("value", "low", "high"):
             _checks.number(name, getattr(self, name))
         if math.isfinite(self.low) and math.isfinite(self.high) and self.low > self.high:
@@ -54,7 +59,7 @@ def exact(name: str, value: float) -> Measurement:
     """A number computed without sampling: its interval is a point.
 
     Raises:
-        ValueError: what is no real number; inf and nan are.
+        ValueError: a name that is no text, a value that is no real number; inf and nan are.
 
     Example:
         >>> exact("largest eigenvalue", 2.0).low
@@ -88,26 +93,27 @@ def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float 
         are fewer, or where one sample alone makes up more than half of the variance.
 
     Raises:
-        ValueError: fewer than two samples, or a confidence outside (0, 1).
+        ValueError: a name or note that is no text, samples that are no numbers or fewer than two, or a confidence outside
+            (0, 1).
 
     Example:
         >>> m = mean("a coin", [0.0, 1.0, 1.0, 0.0], confidence=0.95)
         >>> round(m.value, 3), round(m.low, 3), round(m.high, 3)
         (0.5, -0.419, 1.419)
     """
-    try:
-        values = np.asarray(samples, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        raise _checks.refuse("samples", "numbers", samples) from None
+    _checks.text("name", name, empty=True)
+    _checks.text("note", note, empty=True)
+    values = _checks.numbers("samples", samples, "numbers").ravel()
     _checks.count("the number of samples", values.size, least=2)
     _checks.between("confidence", confidence, 0, 1, closed="()")
     if not np.isfinite(values).all():
         return unmeasured(name, values.size, note or not_finite(values))
     centre = float(values.mean())
-    squares = (values - centre) ** 2
+    with np.errstate(over="ignore", invalid="ignore"):  # of values near the largest float
+        squares, deviation = (values - centre) ** 2, values.std(ddof=1)
     if values.size >= ENOUGH and squares.max() > squares.sum() / 2:
         note = join(note, "heavy tail: one sample makes up more than half of the variance")
-    half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * deviation / np.sqrt(values.size))
     return Measurement(name, centre, centre - half, centre + half, values.size, join(note, few(values.size)))
 
 

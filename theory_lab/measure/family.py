@@ -128,7 +128,10 @@ def _measurements(name: str, family: Any) -> list[Measurement]:
     rule = "measurements (of type Measurement)"
     if isinstance(family, Measurement) or not isinstance(family, Iterable):
         raise _checks.refuse(name, f"a list of {rule}", family)
-    found = list(family)
+    try:
+        found = list(family)
+    except TypeError:  # an array without dimensions
+        raise _checks.refuse(name, f"a list of {rule}", family) from None
     for one in found:
         _checks.instance(name, one, Measurement, rule)
     return found

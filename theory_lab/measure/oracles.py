@@ -46,13 +46,21 @@ class Entries:
         Args:
             predicted: an array that broadcasts to the entries.
 
+        Raises:
+            ValueError: what is no array of real numbers, or of another shape.
+
         Example:
             >>> measured = Entries("E g", np.array([1.0, 2.0]), np.array([0.9, 1.8]), np.array([1.1, 2.2]), 100)
             >>> deviation = measured.deviation([1.0, 2.5])
             >>> round(deviation.value, 6), round(deviation.low, 6), round(deviation.high, 6)
             (0.5, 0.3, 0.7)
         """
-        prediction = np.broadcast_to(np.asarray(predicted, dtype=np.float64), self.value.shape)
+        prediction = _checks.numbers("predicted", predicted, "an array of real numbers")
+        try:
+            prediction = np.broadcast_to(prediction, self.value.shape)
+        except ValueError:
+            rule = f"of a shape that broadcasts to {self.value.shape}"
+            raise _checks.refuse("predicted", rule, f"shape {prediction.shape}") from None
         off = np.abs(self.value - prediction)
         nearest = np.maximum(np.maximum(self.low - prediction, prediction - self.high), 0)
         farthest = np.maximum(np.abs(self.low - prediction), np.abs(self.high - prediction))
@@ -142,6 +150,8 @@ def moments(
     cost = admitted(oracle, point)
     _checks.key("key", key)
     samples = _checks.count("samples", samples, least=2 * BATCHES)
+    if matrix is not None:
+        _checks.flag("matrix", matrix)
     _checks.between("confidence", confidence, 0, 1, closed="()")
 
     width = sum(blocks.size(part) for part in point.values()) * max(1, sum(cost))

@@ -71,6 +71,7 @@ def loglog_slope(
     if values.shape[1] != x.size:
         raise _checks.refuse("samples", f"of shape (seeds, {x.size}), a column for every x", f"shape {values.shape}")
     floor = _checks.nonnegative("floor", floor)
+    _checks.flag("paired", paired)
     _checks.choice("floor_rule", floor_rule, ("subtract", "cut"))
     _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100)
@@ -230,10 +231,7 @@ def quantile(samples: Any, level: float, *, confidence: float = 0.99, name: str 
         (51.0, 41.0, 61.0)
     """
     rule = "a non-empty one-dimensional array without nan"
-    try:
-        values = np.asarray(samples, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise _checks.refuse("samples", rule, samples) from None
+    values = _checks.numbers("samples", samples, rule)
     if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
         raise _checks.refuse("samples", rule, samples)
     values = np.sort(values)

@@ -223,10 +223,7 @@ def _places(at: Any) -> np.ndarray:
 
 def _rows(name: str, values: Any, size: int) -> np.ndarray:
     rule = f"of shape (rows, {size}), nonnegative"
-    try:
-        rows = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise _checks.refuse(name, rule, values) from None
+    rows = _checks.numbers(name, values, rule)
     if rows.ndim != 2 or rows.shape[1] != size or np.isnan(rows).any() or (rows < 0).any():
         raise _checks.refuse(name, rule, values if rows.size <= 8 else f"an array of shape {rows.shape}")
     return rows

@@ -21,11 +21,18 @@ CARRIERS = 16.0  # effective seeds below which an interval for a mean is not bel
 def effective_seeds(values: Any) -> np.ndarray:
     r"""How many seeds carry a mean of nonnegative values, along axis 0: :math:`(\sum_s v_s)^2 / \sum_s v_s^2`, in [1, S].
 
+    Raises:
+        ValueError: what is no array of nonnegative numbers.
+
     Example:
         >>> float(effective_seeds([[1.0], [1.0], [1.0], [1.0]])[0]), round(float(effective_seeds([[1.0], [99.0]])[0]), 2)
         (4.0, 1.02)
     """
-    values = np.asarray(values, dtype=np.float64)
+    rule = "a non-empty array of nonnegative numbers, seeds along its first axis"
+    given = _checks.numbers("values", values, rule)
+    if given.ndim == 0 or given.size == 0 or not (given >= 0).all():
+        raise _checks.refuse("values", rule, values if given.size <= 8 else f"an array of shape {given.shape}")
+    values = given
     scaled = values / np.maximum(values.max(axis=0), np.finfo(np.float64).tiny)  # no overflow in the squares
     return np.sum(scaled, axis=0) ** 2 / np.maximum(np.sum(scaled**2, axis=0), np.finfo(np.float64).tiny)
 
@@ -181,10 +188,7 @@ def crossing(step_sizes: np.ndarray, growths: np.ndarray) -> np.ndarray:
 def _distances(name: str, values: Any, ndim: int) -> np.ndarray:
     """The door for squared distances, (S,) or (G, S), as (G, S); infinite ones pass."""
     rule = f"a {ndim}-dimensional array of nonnegative numbers with at least two seeds"
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise _checks.refuse(name, rule, values) from None
+    array = _checks.numbers(name, values, rule)
     if array.ndim != ndim or array.shape[-1] < 2 or np.isnan(array).any() or (array < 0).any():
         raise _checks.refuse(name, rule, values if array.size <= 8 else f"an array of shape {array.shape}")
     return array.reshape(-1, array.shape[-1])

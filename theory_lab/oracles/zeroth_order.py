@@ -1,5 +1,7 @@
 """The two-point estimate: a gradient from function values along random directions."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -59,7 +61,8 @@ class TwoPoint(Oracle):
         self, radius: Scalar, directions: int = 1, law: Law = "gaussian", sided: int = 1, stream: Stream = "bulk"
     ) -> None:
         if not _checks.is_traced(radius):
-            radius = _checks.positive("radius", radius)  # a Python float: it does not widen float32 parameters
+            # A Python float: it does not widen float32 parameters. Whether it is too large is for their precision to say.
+            radius = _checks.positive("radius", radius, reach=math.inf)
         object.__setattr__(self, "radius", radius)
         object.__setattr__(self, "directions", _checks.count("directions", directions))
         object.__setattr__(self, "law", _checks.choice("law", law, LAWS))

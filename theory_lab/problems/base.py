@@ -97,7 +97,7 @@ def _leaves_its_range(before: Any, after: Any) -> bool:
 def dimensions_of(dimensions: Any) -> dict[str, int]:
     """The door for ``dimensions``: a mapping from labels to whole numbers >= 1, in sorted order."""
     mapping = _checks.labelled("dimensions", dimensions)
-    return {label: _checks.count(f"dimensions[{label!r}]", mapping[label]) for label in sorted(mapping)}
+    return {label: _checks.count(f"dimensions[{label!r}]", mapping[label], bits=31) for label in sorted(mapping)}
 
 
 def per_block(name: str, value: Any, labels: Any, check: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def per_block(name: str, value: Any, labels: Any, check: Any) -> dict[str, Any]:
 
 def magnitude(name: str, value: Any, *, zero: bool = False) -> float:
     """The door for a constant that scales a problem: positive, or zero, with room for its square in JAX's precision."""
-    number = (_checks.nonnegative if zero else _checks.positive)(name, value)
+    number = (_checks.nonnegative if zero else _checks.positive)(name, value, reach=np.inf)
     kind = np.finfo(jnp.result_type(float))
     low, high = float(kind.tiny) ** 0.5, float(kind.max) ** 0.5
     if number and not low <= number <= high:

@@ -66,7 +66,7 @@ def chain(length: int) -> Chain:
         Arjevani, Carmon, Duchi, Foster, Srebro, Woodworth: Lower bounds for non-convex stochastic optimization, 2023; the
         function is that of Carmon, Duchi, Hinder, Sidford 2020 (recalled, not re-read).
     """
-    length = _checks.count("length", length)
+    length = _checks.count("length", length, bits=31)
     least = -math.sqrt(2 * math.pi * math.e) * (1 + math.e * (length - 1))
     known = Constants(smoothness={"y": 152.0}, optimal_value=least, dispersion={"y": 0.0})
     return Chain(n=1, origin=jnp.zeros(length), constants=known)

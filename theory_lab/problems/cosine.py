@@ -70,9 +70,9 @@ def cosine(
         True
     """
     sizes = dimensions_of(dimensions)
-    n = _checks.count("n", n)
+    n = _checks.count("n", n, bits=31)
     limit = per_block("smoothness", smoothness, sizes, magnitude)
-    spread = _checks.nonnegative("spread", spread)
+    spread = magnitude("spread", spread, zero=True)
     rng = generator(key)
     d = sum(sizes.values())
     basis, _ = np.linalg.qr(rng.standard_normal((d, d)))  # rows u_k

@@ -80,8 +80,8 @@ def matrix_factorisation(
     Reference:
         Hu et al.: LoRA, 2021, for the parametrisation.
     """
-    shape = (_checks.count("rows", rows), _checks.count("columns", columns))
-    rank, n = _checks.count("rank", rank), _checks.count("n", n)
+    shape = (_checks.count("rows", rows, bits=31), _checks.count("columns", columns, bits=31))
+    rank, n = _checks.count("rank", rank, bits=31), _checks.count("n", n, bits=31)
     decay = magnitude("decay", decay, zero=True)
     spread = magnitude("dispersion", dispersion, zero=True)
     if n == 1 and spread > 0:

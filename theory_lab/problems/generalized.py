@@ -134,7 +134,7 @@ def separable(
         3.0
     """
     sizes = dimensions_of(dimensions)
-    n = _checks.count("n", n)
+    n = _checks.count("n", n, bits=31)
     chosen = per_block("profiles", profiles, sizes, _profile)
     coupling = _checks.nonnegative("coupling", coupling)
     if coupling > 0 and len(sizes) != 2:

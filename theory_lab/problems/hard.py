@@ -153,6 +153,7 @@ def minimax(
         >>> round(float(problem.value(start) - problem.constants.optimal_value), 5)  # 1 + 0.1^2/2
         1.005
     """
+    _checks.text("label", label)
     kappa = _checks.between("curvature", curvature, 0, magnitude("smoothness", smoothness), closed="(]")
     gap = _checks.nonnegative("initial_gap", initial_gap)
     rest = one_sided({label: copies}, n=n, slope=slope, smoothness=smoothness, dispersion=dispersion, key=key)
@@ -231,7 +232,7 @@ def two_type(
 
 
 def _even(n: int) -> int:
-    if _checks.count("n", n, least=2) % 2:
+    if _checks.count("n", n, least=2, bits=31) % 2:
         raise _checks.refuse("n", "even", n)
     return n
 

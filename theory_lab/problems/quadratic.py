@@ -144,7 +144,7 @@ def block_quadratic(
         0.0
     """
     sizes = dimensions_of(dimensions)
-    n = _checks.count("n", n)
+    n = _checks.count("n", n, bits=31)
     coupling = _checks.between("coupling", coupling, 0, 1, closed="[)")
     if coupling > 0 and len(sizes) != 2:
         raise _checks.refuse("coupling", f"0 unless there are exactly two blocks (here {sorted(sizes)})", coupling)

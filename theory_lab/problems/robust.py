@@ -82,7 +82,7 @@ def geman_mcclure(
     """
     sizes = dimensions_of(dimensions)
     d = sum(sizes.values())
-    n = _checks.count("n", n, least=d)
+    n = _checks.count("n", n, least=d, bits=31)
     limit = per_block("smoothness", smoothness, sizes, magnitude)
     noise = magnitude("noise", noise, zero=True)
     outliers = _checks.between("outliers", outliers, 0, 1, closed="[)")

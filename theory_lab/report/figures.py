@@ -120,11 +120,19 @@ def new_figure(
         height, width: inches; the height follows from the grid if not given.
         **subplots: as `Figure.subplots` takes them (sharex, sharey, width_ratios, ...).
 
+    Raises:
+        ValueError: rows or columns below 1, a size that is not positive.
+
     Example:
         >>> figure, axes = new_figure(1, 2, sharey=True)
         >>> axes.shape
         (1, 2)
     """
+    _checks.count("rows", rows)
+    _checks.count("columns", columns)
+    _checks.positive("width", width)
+    if height is not None:
+        _checks.positive("height", height)
     with house():
         size = (width, 0.75 + rows * {1: 4.1, 2: 3.4}.get(columns, 2.7) if height is None else height)
         figure = Figure(figsize=size, layout="constrained")

@@ -188,7 +188,7 @@ def _simulated(
         )
     _checks.instance("oracle", oracle, Oracle, "an Oracle")
     _check_ordering(ordering, problem.n)
-    epochs = _checks.count("epochs", epochs)
+    epochs = _checks.count("epochs", epochs, bits=31)
     batch_size = _checks.count("batch_size", batch_size)
     if batch_size > problem.n:
         raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
@@ -302,7 +302,10 @@ def _schedule(log_epochs: Sequence[int] | None, epochs: int, resolution: Resolut
     if resolution == "step":
         raise _checks.refuse("log_epochs", "None where resolution is 'step'", log_epochs)
     rule = f"increasing whole numbers within 0..{epochs}"
-    chosen = np.asarray(log_epochs)
+    try:
+        chosen = np.asarray(log_epochs)
+    except (TypeError, ValueError):
+        raise _checks.refuse("log_epochs", rule, log_epochs) from None
     if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "iu":
         raise _checks.refuse("log_epochs", rule, log_epochs)
     if (np.diff(chosen) <= 0).any() or chosen[0] < 0 or chosen[-1] > epochs:

@@ -117,6 +117,20 @@ def least_average(
     return math.exp(float(found.x)), float(found.fun)
 
 
+def mean_power(x: float, power: int, count: int) -> float:
+    """(1/K) sum_{k<K} |1 - x|^(pk) for x in [0, 2], p = power and K = count; accurate also where x is next to nothing.
+
+    Example:
+        >>> mean_power(0.5, 1, 2), mean_power(1e-320, 2, 100)
+        (0.75, 1.0)
+    """
+    away = min(x, 2 - x)
+    if away == 1:
+        return 1 / count
+    rate = power * math.log1p(-away)
+    return math.expm1(count * rate) / (count * math.expm1(rate)) if rate < 0 else 1.0
+
+
 def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: int = 10**15) -> int:
     """The least T at which an average is at most accuracy_sq, for an average that falls with T (steps tuned to T included).
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from theory_lab import _checks
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
@@ -62,7 +64,7 @@ class Budget:
         if self.initial_distance_sq is not None:
             for label, distance in _checks.labelled("initial_distance_sq", self.initial_distance_sq).items():
                 _checks.nonnegative(f"initial_distance_sq[{label!r}]", distance)
-        if self.convex_components not in (None, True, False):
+        if self.convex_components is not None and not isinstance(self.convex_components, (bool, np.bool_)):
             raise _checks.refuse("convex_components", "True, False or None", self.convex_components)
         if self.failure_probability is not None:
             _checks.between("failure_probability", self.failure_probability, 0, 1, closed="()")
@@ -188,12 +190,13 @@ def pair(name: str, value: Any, *, positive: bool = False) -> Pair:
     rule = f"a pair (x, y) of {'positive' if positive else 'nonnegative'} finite numbers"
     try:
         x, y = value
-        x, y = _checks.real(name, x), _checks.real(name, y)
+        x, y = _checks.real(name, x, reach=math.inf), _checks.real(name, y, reach=math.inf)
     except (TypeError, ValueError):
         raise _checks.refuse(name, rule, value) from None
     if min(x, y) < 0 or (positive and min(x, y) == 0):
         raise _checks.refuse(name, rule, value)
-    return x, y
+    check = _checks.positive if positive else _checks.nonnegative
+    return check(name, x), check(name, y)
 
 
 def rank_of(constants: Constants, budget: Budget) -> float:

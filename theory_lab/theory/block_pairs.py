@@ -73,6 +73,7 @@ def block_pairs(
 
 def step_map(problem: BlockPairs, step_sizes: Pair) -> np.ndarray:
     """One step as a 4 x 4 matrix on (E|x|^2, E x'y, E|y|^2, 1)."""
+    _checks.instance("problem", problem, BlockPairs, "what block_pairs(...) returns")
     eta_x, eta_y = pair("step_sizes", step_sizes)
     h, p = problem.hessian, np.diag([eta_x, eta_y])
     noise, a = np.diag(problem.dispersion), np.eye(2) - p @ problem.hessian
@@ -131,12 +132,17 @@ def best_pair(objective: Callable[[Pair], float], limits: Pair) -> BestPair:
         objective: positive, inf where it diverges; for each ratio with one minimum over the scale.
         limits: a pair of the order of the largest useful step sizes; ratios within 1e4 of theirs are searched.
 
+    Raises:
+        ValueError: an objective that is no function or not positive, limits that are no pair of positive numbers.
+
     Example:
         >>> problem = block_pairs(curvature=(10, 1), dimension=8)
         >>> best = best_pair(lambda steps: last_gap(problem, steps, start=(0.1, 1), steps=20), (0.02, 2.0))
         >>> round(best.step_sizes[0], 4)  # 1/(L_x (d+2)); nearly all eta_y below 2/L_y do as well
         0.01
     """
+    _checks.function("objective", objective, "a function of a pair of step sizes")
+    limits = pair("limits", limits, positive=True)
     centre = math.log(limits[1] / limits[0])
     grid = centre + np.linspace(-math.log(1e4), math.log(1e4), 41)
     found = [best_scale(objective, limits, math.exp(log_ratio)).value for log_ratio in grid]
@@ -151,10 +157,14 @@ def best_pair(objective: Callable[[Pair], float], limits: Pair) -> BestPair:
 
 def best_scale(objective: Callable[[Pair], float], limits: Pair, ratio: float) -> BestPair:
     """The least of a function of (eta_x, eta_y) at a fixed eta_y/eta_x, below twice either limit; ratio 1 ties them."""
+    _checks.function("objective", objective, "a function of a pair of step sizes")
+    limits, ratio = pair("limits", limits, positive=True), _checks.positive("ratio", ratio)
     most = math.log(2 * min(limits[0], limits[1] / ratio))
 
     def logarithm(log_step: float) -> float:
-        value = objective((math.exp(log_step), ratio * math.exp(log_step)))
+        value = _checks.number("objective", objective((math.exp(log_step), ratio * math.exp(log_step))))
+        if value <= 0:
+            raise _checks.refuse("objective", "positive at every pair of step sizes", value)
         return math.log(value) if math.isfinite(value) else 1e6 + log_step - most  # above all finite ones, less so downwards
 
     grid = np.linspace(most - math.log(1e5), most, 30)

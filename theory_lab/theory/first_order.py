@@ -17,6 +17,7 @@ from typing import NamedTuple
 from theory_lab import _checks
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
+from theory_lab.theory.averages import mean_power
 from theory_lab.theory.base import Budget, StepSizes, Theorem
 from theory_lab.theory.tuned import Terms, best_scale
 
@@ -178,8 +179,7 @@ def with_replacement_average(
     eta = _checks.between("step_size", step_size, 0, 2 / h, closed="()")
     start = 2 * h * _checks.nonnegative("initial_gap", initial_gap)  # h^2 x_0^2
     stationary = h * eta * _checks.nonnegative("dispersion", dispersion) / (2 - eta * h)
-    contraction = (1 - eta * h) ** 2
-    share = (1 - contraction**steps) / ((1 - contraction) * steps)
+    share = mean_power(eta * h, 2, steps)
     return start * share + stationary * (1 - share)
 
 

@@ -156,7 +156,7 @@ def grouped_blocks(
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
         numbers("rounding", rounding),
-        horizon=math.inf if horizon == math.inf else _checks.positive("horizon", horizon),
+        horizon=_checks.count_or_inf("horizon", horizon),
     )
 
 

@@ -126,7 +126,7 @@ def reshuffling_growing_bound(
     given, etas, n = setting(**blocks), pair("step_sizes", step_sizes), _checks.count("n", n)
     gap, epochs = _checks.nonnegative("initial_gap", initial_gap), _checks.count("epochs", epochs)
     scales = pair("weights", weights)
-    p = checked(parameters, given) if parameters else best_parameters(given, etas, n, gap / (n * epochs), scales)
+    p = checked(parameters, given) if parameters is not None else best_parameters(given, etas, n, gap / (n * epochs), scales)
     if not epoch_parts(given, etas, n, p).holds:
         return GrowingNoiseBound(math.inf, math.inf)
     rate = n * epoch_parts(_slopes(given, dispersion_slope), etas, n, p).noise

@@ -139,6 +139,7 @@ def advance(epoch: Any, moments: Moments) -> Moments:
         array([[0.83]])
     """
     matrix, d = _epoch(epoch)
+    _checks.instance("moments", moments, Moments, "Moments(mean, second)")
     mean, second = _checks.array("the mean", moments[0], ndim=1), _checks.array("the second moment", moments[1], ndim=2)
     if mean.shape != (d,) or second.shape != (d, d):
         raise _checks.refuse("moments", f"of dimension {d}, as the map is", f"shapes {mean.shape} and {second.shape}")
@@ -281,8 +282,9 @@ def _product(maps: np.ndarray, copies: tuple[int, ...]) -> np.ndarray:
 def _copies(counts: Any, n: int) -> tuple[int, ...]:
     if counts is None:
         return (1,) * n
-    if np.ndim(counts) != 1 or len(counts) != n:
-        raise _checks.refuse("counts", f"one whole number per component ({n})", counts)
+    rule = f"one whole number per component ({n})"
+    if _checks.numbers("counts", counts, rule).shape != (n,):
+        raise _checks.refuse("counts", rule, counts)
     return tuple(_checks.count("counts", int(c) if isinstance(c, np.integer) else c) for c in counts)
 
 

@@ -121,7 +121,7 @@ def reshuffling_high_probability(
     if region.gradient == math.inf:
         return _not_subquadratic(region)
     given = setting(smoothness=region.smoothness, dispersion=spread, rank=dimension, directions=directions, radius=radius)
-    p = checked(parameters, given) if parameters else CLEAN if given.radius == 0 else CLEAN_WITH_RADIUS
+    p = checked(parameters, given) if parameters is not None else CLEAN if given.radius == 0 else CLEAN_WITH_RADIUS
     if worst_deviation is None:
         worst_deviation = math.sqrt((n - 1) * sum(s / l_b for s, l_b in zip(spread, region.smoothness, strict=True)))
     _checks.nonnegative("worst_deviation", worst_deviation)

@@ -60,7 +60,7 @@ def kesten_index(step_size: float, dimension: int = 1) -> float:
     Reference:
         theory_lab, Kesten law.
     """
-    a, d = _checks.positive("step_size", step_size), _checks.count("dimension", dimension)
+    a, d = _checks.positive("step_size", step_size, reach=math.inf), _checks.count("dimension", dimension)
     log_length, log_mass = _lengths(min(a, _REACH), d, 0.0)
     if a > _REACH or np.sum(np.exp(log_mass) * log_length) >= 0:
         raise _checks.refuse("step_size", "below the almost-sure limit, beyond which the runs diverge", step_size)

@@ -14,7 +14,7 @@ sqrt(2F) ||p|| + ||p||^2/2 = (sqrt F + ||p||/sqrt 2)^2 <= 4F, with equality at i
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ def grad_level_bound(growth: Growth, gap: float) -> float:
         The supremum to rounding; inf where l is not sub-quadratic enough for this gap (judged at 2^400).
 
     Raises:
-        ValueError: a negative or non-finite gap.
+        ValueError: a growth that is no function, a negative or non-finite gap.
 
     Example:
         >>> grad_level_bound(lambda u: 2.0, gap=1.0)
@@ -52,6 +52,7 @@ def grad_level_bound(growth: Growth, gap: float) -> float:
     Reference:
         theory_lab, Theorem 4 (Lemma 4.1); sharper than `li_grad_level_bound`.
     """
+    _checks.function("growth", growth, "a function of the gradient's norm")
     gap = _checks.nonnegative("gap", gap)
 
     def image(w: float) -> float:
@@ -81,6 +82,7 @@ def li_grad_level_bound(growth: Growth, gap: float) -> float:
     Reference:
         Li, Qian, Tian, Rakhlin, Jadbabaie 2023, key lemma (recalled, not re-read; re-proved as Lemma 4.1).
     """
+    _checks.function("growth", growth, "a function of the gradient's norm")
     return grad_level_bound(lambda u: growth(2 * u), gap)
 
 
@@ -130,13 +132,15 @@ def trust_region(*, growth: tuple[Growth, Growth], initial_gap: float, failure_p
         failure_probability: delta in (0, 1).
 
     Raises:
-        ValueError: a gap that is not positive, or a probability outside (0, 1).
+        ValueError: a growth that is no pair of functions, a gap that is not positive, or a probability outside (0, 1).
 
     Example:
         >>> region = trust_region(growth=(lambda u: 1.0, lambda u: 4.0), initial_gap=1.0, failure_probability=0.5)
         >>> region.gap, round(region.smoothness[1] / region.smoothness[0], 12)
         (4.0, 4.0)
     """
+    if not isinstance(growth, Sequence) or len(growth) != 2 or not all(map(callable, growth)):
+        raise _checks.refuse("growth", "a pair of functions of the gradient's norm", growth)
     gap = 2 * _checks.positive("initial_gap", initial_gap)
     gap /= _checks.between("failure_probability", failure_probability, 0, 1, closed="()")
     g = grad_level_bound(lambda u: max(float(growth[0](u)), float(growth[1](u))), 4 * gap)

@@ -243,5 +243,5 @@ def local(
         _checks.count("directions", directions),
         _checks.choice("law", law, LAWS),
         floating,
-        horizon=math.inf if horizon == math.inf else _checks.positive("horizon", horizon),
+        horizon=_checks.count_or_inf("horizon", horizon),
     )

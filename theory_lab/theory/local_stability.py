@@ -22,9 +22,12 @@ Reference: theory_lab, Theorem 5.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from theory_lab import _checks
+from theory_lab.theory._per_block import per_block
 from theory_lab.theory.local import ROUNDING, Local
 from theory_lab.theory.modes import FLAT
 from theory_lab.theory.moments import covariance_map
@@ -49,7 +52,7 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
         >>> round(noise_gain(local([[1.0]], [1], [True]), [0.5]), 6)
         0.666667
     """
-    root = np.sqrt(np.repeat(np.asarray(step_sizes, dtype=np.float64), model.sizes))
+    root = np.sqrt(_spread(model, step_sizes))
     k, u = np.linalg.eigh(root[:, None] * model.hessian * root)
     keep = np.abs(k) > ROUNDING * max(np.abs(k).max(), 1e-300)
     if (k[keep] < -1e-9 * np.abs(k).max()).any() or k.max() >= 2:
@@ -72,7 +75,7 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
         spread = np.zeros_like(y)
         if each is not None:
             spread = model.share * np.einsum("iab,ibc->ac", np.matmul(each, y), each, optimize=True) / len(each)
-        return spread + direction_noise(model, u, spread + k[:, None] * y * k)
+        return spread + _direction_noise(model, u, spread + k[:, None] * y * k)
 
     x = np.eye(k.size)
     gain = 0.0
@@ -85,7 +88,7 @@ def noise_gain(model: Local, step_sizes: Sequence[float]) -> float:
     return gain
 
 
-def direction_noise(model: Local, u: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def _direction_noise(model: Local, u: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """sum_b F_b' N_b(F_b G F_b') F_b for the rows F_b of u, (d, m)."""
     total = np.zeros_like(gradient)
     ends = np.cumsum((0, *model.sizes))
@@ -110,6 +113,7 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
         >>> ordered_growth(model, [0.66]) < 0 < ordered_growth(model, [0.67])
         True
     """
+    _checks.seed("seed", seed)
     step, orders = _Step(model, step_sizes), model.orders if seed == 0 else model.drawn(seed)
     energy = model.hessian @ (step.p[:, None] * model.hessian)  # tr(P H X H) = <energy, X>
     reach = float(np.linalg.norm(energy, 2))  # the most that <energy, X> can be at trace 1
@@ -132,6 +136,17 @@ def ordered_growth(model: Local, step_sizes: Sequence[float], *, seed: int = 0) 
     return _mean(np.array(logs[2 * third :])) - _mean(np.array(logs[third : 2 * third]))
 
 
+def _spread(model: Local, step_sizes: Sequence[float]) -> np.ndarray:
+    """The step size of every coordinate, (d,).
+
+    Raises:
+        ValueError: something else than a model from `local`, not one nonnegative step size per block.
+    """
+    _checks.instance("model", model, Local, "what local(...) returns")
+    finite = partial(_checks.nonnegative, reach=math.inf)
+    return np.repeat(per_block("step_sizes", step_sizes, finite, len(model.sizes)), model.sizes)
+
+
 class _Step:
     """X+ = A X A' + sum_b eta_b^2 E_b N_b([HXH]_bb) E_b' for every order at once, of symmetric X, (R, d, d).
 
@@ -140,7 +155,7 @@ class _Step:
     """
 
     def __init__(self, model: Local, step_sizes: Sequence[float]) -> None:
-        self.p = np.repeat(np.asarray(step_sizes, dtype=np.float64), model.sizes)
+        self.p = _spread(model, step_sizes)
         self.half = np.multiply.outer(self.p, self.p) / 2
         self.others = []  # of every block that two points estimate: where it lies, and what its noise adds
         ends = np.cumsum((0, *model.sizes))
@@ -171,6 +186,7 @@ class _Step:
 
 def stable(model: Local, step_sizes: Sequence[float]) -> bool:
     """Whether second moments contract: by the noise gain, or along orders where components differ and are reshuffled."""
+    _checks.instance("model", model, Local, "what local(...) returns")
     if model.deviations is None or model.ordering == "with_replacement":
         return noise_gain(model, step_sizes) < 1
     return ordered_growth(model, step_sizes) < 0
@@ -185,6 +201,9 @@ def boundary_scale(
         >>> round(boundary_scale(lambda etas: etas[0] < 3.0, [1.0], resolution=1e-3), 2)
         3.0
     """
+    _checks.function("test", test, "a function of step sizes")
+    _checks.positive("resolution", resolution)
+    step_sizes = per_block("step_sizes", step_sizes, partial(_checks.nonnegative, reach=math.inf))
     at = lambda log: test([eta * 2.0**log for eta in step_sizes])
     low = 0.0
     stride = 0.5
@@ -223,6 +242,8 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
         >>> modes([0.097 * end] * 2).stable, modes([0.103 * end] * 2).stable
         (True, False)
     """
+    _checks.instance("model", model, Local, "what local(...) returns")
+    limits = per_block("limits", limits, partial(_checks.positive, reach=math.inf), len(model.sizes))
     blocks = len(limits)
     if blocks == 2:
         places = [math.log(ASIDE), math.log(SIDE), 0.0, -math.log(SIDE), -math.log(ASIDE)]  # of log(share of x / share of y)

@@ -110,7 +110,7 @@ def steps_to(modes: Modes, accuracy: float) -> float:
         accuracy: positive.
 
     Raises:
-        ValueError: an accuracy that is not positive.
+        ValueError: modes of another kind, an accuracy that is not positive.
 
     Example:
         >>> from theory_lab.theory.local import local
@@ -118,6 +118,7 @@ def steps_to(modes: Modes, accuracy: float) -> float:
         >>> round(steps_to(model.modes([1 / 3]), 0.1), 3)  # (1 - eta)^2 + 2 eta^2 = 2/3 per step
         11.358
     """
+    _checks.instance("modes", modes, Modes, "what modes(...) of a local model returns")
     target = _checks.positive("accuracy", accuracy) ** 2
     energy = modes.start**2 if modes.start.ndim == 1 else np.sum(modes.start**2, axis=1)
     if modes.gradient_norm_sq(energy, np.ones_like(modes.k)) <= target:

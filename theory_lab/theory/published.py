@@ -16,6 +16,7 @@ from collections.abc import Callable
 from theory_lab import _checks
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
+from theory_lab.theory.averages import mean_power
 from theory_lab.theory.base import BLOCKS, Budget, Pair, Theorem, pair, pair_of
 
 SOURCE = "Ma, Yu, Huang 2026, as transcribed by third parties (constants unknown)"
@@ -97,9 +98,8 @@ def noise_free_average(*, step_size: float, curvature: float, initial_gap: float
     """
     h, n, epochs = _checks.positive("curvature", curvature), _checks.count("n", n), _checks.count("epochs", epochs)
     eta = _checks.between("step_size", step_size, 0, 2 / h, closed="()")
-    contraction = (1 - eta * h) ** (2 * n)
     start = 2 * h * _checks.nonnegative("initial_gap", initial_gap)
-    return start * (1 - contraction**epochs) / ((1 - contraction) * epochs)
+    return start * mean_power(eta * h, 2 * n, epochs)
 
 
 def _conditions(constants: Constants, budget: Budget) -> list[str]:

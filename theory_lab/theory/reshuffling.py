@@ -77,7 +77,8 @@ def inner_average_variance(step_size: float, curvature: float, n: int, variance:
         >>> round(inner_average_variance(1e-3, 1.0, 10, 1.0, "random_reshuffling") / (1e-6 * 11 / 6), 2)
         1.0
     """
-    if ordering != "random_reshuffling" or n == 1:
+    _checks.choice("ordering", ordering, ORDERINGS)
+    if ordering != "random_reshuffling" or _checks.count("n", n) == 1:
         return stationary_variance(step_size, curvature, n, variance, ordering)
     x, n, _ = _door(step_size, curvature, n, variance)
     return float(_inner_variances(x, n, variance).mean())

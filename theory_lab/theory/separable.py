@@ -69,7 +69,8 @@ def groups(curvatures: Any, sizes: Sequence[int], *, dispersions: Any = 0.0, zer
         raise _checks.refuse("sizes", f"one number per group, {spectrum.size}", sizes)
     counts = np.array([_checks.count("sizes", size) for size in sizes], dtype=np.float64)
     noise = _checks.array("dispersions", dispersions)
-    mask = np.array([_checks.flag("zeroth", z) for z in zeroth] if np.ndim(zeroth) == 1 else _checks.flag("zeroth", zeroth))
+    several = isinstance(zeroth, (tuple, list)) or np.ndim(zeroth) == 1
+    mask = np.array([_checks.flag("zeroth", z) for z in zeroth] if several else _checks.flag("zeroth", zeroth))
     for name, values in (("sizes", counts), ("dispersions", noise), ("zeroth", mask)):
         if values.shape != spectrum.shape and (values.ndim or name == "sizes"):
             raise _checks.refuse(name, f"one number per group, {spectrum.size}", values.tolist())
@@ -95,6 +96,7 @@ def recursion(given: Groups, step_sizes: Any, *, directions: int = 1, law: str =
         >>> step.matrix.round(6).tolist(), step.source.round(6).tolist()  # 1 - 2 eta + 10 eta^2, 10 eta^2
         ([[0.925]], [0.025])
     """
+    _checks.instance("given", given, Groups, "what groups(...) returns")
     eta = _checks.array("step_sizes", step_sizes, ndim=1)
     if eta.shape != given.curvatures.shape or eta.min() < 0:
         raise _checks.refuse("step_sizes", f"{given.curvatures.size} nonnegative numbers", step_sizes)
@@ -130,7 +132,7 @@ def steps_to_gap(step: Recursion, curvatures: Any, start: Any, gap: float) -> fl
         1.0
     """
     _checks.instance("step", step, Recursion, "what recursion(...) returns")
-    target, size = _checks.positive("gap", gap), step.source.size
+    target, size = _checks.positive("gap", gap, reach=1e300), step.source.size
     weights = _per_group("curvatures", curvatures, size) / 2
     point = np.append(_per_group("start", start, size), 1.0)
     power = np.eye(size + 1)
@@ -178,7 +180,7 @@ def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None
     if given.curvatures.min() <= 0:
         raise _checks.refuse("curvatures", "positive", given.curvatures.tolist())
     _per_group("start", start, given.curvatures.size)
-    _checks.positive("gap", gap)
+    _checks.positive("gap", gap, reach=1e300)
     owner = _owner(owners, given.curvatures.size)
     noisy = np.where(given.zeroth, 1 + np.sum(given.sizes[given.zeroth]), 1.0) * given.curvatures
     limits = np.array([2 / noisy[owner == one].max() for one in range(owner.max() + 1)])

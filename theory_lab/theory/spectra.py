@@ -136,6 +136,7 @@ def step_size_limit(spectrum: Spectrum, *, directions: int = 1) -> float:
     Reference:
         theory_lab, Theorem 5, stability.
     """
+    _check(spectrum)
     q = _checks.count("directions", directions)
     top = float(spectrum.eigenvalues.max())
     shares = spectrum.eigenvalues / top
@@ -164,6 +165,7 @@ def floor(spectrum: Spectrum, step_size: float, dispersion: float, *, directions
         theory_lab, zeroth-order floor.
     """
     q, eta = _checks.count("directions", directions), _checks.positive("step_size", step_size)
+    _check(spectrum)
     if eta >= step_size_limit(spectrum, directions=q):
         raise _checks.refuse("step_size", "below the stability limit (see step_size_limit)", step_size)
     x = eta * spectrum.eigenvalues
@@ -197,6 +199,7 @@ def averages(
     Reference:
         theory_lab, Theorem 5.
     """
+    _check(spectrum)
     q, curvature = _checks.count("directions", directions), spectrum.eigenvalues
     eta = _checks.array("step_sizes", step_sizes, ndim=1)[:, None]
     if eta.min() < 0:
@@ -214,3 +217,7 @@ def _noise(spectrum: Spectrum, dispersion: float, q: int) -> float:
     """k_j, the same for all j: the diagonal of C + (tr(C) I + C)/q with C = (sigma^2/d) I."""
     per_coordinate = _checks.nonnegative("dispersion", dispersion) / spectrum.dimension
     return per_coordinate * (1 + (spectrum.dimension + 1) / q)
+
+
+def _check(spectrum: object) -> None:
+    _checks.instance("spectrum", spectrum, Spectrum, "a Spectrum")

@@ -126,12 +126,13 @@ def reshuffling_parts(
         (True, 0.4994)
     """
     given = setting(**blocks)
-    chosen = checked(parameters, given) if parameters else CLEAN if given.radius == 0 else CLEAN_WITH_RADIUS
+    chosen = checked(parameters, given) if parameters is not None else CLEAN if given.radius == 0 else CLEAN_WITH_RADIUS
     return parts_of(given, pair("step_sizes", step_sizes), _checks.count("n", n), chosen)
 
 
 def checked(p: FreeParameters, given: Setting) -> FreeParameters:
     """Refuse free parameters outside their ranges; c, c3 and rho count at a positive radius only, and are 0 at radius 0."""
+    _checks.instance("parameters", p, FreeParameters, "FreeParameters or None")
     for name in ("c1", "c2", "omega") + (("c", "c3", "rho") if given.radius > 0 else ()):
         _checks.positive(name, getattr(p, name))
     for tau in pair("tau", p.tau):
@@ -212,7 +213,7 @@ def reshuffling_bound(
     given = setting(smoothness=smoothness, dispersion=dispersion, rank=rank, directions=directions, radius=radius)
     etas, scales, n = pair("step_sizes", step_sizes), pair("weights", weights), _checks.count("n", n)
     first = _checks.nonnegative("initial_gap", initial_gap) / (n * _checks.count("epochs", epochs))
-    chosen = checked(parameters, given) if parameters else best_parameters(given, etas, n, first, scales)
+    chosen = checked(parameters, given) if parameters is not None else best_parameters(given, etas, n, first, scales)
     return bound_of(given, etas, n, chosen, first, scales)
 
 

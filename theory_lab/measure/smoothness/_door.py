@@ -31,12 +31,17 @@ def at_a_point(
         raise _checks.refuse("args", "a tuple of arrays", args)
     try:
         arrays = tuple(jax.tree.map(blocks.as_array, one) for one in args)
-    except TypeError:
+    except (TypeError, ValueError):  # text, and rows of different lengths
         raise _checks.refuse("args", "a tuple of arrays", args) from None
     try:
         value = _value(fn, point, arrays)
     except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
         raise _checks.refuse("fn", "a function that JAX can trace", fn) from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:  # written for other shapes, other arguments
+        rule = f"a function that works on params, of shape {jax.tree.map(jnp.shape, point)}, and args"
+        raise _checks.refuse("fn", rule, error) from error
+    except KeyError as error:  # a block that is not there
+        raise _checks.refuse("fn", f"a function that reads nothing but the blocks {list(point)} of params", error) from error
     if not isinstance(value, jax.Array) or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)
     if not np.isfinite(value):

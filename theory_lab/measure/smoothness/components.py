@@ -70,7 +70,10 @@ def over(problem: Problem, indices: Any = None, *, chunk: int = 64) -> tuple[Ave
     _checks.instance("problem", problem, Problem, "a Problem")
     chunk = _checks.count("chunk", chunk)
     rule = f"a non-empty one-dimensional array of whole numbers from 0 to {problem.n - 1}"
-    chosen = np.arange(problem.n) if indices is None else np.asarray(indices)
+    try:
+        chosen = np.arange(problem.n) if indices is None else np.asarray(indices)
+    except (TypeError, ValueError):
+        chosen = np.empty(0)
     if (
         chosen.ndim != 1
         or chosen.size == 0

@@ -42,8 +42,9 @@ class SpectralDensity:
         """(1/d) tr fn(A): Student's interval over the starts, unbiased for polynomials up to degree 2k - 1.
 
         Raises:
-            ValueError: fewer than two starts, a confidence outside (0, 1).
+            ValueError: what is no function, fewer than two starts, a confidence outside (0, 1).
         """
+        _checks.function("fn", fn, "a function of an array of eigenvalues")
         if self.note:
             return unmeasured("average over the spectrum", 0, self.note)
         values = [float(w @ fn(x)) for x, w in zip(self.nodes, self.weights, strict=True)]

@@ -16,7 +16,7 @@ blocks; for two blocks they are L_y = lambda_max(C + B'(L_x I - A)^{-1} B) over 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -227,7 +227,7 @@ def frontier(
         >>> round(one.smoothness["x"], 3), round(one.smoothness["y"], 3)
         (1.5, 3.0)
     """
-    if isinstance(scales, (str, Mapping)) or not isinstance(scales, Iterable):
+    if isinstance(scales, (str, Mapping)) or not np.iterable(scales):
         raise _checks.refuse("scales", "a sequence of directions {label: s_b > 0}, such as [{'x': 1, 'y': 2}]", scales)
     directions = list(scales)
     _checks.count("the number of scales", len(directions))

@@ -56,7 +56,7 @@ class Envelope:
 
     def __call__(self, gradient_norm: Any) -> np.ndarray:
         """l(u), of an array of any shape."""
-        u = np.asarray(gradient_norm, dtype=np.float64)
+        u = _norms(gradient_norm)
         return self.offset + (self.factor * u**self.power.value if self.factor > 0 else 0 * u)
 
 
@@ -73,8 +73,17 @@ class Steps(NamedTuple):
 
     def __call__(self, gradient_norm: Any) -> np.ndarray:
         """Its value, of an array of any shape."""
-        at = np.searchsorted(self.jumps, np.asarray(gradient_norm, dtype=np.float64), side="right") - 1
+        at = np.searchsorted(self.jumps, _norms(gradient_norm), side="right") - 1
         return self.values[np.maximum(at, 0)]
+
+
+def _norms(value: Any) -> np.ndarray:
+    """The door for gradient norms at which an envelope is asked for; infinite ones pass."""
+    rule = "nonnegative numbers"
+    found = _checks.numbers("gradient_norm", value, rule)
+    if not (found >= 0).all():
+        raise _checks.refuse("gradient_norm", rule, value if found.size <= 8 else f"an array of shape {found.shape}")
+    return found
 
 
 def isotonic(gradient_norms: Any, curvatures: Any, *, ahead: bool = False) -> Steps:
@@ -100,6 +109,7 @@ def isotonic(gradient_norms: Any, curvatures: Any, *, ahead: bool = False) -> St
         [1.0, 1.0, 5.0]
     """
     u, y = _pairs(gradient_norms, curvatures, least=1)
+    _checks.flag("ahead", ahead)
     jumps, values = _tightest.needed(u, y)
     if ahead and jumps.size > 1:
         seen = np.unique(u)
