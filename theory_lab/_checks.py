@@ -41,6 +41,8 @@ def as_option(message: object, options: Mapping[str, str]) -> str:
 
 def writable(name: str, folder: str | os.PathLike[str]) -> None:
     """A folder, or a place for one, where a file can be made: tried in the nearest folder that is there."""
+    if folder == "":  # which Path takes for the folder that one is in
+        raise refuse(name, "a folder or free for one", folder)
     path = Path(folder)
     nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir():

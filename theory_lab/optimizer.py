@@ -47,7 +47,7 @@ def hybrid_sgd(step_sizes: Mapping[Label, StepSize]) -> optax.GradientTransforma
     )
 
     def init(params: Params) -> optax.OptState:
-        _checks.same_labels("step_sizes", step_sizes, params)
+        _checks.same_labels("step_sizes", step_sizes, _checks.labelled("params", params))
         if any(isinstance(step_size, optax.GradientTransformation) for step_size in step_sizes.values()):
             _checks.update("step_sizes", inner, params)
         return inner.init(params)

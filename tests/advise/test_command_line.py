@@ -18,6 +18,17 @@ bare = lambda z, e: jnp.sum(z["x"] - e)
 """
 
 
+BROKEN = {
+    "def problem(:": "SyntaxError: invalid syntax (mine.py, line 1), line 1",
+    "\n1 / 0": "ZeroDivisionError: division by zero, line 2",
+    "import sys\nsys.exit(3)": "SystemExit: 3, line 2",
+    "def problem():\n    raise KeyError('y')": "KeyError: 'y', line 2",
+    "def loss(z, e):\n    assert False, 'no'\nimport numpy\nproblem = loss, numpy.ones(1), {'x': numpy.ones(1)}": (
+        "AssertionError: no, line 2"
+    ),
+}
+
+
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "mine.py"
@@ -104,3 +115,12 @@ def test_every_option_is_explained(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert all(action.help for action in parser()._actions)
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_file_that_stops_with_an_error_is_told_in_a_line(tmp_path, capsys, text):
+    path = tmp_path / "mine with spaces ü.py"
+    path.write_text(text)
+    assert main([f"{path}:problem"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {path} must run without an error, got {BROKEN[text].replace('mine.py', path.name)}\n"

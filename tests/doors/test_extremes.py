@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from tests.doors.refusals import A_KEY, INF, KEY, KEYS, NAN, PROBLEM, cases, check_refusal
+from tests.doors.refusals import A_KEY, INF, KEY, KEYS, LABELS, NAN, PROBLEM, cases, check_refusal
 from theory_lab import _checks, orderings
 from theory_lab.measure import accuracy, family, oracles, rate, reach, smoothness, stability
 from theory_lab.problems import hard
@@ -180,6 +180,7 @@ OTHERS = {
         ),
     ],
     "runs": [
+        (lambda: tl.hybrid_sgd({"x": 0.1}).init(None), f"params must be {LABELS}, got None"),
         (run(log_epochs=RAGGED), f"log_epochs must be increasing whole numbers within 0..1, got {RAGGED}"),
         (lambda: tl.random_reshuffling(0, 0, 4), f"key must be {A_KEY}, got 0"),
         (lambda: tl.shuffle_once(KEY, 0, 0), "n must be a whole number of at least 1, got 0"),
@@ -326,3 +327,13 @@ def test_counts_and_sizes_at_the_edge_are_welcome():
         lambda: tl.TwoPoint(1e308)(lambda z: jnp.sum(z), jnp.zeros(2), KEY),
         "radius must be within 2.2e-308..9.0e+307 for float64, got 1e+308",
     )
+
+
+@pytest.mark.parametrize(
+    "oracle", [tl.FirstOrder(), tl.TwoPoint(1e-3), tl.Hybrid({"x": tl.TwoPoint(1e-3), "y": tl.FirstOrder()})]
+)
+def test_an_oracle_takes_numbers_and_numpy_arrays_for_arrays(oracle):
+    fn = lambda z: 3 * z["x"] + jnp.sum(z["y"])
+    found = oracle(fn, {"x": 2.0, "y": np.broadcast_to(1.0, 2)}, KEY)
+    again = oracle(fn, {"x": jnp.asarray(2.0), "y": jnp.ones(2)}, KEY)
+    jax.tree.map(np.testing.assert_array_equal, found, again)

@@ -109,6 +109,7 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--every", "0"], "^--every must be a whole number of at least 1, got 0"),
         (["--batch-size", "25"], "^--batch-size must be at most the number of examples, 24, got 25"),
         (["--out", __file__], "^--out must be a folder or free for one, got "),
+        (["--out", ""], "^--out must be a folder or free for one, got ''$"),
         (["--out", f"{__file__}/out"], "^--out must be a folder or free for one, got "),
         (["--out", "/proc/none"], r"^--out must be where files can be written \(.+\), got '/proc/none'"),
         (["--radius", "0"], "^--radius must be positive and finite, got 0.0"),

@@ -157,6 +157,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
         (["--text=a.txt"], "--text and --tokenizer must be given together, or neither, got ('a.txt', None)"),
         (["--text=a.txt", "--tokenizer=none.json"], "--tokenizer must be a tokenizer.json, got 'none.json'"),
         (["--checkpoint-seconds=-1"], "--checkpoint-seconds must be nonnegative and finite, got -1.0"),
+        (["--out="], "--out must be a folder or free for one, got ''"),
         (["--out=/proc/none"], "--out must be where files can be written (No such file or directory), got '/proc/none'"),
         ([f"--out={__file__}"], f"--out must be a folder or free for one, got {__file__!r}"),
     ):

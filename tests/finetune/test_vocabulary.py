@@ -57,9 +57,12 @@ def test_the_command_writes_what_pretraining_reads(corpus, tmp_path):
 
 
 def test_the_command_names_what_is_wrong(corpus, tmp_path, capsys):
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
     for arguments, told in (
         (["--text", str(corpus), "--size", "12"], "--size must be a whole number of at least 260, got 12"),
         (["--text", str(tmp_path / "none"), "--size", "300"], "--text must be text files or folders, got"),
+        (["--text", str(empty)], f"--text must be files with text in them, got ['{empty}']"),
         (["--text", str(corpus), "--out", str(tmp_path)], "--out must be a file, got"),
         (["--text", str(corpus), "--out", "/proc/none/t.json"], "--out must be where files can be written"),
     ):

@@ -66,7 +66,13 @@ def test_plain_makes_json_of_arrays_sets_and_mappings() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[1, 2]", "{}", "3", '{"experiment": "other", "verdicts": []}', '{"experiment": "demo", "verdicts": [1]}']
+    "text",
+    [
+        *("[1, 2]", "{}", "3", '{"experiment": "other", "verdicts": []}', '{"experiment": "demo", "verdicts": [1]}'),
+        '{"experiment": "demo", "verdicts": [], "question": "?", "profile": "quick"}',
+        '{"experiment": "demo", "verdicts": [], "question": 3, "profile": "quick", "date": "", "device": {"kind": "cpu"}, '
+        '"versions": {"jax": "0"}}',
+    ],
 )
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "demo.json").write_text(text)

@@ -10,6 +10,7 @@ import json
 import math
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def named(name: str) -> Problem:
     """The problem of a command line.
 
     Raises:
-        ValueError: a name that is neither built in nor FILE.py:NAME, no such file, or something there that is no problem.
+        ValueError: a name that is neither built in nor FILE.py:NAME, no such file, one that stops with an error, or what is
+            no problem there.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]()
@@ -60,22 +62,35 @@ def named(name: str) -> Problem:
         raise ValueError(f"PROBLEM must be FILE.py:NAME or one of {', '.join(BUILT_IN)}, got {name!r}")
     if not Path(path).is_file():
         raise ValueError(f"PROBLEM must be in a file that exists, got {path!r}")
-    defined = runpy.run_path(path)
+    defined = _run(path, lambda: runpy.run_path(path))
     if inside not in defined:
         raise ValueError(f"PROBLEM must be a name that {path} defines, got {inside!r}")
     found = defined[inside]
     rule = "a Problem, a function without arguments that returns one, or (loss, data, params)"
     if isinstance(found, tuple) and len(found) == 3:
-        return finite_sum(*found)
+        return _run(path, lambda: finite_sum(*found))
     if callable(found) and not isinstance(found, Problem):
         try:
             inspect.signature(found).bind()
         except TypeError as error:
             raise ValueError(f"{inside} of {path} must be {rule}, got a function with {error}") from None
-        found = found()
+        found = _run(path, found)
     if not isinstance(found, Problem):
         raise ValueError(f"{inside} of {path} must be {rule}, got {type(found).__name__}")
     return found
+
+
+def _run(path: str, call: Callable[[], Any]) -> Any:
+    """What a user's file gives; an error of its own, however it stops, is told in a line."""
+    try:
+        return call()
+    except (ValueError, ImportError, OSError):  # as this library and the system tell them
+        raise
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} must run without an error, got {what}{f', line {line}' if line else ''}") from error
 
 
 def as_json(advice: Advice) -> str:

@@ -31,7 +31,7 @@ def refuse(given: argparse.Namespace) -> None:
     _idle(given)
     _devices(given)
     _advice(given)
-    if given.out:
+    if given.out is not None:
         _checks.writable("--out", given.out)
 
 

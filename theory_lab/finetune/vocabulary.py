@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def byte_pairs(text: Paths, size: int) -> str:
         size: tokens in all; fewer come out of a text too short to have so many pairs that occur twice.
 
     Raises:
-        ValueError: a path without text, a size below 260.
+        ValueError: paths without text, a size below 260.
         ImportError: the extra "lm" is not installed.
 
     Example:
@@ -44,6 +45,9 @@ def byte_pairs(text: Paths, size: int) -> str:
     """
     _checks.count("size", size, least=LEAST)
     found = documents(text)
+    first = next(found, None)
+    if first is None:
+        raise _checks.refuse("paths", "files with text in them", text)
     library = _library()
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,7 +56,7 @@ def byte_pairs(text: Paths, size: int) -> str:
     trainer = library.trainers.BpeTrainer(
         vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, min_frequency=2, show_progress=False
     )
-    tokenizer.train_from_iterator(found, trainer)
+    tokenizer.train_from_iterator(chain([first], found), trainer)
     return str(tokenizer.to_str(pretty=True))
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory_lab import _checks
+from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Block, Component, Key
 
 Draw = Any  # the random part of a query: a pytree of arrays, empty for a deterministic oracle
@@ -62,6 +62,7 @@ class Oracle(abc.ABC):
             raise _checks.refuse("params", "a pytree with at least one array", params)
         for leaf in jax.tree.leaves(params):
             _checks.precision("params", leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype)
+        params = jax.tree.map(blocks.as_array, params)
         return self.estimate(fn, params, jax.tree.map(lambda a: a[0], self.draw(key, params, 1)))
 
     @abc.abstractmethod

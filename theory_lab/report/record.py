@@ -167,7 +167,8 @@ def read(path: Path) -> Record:
         raise ValueError(f"{path.name} must be the record of an experiment, got text that is not JSON: {error}") from error
     try:
         verdicts(made)
-        is_record = made["experiment"] == path.stem
+        texts = [made["question"], made["profile"], made["date"], made["device"]["kind"], made["versions"]["jax"]]
+        is_record = made["experiment"] == path.stem and all(isinstance(text, str) for text in texts)
     except (KeyError, TypeError, ValueError):
         is_record = False
     if not is_record:
