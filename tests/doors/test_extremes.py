@@ -264,6 +264,13 @@ OTHERS = {
             lambda: reshuffling.inner_average_variance(0.1, 1.0, np.ones(2), 1.0, "random_reshuffling"),
             f"n must be a whole number of at least 1, got {np.ones(2)!r}",
         ),
+        (
+            lambda: separable.recursion(separable.groups([1.0], [3]), [1e308]),
+            f"step_sizes must be {MOST}, got {np.float64(1e308)!r}",
+        ),
+        (lambda: averages.mean_power(2.5, 1, 1), "x must be in [0, 2], got 2.5"),
+        (lambda: averages.mean_power(0.5, 0, 1), "power must be a whole number of at least 1, got 0"),
+        (lambda: averages.mean_power(0.5, 1, HUGE), f"count must be {COUNTED}, got {HUGE}"),
         (lambda: separable.recursion(3, [0.1]), "given must be what groups(...) returns, got 3"),
         (lambda: separable.groups([1.0, 1.0], [3, 4], zeroth=RAGGED), "zeroth must be True or False, got [1.0]"),
         (lambda: spectra.step_size_limit(3), "spectrum must be a Spectrum, got 3"),
@@ -337,3 +344,9 @@ def test_an_oracle_takes_numbers_and_numpy_arrays_for_arrays(oracle):
     found = oracle(fn, {"x": 2.0, "y": np.broadcast_to(1.0, 2)}, KEY)
     again = oracle(fn, {"x": jnp.asarray(2.0), "y": jnp.ones(2)}, KEY)
     jax.tree.map(np.testing.assert_array_equal, found, again)
+
+
+def test_steps_that_diverge_beyond_floats_average_to_inf_without_a_warning():
+    found = spectra.averages(spectra.power_spectrum(0.0, 2), [1e3], initial_gap=1.0, dispersion=0.0, steps=200)
+    assert found[0, 0] == 2.0
+    assert np.isinf(found[0, -1])

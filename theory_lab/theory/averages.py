@@ -120,10 +120,14 @@ def least_average(
 def mean_power(x: float, power: int, count: int) -> float:
     """(1/K) sum_{k<K} |1 - x|^(pk) for x in [0, 2], p = power and K = count; accurate also where x is next to nothing.
 
+    Raises:
+        ValueError: an x outside [0, 2], a power or a count below 1.
+
     Example:
         >>> mean_power(0.5, 1, 2), mean_power(1e-320, 2, 100)
         (0.75, 1.0)
     """
+    x, power, count = _checks.between("x", x, 0, 2), _checks.count("power", power, bits=64), _checks.count("count", count)
     away = min(x, 2 - x)
     if away == 1:
         return 1 / count

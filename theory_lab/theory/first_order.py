@@ -179,7 +179,7 @@ def with_replacement_average(
     eta = _checks.between("step_size", step_size, 0, 2 / h, closed="()")
     start = 2 * h * _checks.nonnegative("initial_gap", initial_gap)  # h^2 x_0^2
     stationary = h * eta * _checks.nonnegative("dispersion", dispersion) / (2 - eta * h)
-    share = mean_power(eta * h, 2, steps)
+    share = mean_power(min(eta * h, 2.0), 2, steps)
     return start * share + stationary * (1 - share)
 
 

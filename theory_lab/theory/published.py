@@ -99,7 +99,7 @@ def noise_free_average(*, step_size: float, curvature: float, initial_gap: float
     h, n, epochs = _checks.positive("curvature", curvature), _checks.count("n", n), _checks.count("epochs", epochs)
     eta = _checks.between("step_size", step_size, 0, 2 / h, closed="()")
     start = 2 * h * _checks.nonnegative("initial_gap", initial_gap)
-    return start * mean_power(eta * h, 2 * n, epochs)
+    return start * mean_power(min(eta * h, 2.0), 2 * n, epochs)
 
 
 def _conditions(constants: Constants, budget: Budget) -> list[str]:

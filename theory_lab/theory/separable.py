@@ -100,6 +100,8 @@ def recursion(given: Groups, step_sizes: Any, *, directions: int = 1, law: str =
     eta = _checks.array("step_sizes", step_sizes, ndim=1)
     if eta.shape != given.curvatures.shape or eta.min() < 0:
         raise _checks.refuse("step_sizes", f"{given.curvatures.size} nonnegative numbers", step_sizes)
+    for size in eta:
+        _checks.nonnegative("step_sizes", size)
     curvatures, z = given.curvatures, given.zeroth.astype(np.float64)
     gain = covariance_map(law, int(np.sum(given.sizes[given.zeroth])) or 1, directions)
     diagonal, spread = z * (gain.direct - gain.diagonal), gain.trace * np.outer(z * given.sizes, z)

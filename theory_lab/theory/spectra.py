@@ -205,12 +205,14 @@ def averages(
     if eta.min() < 0:
         raise _checks.refuse("step_sizes", "nonnegative", float(eta.min()))
     squares = np.full((eta.size, curvature.size), 2 * _checks.nonnegative("initial_gap", initial_gap) / spectrum.trace)
-    kept, noise = 1 - 2 * eta * curvature + (1 + 1 / q) * (eta * curvature) ** 2, _noise(spectrum, dispersion, q)
+    noise = _noise(spectrum, dispersion, q)
     weights, gradients = spectrum.counts * curvature**2, np.empty((eta.size, _checks.count("steps", steps)))
-    for k in range(steps):
-        gradients[:, k] = squares @ weights
-        squares = kept * squares + eta**2 * (gradients[:, k, None] / q + noise)
-    return np.cumsum(gradients, axis=1) / np.arange(1, steps + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = 1 - 2 * eta * curvature + (1 + 1 / q) * (eta * curvature) ** 2
+        for k in range(steps):
+            gradients[:, k] = squares @ weights
+            squares = kept * squares + eta**2 * (gradients[:, k, None] / q + noise)
+        return np.cumsum(gradients, axis=1) / np.arange(1, steps + 1)
 
 
 def _noise(spectrum: Spectrum, dispersion: float, q: int) -> float:
