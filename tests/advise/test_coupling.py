@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from theory_lab.advise import advise, coupling, spectra
+from theory_lab.advise import advise, coupling, guaranteeing, spectra
 from theory_lab.advise.fastest import SAFE
 from theory_lab.advise.looking import Settings
 from theory_lab.advise.spectra import spectral_view
@@ -54,6 +54,22 @@ def test_first_order_steps_stay_within_the_dense_limit_and_use_it(strength):
     hessian, problem = coupled_quadratic(strength)
     advice = advise(problem, key=KEY, zeroth=())
     assert 1 / SAFE <= mean_limit(hessian, advice) < 1.1 / SAFE
+
+
+def test_no_component_is_looked_at_for_constants_that_no_theorem_asks_for(monkeypatch):
+    """Without a zeroth-order block smoothness and traces stay unknown; the rest is what was measured anyway."""
+    _, problem = coupled_quadratic(0.0)
+    asked = []
+    monkeypatch.setattr(guaranteeing, "_sampled_reach", lambda *_: asked.append(1) or 1.0)
+    first = advise(problem, key=KEY, zeroth=())
+    assert not asked
+    assert first.constants.smoothness is None
+    assert first.constants.trace is None
+    assert first.guaranteed == {}
+    assert set(first.constants.dispersion) == set(SIZES)
+    hybrid = advise(problem, key=KEY)
+    assert asked == [1]
+    assert set(hybrid.constants.smoothness) == set(hybrid.constants.trace) == set(SIZES)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.95])

@@ -54,7 +54,8 @@ class Advice:
         cost: of one step, in evaluations and reverse passes of a minibatch's loss.
         spent: what advising has cost for the most part: Hessian-vector products, gradients of the sum, and products with
             components. What a few components' gradients, the radius and the guaranteed step sizes take is not counted.
-        constants: measured: smoothness, trace and dispersion per block, strong convexity, the least value seen.
+        constants: measured: smoothness, trace and dispersion per block, strong convexity, the least value seen. Smoothness
+            and trace of a large problem only where theorems ask for them: of a zeroth-order block beside a first-order one.
         zeroth: labels of the zeroth-order blocks.
         guaranteed: per theorem the step sizes that it would guarantee if the measured constants held everywhere.
         reasons: one for every quantity.

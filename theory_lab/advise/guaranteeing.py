@@ -26,13 +26,15 @@ def measured(problem: Problem, sight: Sight, key: Key) -> Constants:
     Smoothness is two-sided and of the components: L_b = t s_b with s_b the largest curvature of block b and t the largest
     norm of D^-1/2 H_i D^-1/2, D = diag(s_b I), over the components looked at, four at every view where matrices do not fit.
     Trace is that of c diag(S_b), S_b the diagonal blocks of the Hessian and c the least factor with which they dominate as D
-    does, where c ||S_b|| <= L_b; it is d_b L_b where that fails, or where no matrices were looked at.
+    does, where c ||S_b|| <= L_b; it is d_b L_b where that fails, or where no matrices were looked at. Where they were not,
+    and no theorem of `guaranteed` is about these blocks, both stay unknown: they would cost products with components.
     """
     labels = sight.settings.labels
     scales = {label: max(sight.top(label), 0.0) for label in labels}
     floor = 1e-12 * max(scales.values(), default=0.0) or 1e-300
     scales = {label: max(scale, floor) for label, scale in scales.items()}
     last = sight.last
+    reach: float | None
     if isinstance(last, View):
         inside = {label: sight.settings.part(label) for label in labels}
         of = lambda view, label: float(np.mean(np.sum(view.tilts[:, inside[label]] ** 2, axis=1)))
@@ -40,17 +42,25 @@ def measured(problem: Problem, sight: Sight, key: Key) -> Constants:
         reach = max(_reach(view, scales) for view in sight.views if isinstance(view, View))
         lowest = float(last.eigenvalues[0])
     else:
-        reach = _sampled_reach(problem, sight, scales, key)
+        reach = None if _pair(sight) is None else _sampled_reach(problem, sight, scales, key)
         lowest = min(last.blocks[label].lowest.value for label in labels) if len(labels) == 1 else math.nan
         spectral = [view for view in sight.views if isinstance(view, SpectralView)]
         spread = {label: max(view.blocks[label].dispersion for view in spectral) for label in labels}
+    levels = None if reach is None else {label: reach * scales[label] for label in labels}
     return Constants(
-        smoothness={label: reach * scales[label] for label in labels},
-        trace=_traces(sight, {label: reach * scales[label] for label in labels}),
+        smoothness=levels,
+        trace=None if levels is None else _traces(sight, levels),
         strong_convexity=None if math.isnan(lowest) else lowest,
         optimal_value=min(view.value for view in sight.views),
         dispersion=spread,
     )
+
+
+def _pair(sight: Sight) -> tuple[Label, Label] | None:
+    """The zeroth-order and the first-order block, where there is one of each: theorems are about these."""
+    zeroth = sight.settings.zeroth
+    first = [label for label in sight.settings.labels if label not in zeroth]
+    return (zeroth[0], first[0]) if len(zeroth) == len(first) == 1 else None
 
 
 def _size(sight: Sight, label: Label) -> int:
@@ -124,10 +134,9 @@ def guaranteed(sight: Sight, constants: Constants, steps: float) -> dict[str, di
     convex; one block of each kind. The radius is taken as 0.
     """
     settings = sight.settings
-    first = [label for label in settings.labels if label not in settings.zeroth]
-    if len(settings.zeroth) != 1 or len(first) != 1:
+    names, q, n = _pair(sight), settings.directions, settings.groups
+    if names is None:
         return {}
-    names, q, n = (settings.zeroth[0], first[0]), settings.directions, settings.groups
     assert constants.smoothness is not None
     assert constants.trace is not None
     assert constants.dispersion is not None
