@@ -11,7 +11,7 @@ import pytest
 
 import theory_lab as tl
 from tests.cases import Slopes
-from theory_lab.run.loop import simulate
+from theory_lab.run.loop import ORACLE, simulate
 
 KEY = jax.random.key(3)
 PROBLEM = tl.block_quadratic(
@@ -218,6 +218,23 @@ def test_no_direction_is_drawn_twice():
     trace = tl.run(same, tl.TwoPoint(1.0), tl.hybrid_sgd({"x": 1e-3}), epochs=2, key=KEY, resolution="step")
     falls = -np.diff(trace.value)  # step size times <c, v>^2
     assert len(set(np.round(falls, 9))) == 10
+
+
+@pytest.mark.parametrize("resolution", ["epoch", "step"])
+def test_a_short_last_chunk_takes_its_own_steps_and_no_more(resolution):
+    """Five steps in chunks of two, two and one: linear descent along every direction that they draw, and nothing after."""
+    oracle, start = tl.TwoPoint(1.0), {"x": jnp.zeros(400)}
+    trace = tl.run(
+        Slopes(5, {"x": jnp.ones((5, 400))}), oracle, tl.hybrid_sgd({"x": 1e-3}), epochs=1, key=KEY, params=start,
+        resolution=resolution,
+    )  # fmt: skip
+    own = jax.random.fold_in(jax.random.fold_in(KEY, ORACLE), 0)
+    counts = enumerate((2, 2, 1))
+    drawn = np.concatenate([oracle.draw(jax.random.fold_in(own, i), start, count)["x"][:, 0] for i, count in counts])
+    path = -1e-3 * np.cumsum(drawn.sum(axis=1, keepdims=True) * drawn, axis=0)
+    np.testing.assert_allclose(trace.params["x"], path[-1], rtol=1e-9, atol=1e-12)
+    if resolution == "step":
+        np.testing.assert_allclose(trace.value, [0.0, *path.sum(axis=1)], rtol=1e-9, atol=1e-12)
 
 
 def test_a_start_at_which_the_value_overflows_is_recorded_not_raised():

@@ -71,20 +71,43 @@ def draw_ahead(oracle: Oracle, params: Params) -> int:
     return max(1, 1024 // max(1, sum(leaf.size for leaf in jax.tree.leaves(one))))
 
 
-def scan_chunks(fn: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int) -> tuple[Any, Any]:
-    """Fold ``fn(carry, (number of the chunk, part of xs)) -> (carry, ys)`` over chunks of at most ``length``."""
+def scan_chunks(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, draw: Callable[[Any, int], Any], length: int
+) -> tuple[Any, Any]:
+    """Fold ``step(carry, (x, draw of its own)) -> (carry, y)``, with draws made for at most ``length`` steps at once.
+
+    ``draw(number of the chunk, count)`` makes leaves (count, ...). A last chunk that is shorter is filled up with steps that
+    leave everything as it is: so there is one program of a step, the dearest part of all to compile.
+    """
     total = jax.tree.leaves(xs)[0].shape[0]
-    length = -(-total // -(-total // length))  # as many chunks, but even
-    whole, rest = divmod(total, length)
-    parts = []
-    if whole:
-        stacked = jax.tree.map(lambda a: a[: whole * length].reshape(whole, length, *a.shape[1:]), xs)
-        carry, ys = jax.lax.scan(fn, carry, (jnp.arange(whole), stacked))
-        parts.append(jax.tree.map(lambda a: a.reshape(whole * length, *a.shape[2:]), ys))
-    if rest:
-        carry, ys = fn(carry, (jnp.array(whole), jax.tree.map(lambda a: a[whole * length :], xs)))
-        parts.append(ys)
-    return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+    chunks = -(-total // length)
+    length = -(-total // chunks)  # as many chunks, but even
+    rest = total % length
+
+    def filled(a: Array, count: int) -> Array:
+        return jnp.pad(a, [(0, count - a.shape[0]), *[(0, 0)] * (a.ndim - 1)])
+
+    def drawn(number: Array) -> Any:
+        if not rest:
+            return draw(number, length)
+        short = lambda: jax.tree.map(lambda a: filled(a, length), draw(number, rest))
+        return jax.lax.cond(number < chunks - 1, lambda: draw(number, length), short)
+
+    def guarded(carry: Any, inputs: tuple[Array, Any]) -> tuple[Any, Any]:
+        there, x = inputs
+        if not rest:
+            return step(carry, x)
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(step, carry, x)[1])
+        return jax.lax.cond(there, step, lambda carry, _: (carry, nothing), carry, x)
+
+    def chunk(carry: Any, inputs: tuple[Array, Array, Any]) -> tuple[Any, Any]:
+        number, there, part = inputs
+        return jax.lax.scan(guarded, carry, (there, (part, drawn(number))))
+
+    whole = lambda a: filled(a, chunks * length).reshape(chunks, length, *a.shape[1:])
+    there = whole(jnp.ones(total, bool))
+    carry, ys = jax.lax.scan(chunk, carry, (jnp.arange(chunks), there, jax.tree.map(whole, xs)))
+    return carry, jax.tree.map(lambda a: a.reshape(chunks * length, *a.shape[2:])[:total], ys)
 
 
 def start_params(problem: Problem, key: Key) -> Params:
@@ -123,22 +146,20 @@ def one_epoch(
             return problem.component(params, group[0])
         return jnp.sum(jax.vmap(problem.component, in_axes=(None, 0))(params, group) * weight)
 
-    def step(carry: Carry, xs: tuple[Array, Array, Draw]) -> tuple[Carry, Row | None]:
+    def step(carry: Carry, xs: tuple[tuple[Array, Array], Draw]) -> tuple[Carry, Row | None]:
         params, optimizer_state = carry
-        group, weight, draw = xs
+        (group, weight), draw = xs
         row = observe(problem, State(params, optimizer_state, state.diverged_at)) if log_steps else None
         estimate = oracle.estimate(lambda p: loss(p, group, weight.astype(jax.tree.leaves(p)[0].dtype)), params, draw)
         updates, optimizer_state = optimizer.update(estimate.gradient, optimizer_state, params)
         return (optax.apply_updates(params, updates), optimizer_state), row
 
-    def chunk(carry: Carry, xs: tuple[Array, tuple[Array, Array]]) -> tuple[Carry, Row | None]:
-        """Some consecutive steps, their directions drawn at once."""
-        number, (groups, weights) = xs
-        draws = oracle.draw(jax.random.fold_in(oracle_key, number), state.params, groups.shape[0])
-        return jax.lax.scan(step, carry, (groups, weights, draws))
+    def draw(number: Array, count: int) -> Draw:
+        return oracle.draw(jax.random.fold_in(oracle_key, number), state.params, count)
 
     start = (state.params, state.optimizer)
-    (params, optimizer_state), rows = scan_chunks(chunk, start, (members, weights), draw_ahead(oracle, state.params))
+    ahead = draw_ahead(oracle, state.params)
+    (params, optimizer_state), rows = scan_chunks(step, start, (members, weights), draw, ahead)
     finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]).all()
     alive = finite & jnp.isinf(state.diverged_at)
     kept = jax.tree.map(
