@@ -14,7 +14,7 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Label, Params
 from theory_lab.devices import mesh as mesh_of
 from theory_lab.oracles.base import Oracle, admitted
-from theory_lab.orderings import Ordering, random_reshuffling
+from theory_lab.orderings import ORDERINGS, Ordering, random_reshuffling
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
 from theory_lab.run.progress import bar
@@ -205,7 +205,8 @@ def _simulated(
             blocks.check_leaves(f"problem.init(key)[{label!r}]", block)
     else:
         blocks.check_params(params, like)
-        starts = jax.tree.map(lambda a: jnp.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))), dict(params))
+        repeated = lambda a: jnp.asarray(np.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))))  # compiles nothing
+        starts = jax.tree.map(repeated, dict(params))
 
     sizes = {label: float(sizes[0]) for label, sizes in grid.items()}
     _checks.update("the optimizer", make_optimizer(sizes), like)
@@ -256,6 +257,8 @@ def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None
 
 
 def _check_ordering(ordering: Any, n: int) -> None:
+    if ordering in ORDERINGS.values():
+        return
     rule = f"a function (key, epoch, n) -> ({n},) integer indices"
     if not callable(ordering):
         raise _checks.refuse("ordering", rule, ordering)
