@@ -60,6 +60,17 @@ def test_a_look_ahead_point_that_is_not_finite_is_not_taken_for_one_that_is(poin
     assert math.isfinite(advice.limits["x"].value)
 
 
+def test_a_look_ahead_that_moves_tells_of_its_steps():
+    """From the minimum there is none to take; nor is there one where the first step leads to what is not finite."""
+    bowl = lambda z: jnp.sum(jnp.cosh(z["x"]))
+    assert lookahead.look_ahead(bowl, {"x": jnp.ones(3)}, accuracy=1e-6).steps > 1
+    assert lookahead.look_ahead(bowl, {"x": jnp.zeros(3)}, accuracy=1e-6).steps == 0
+    cliff = lambda z: jnp.sum(jnp.where(z["x"] == 1, z["x"] ** 2, jnp.nan))
+    lost = lookahead.look_ahead(cliff, {"x": jnp.ones(3)}, accuracy=1e-6)
+    assert lost.steps == 0
+    assert lost.params["x"].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_a_block_of_which_no_mode_moves_has_no_limit_to_lose_later():
     model = local(np.diag([1.0, 0.0]), [1, 1], [True, False], horizon=100)
     settings = Settings(("x", "y"), (1, 1), ("x",), 1, "gaussian", "with_replacement", 1, 1, horizon=100.0)

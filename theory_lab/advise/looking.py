@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -198,16 +197,6 @@ def flat(params: Params) -> np.ndarray:
 def between(start: Params, end: Params, share: Scalar) -> Params:
     """A point of the segment from one to the other."""
     return jax.tree.map(lambda a, b: (a + share * (b - a)).astype(a.dtype), dict(start), dict(end))
-
-
-def same(one: Params, other: Params) -> bool:
-    """Whether two points of one structure are equal in every number."""
-    return bool(jax.tree.all(_equal(dict(one), dict(other))))
-
-
-@jax.jit
-def _equal(one: Params, other: Params) -> Params:
-    return jax.tree.map(lambda a, b: jnp.all(a == b), dict(one), dict(other))
 
 
 def distinct(views: Sequence[Any]) -> list[Any]:

@@ -105,7 +105,7 @@ def see(
         raise _checks.refuse("the gradient of the problem at params", "finite", norm)
     target = accuracy or (norm / 10 if norm > 0 else 1e-3)
     ahead = _ahead(problem, start, target, products, settings)
-    stays = sum(settings.sizes) > DENSE and not points and looking.same(start, ahead.params)
+    stays = sum(settings.sizes) > DENSE and not points and ahead.steps == 0
     named = [("the start", start), *((f"point {i + 1}", p) for i, p in enumerate(points))]
     named += [] if stays else [("the look-ahead point", ahead.params)]
     found = _views(problem, named, settings, gradient, key, probability)
@@ -230,8 +230,8 @@ def _ahead(problem: Problem, start: Params, accuracy: float, products: int, sett
         if not found.reached or looking.definite(np.linalg.eigvalsh(dense_hessian(fn, found.params, args=args))):
             break
         more = lookahead.look_ahead(fn, found.params, accuracy=share * accuracy, iterations=rounds, products=50, args=args)
-        products_spent, gradients = found.products + more.products, found.gradients + more.gradients
-        found = replace(more, products=products_spent, gradients=gradients, reached=more.gradient_norm <= accuracy / 4)
+        spent = {name: getattr(found, name) + getattr(more, name) for name in ("products", "gradients", "steps")}
+        found = replace(more, **spent, reached=more.gradient_norm <= accuracy / 4)
     return found
 
 

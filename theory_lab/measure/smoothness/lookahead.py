@@ -33,6 +33,7 @@ class Ahead:
         gradient_norm: ||grad f|| there.
         reached: whether that is at most the accuracy asked for.
         products, gradients: Hessian-vector products and gradients spent.
+        steps: Newton steps that lowered f; 0 where the point is the start.
     """
 
     params: Params
@@ -41,6 +42,7 @@ class Ahead:
     reached: bool
     products: int
     gradients: int
+    steps: int = 0
 
 
 def look_ahead(
@@ -73,7 +75,7 @@ def look_ahead(
     _checks.count("iterations", iterations)
     _checks.count("products", products)
     value, gradient = slope(here)
-    radius, spent, gradients = float("inf"), 0, 1
+    radius, spent, gradients, steps = float("inf"), 0, 1, 0
     norm = float(jnp.linalg.norm(gradient))
     for _ in range(iterations):
         if not norm > accuracy:
@@ -94,9 +96,9 @@ def look_ahead(
         following = float(jnp.linalg.norm(steepness))
         if fall <= noise and not following < 0.5 * norm:
             break
-        here, value, gradient, norm = there, ahead, steepness, following
+        here, value, gradient, norm, steps = there, ahead, steepness, following, steps + 1
         radius = max(radius, 4 * length) if gain >= 0.75 * fall and np.isfinite(radius) else radius
-    return Ahead(here.params, float(value), norm, bool(norm <= accuracy), spent, gradients)
+    return Ahead(here.params, float(value), norm, bool(norm <= accuracy), spent, gradients, steps)
 
 
 @jax.jit
