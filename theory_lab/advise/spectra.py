@@ -203,14 +203,13 @@ def _noise(
 
 def _differences(problem: Problem, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
     """|(H_i - H) v|^2 for every vector of a block, (V, d), and its components, (V, m)."""
-    args = (problem, jnp.int32(0))
-    if problem.n > finite_sums.TOGETHER:
-        return _spread(curvature(finite_sums.one, at.params, block=at.block, args=args), at, vectors, indices)
-    own = curvature(finite_sums.one, at.params, args=args)  # the whole with scales 0 outside: all blocks share a program
-    scales = {label: float(label == at.block) for label in own.scales}
-    before = sum(blocks.size(part) for label, part in own.params.items() if label < str(at.block))
-    lifted = jnp.pad(vectors, ((0, 0), (before, own.dimension - before - at.dimension)))
-    return _spread_of_few(replace(own, scales=scales), lifted, jnp.arange(problem.n), indices)
+    few = problem.n <= finite_sums.TOGETHER
+    operator, inside = lanczos.whole(at) if few else lanczos.shared(at)
+    own = replace(operator, fn=finite_sums.one, args=(at.args[0], jnp.int32(0)))
+    lifted = jnp.pad(vectors, ((0, 0), (inside.start, operator.dimension - inside.stop)))
+    if few:
+        return _spread_of_few(own, lifted, jnp.arange(problem.n), indices)
+    return _spread(own, operator, lifted, indices)
 
 
 @jax.jit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from theory_lab.advise import advise
+from theory_lab.advise import advise, spectra
 from theory_lab.measure.smoothness import curvature, extreme_eigenvalues, finite_sums, lanczos
 from theory_lab.problems import logistic
 
@@ -49,6 +49,7 @@ def test_a_large_block_shares_the_program_of_the_whole_and_keeps_its_spectrum(mo
     runs = {block: lanczos.tridiagonalise(at(block), 12, KEY) for block in (None, "x")}
     assert lanczos._krylov._cache_size() == 1
     monkeypatch.setattr(lanczos, "NEARLY", 2.0)
+    monkeypatch.setattr(lanczos, "LITTLE", 0)
     alone = lanczos.tridiagonalise(at("x"), 12, KEY)
     assert lanczos._krylov._cache_size() == 2
     assert runs["x"].basis.shape == alone.basis.shape == (12, 190)
@@ -90,13 +91,16 @@ def test_value_and_gradient_are_those_of_the_problem() -> None:
         np.testing.assert_allclose(gradient[label], part, atol=1e-12)
 
 
-def test_advice_compiles_one_run_for_the_whole_and_one_for_a_small_block_whatever_the_data() -> None:
-    caches = lanczos._krylov, curvature.slope
+@pytest.mark.parametrize("little, programs", [(lanczos.LITTLE, 1), (0, 2)])
+def test_advice_compiles_one_run_for_all_blocks_or_one_more_for_a_small_block_of_many(little, programs, monkeypatch) -> None:
+    """Whatever the data, and how components differ by as many."""
+    monkeypatch.setattr(lanczos, "LITTLE", little)
+    caches = lanczos._krylov, curvature.slope, spectra._spread
     for cache in caches:
         cache.clear_cache()
     for seed in range(2):
-        advise(problem(seed=seed), key=KEY, products=50)
-        assert [cache._cache_size() for cache in caches] == [2, 1]
+        advise(problem(n=40, seed=seed), key=KEY, products=50)
+        assert [cache._cache_size() for cache in caches] == [programs + 1, 1, programs]  # and one run for components
 
 
 def test_a_large_block_is_seen_though_another_one_has_no_second_derivative() -> None:

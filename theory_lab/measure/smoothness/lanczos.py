@@ -45,14 +45,17 @@ __all__ = [
     "least_overlap",
     "norm",
     "relative_error",
+    "shared",
     "top",
     "tridiagonalise",
+    "whole",
 ]
 KEPT = 2 * 10**7  # numbers of a basis that is kept for reorthogonalisation: 160 MB of float64
 LOOSE = 1e-12  # of the distance of an outer end from its Ritz value, by which it may lie too far out
 ROOM = 40  # vectors that there is room for, so that runs of other lengths share a program
 ROWS = 5  # vectors against which another one is made orthogonal at a time
 NEARLY = 0.9  # of all coordinates: a block of so many is run as the whole, so that both share a program
+LITTLE = 1024  # coordinates up to which every block is, since compiling takes longer than running
 UNIT = 1.001  # a norm that is 1 up to the rounding of long single-precision sums
 
 
@@ -120,10 +123,10 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
         return from_recurrence(hessian, recurrence.recur(hessian, k, start))
     if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
         start = _normal(start, hessian.dimension, hessian.dtype)
-    operator, inside = _operator(hessian)
+    operator, inside = shared(hessian)
     found = _orthonormal(operator, inside, k, start)
     if found is None and operator is not hessian:  # 0 times what is not finite elsewhere says nothing of the block
-        found = _orthonormal(hessian, slice(None), k, start)
+        found = _orthonormal(hessian, slice(0, start.size), k, start)
     if found is None:
         return None
     coefficients, norms, rows = found
@@ -138,14 +141,14 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
 
 def _orthonormal(operator: Curvature, inside: slice, k: int, start: Array) -> tuple[np.ndarray, np.ndarray, Array] | None:
     """`_krylov` from a start that lies in some coordinates of an operator: of as many steps as it took, if all is finite."""
-    whole = start.size == operator.dimension
-    lifted = start if whole else _lifted(start, operator.dimension, inside.start)
+    all_of = start.size == operator.dimension
+    lifted = start if all_of else _lifted(start, operator.dimension, inside.start)
     *numbers, rows = _krylov(operator, _room(operator, k), k, lifted)
     steps, coefficients, norms = jax.device_get(numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
     finite = np.isfinite(coefficients).all() and np.isfinite(norms).all()
-    return (coefficients, norms, rows if whole else rows[:m, inside]) if finite else None
+    return (coefficients, norms, rows if all_of else rows[:m, inside]) if finite else None
 
 
 def from_recurrence(hessian: Curvature, run: recurrence.Recurrence) -> Tridiagonal | None:
@@ -259,15 +262,21 @@ def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
     return -value, -bound
 
 
-def _operator(hessian: Curvature) -> tuple[Curvature, slice]:
-    """The operator that is run, and where in it the coordinates lie: the whole with scales 0 outside of a large block."""
-    size, label = hessian.dimension, hessian.block
+def shared(hessian: Curvature) -> tuple[Curvature, slice]:
+    """The operator that is run, and where in it the coordinates lie: `whole` of a block that is large, or one of few."""
     leaves = jax.tree.leaves(hessian.params)
-    if label is None or size < NEARLY * sum(leaf.size for leaf in leaves) or len({leaf.dtype for leaf in leaves}) > 1:
-        return hessian, slice(None)
+    every, mixed = sum(leaf.size for leaf in leaves), len({leaf.dtype for leaf in leaves}) > 1
+    alone = every > LITTLE and hessian.dimension < NEARLY * every
+    return (hessian, slice(0, hessian.dimension)) if alone or mixed else whole(hessian)
+
+
+def whole(hessian: Curvature) -> tuple[Curvature, slice]:
+    """A block as the whole with scales 0 outside of it, and where in that its coordinates lie: one program for all."""
+    if (label := hessian.block) is None:
+        return hessian, slice(0, hessian.dimension)
     before = sum(blocks.size(part) for other, part in hessian.params.items() if other < label)
     scales = {other: scale if other == label else 0.0 for other, scale in hessian.scales.items()}
-    return replace(hessian, block=None, scales=scales), slice(before, before + size)
+    return replace(hessian, block=None, scales=scales), slice(before, before + hessian.dimension)
 
 
 def _room(hessian: Curvature, k: int) -> int:
