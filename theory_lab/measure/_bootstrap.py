@@ -1,7 +1,10 @@
 """The bootstrap over seeds: what every interval for a function of seed-means is made of."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
+import jax
 import numpy as np
 from scipy import stats
 
@@ -10,6 +13,7 @@ from theory_lab._typing import Key
 from theory_lab.problems.base import generator
 
 CHUNK = 2**20  # resampled values held at a time: 8 MB, near which a processor is fastest
+KEPT = 2**26  # draws of a key that are kept
 
 
 def seeds(name: str, values: Any) -> np.ndarray:
@@ -31,14 +35,13 @@ def resampled_means(values: np.ndarray, *, resamples: int, paired: bool, key: Ke
             points survive. Otherwise every column is drawn by itself.
         key: randomness of the resampling; None is key 0.
     """
-    rng = generator(key)
     s = values.shape[0]
-    columns = [values] if paired else np.split(values, values.shape[1], axis=1)
-    drawn = []
-    for column in columns:
-        sizes = [min(CHUNK // s + 1, resamples - done) for done in range(0, resamples, CHUNK // s + 1)]
-        drawn.append(np.concatenate([_means(_weights(rng, size, s), column) for size in sizes]))
-    return np.concatenate(drawn, axis=1)
+    if paired:
+        draws = _kept(_words(key), resamples, s) if resamples * s <= KEPT else _draws(generator(key), resamples, s)
+        return np.concatenate([_means(counts / s, values) for counts in draws])
+    rng, columns = generator(key), np.split(values, values.shape[1], axis=1)
+    drawn = [[_means(counts / s, column) for counts in _draws(rng, resamples, s)] for column in columns]
+    return np.concatenate([np.concatenate(parts) for parts in drawn], axis=1)
 
 
 def _means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -49,10 +52,25 @@ def _means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(weights @ infinite > 0, np.inf, weights @ np.where(infinite, 0.0, values))
 
 
-def _weights(rng: np.random.Generator, size: int, s: int) -> np.ndarray:
-    """How often each seed is drawn, over S: (size, S)."""
-    cells = rng.integers(s, size=(size, s)) + s * np.arange(size)[:, None]
-    return np.bincount(cells.ravel(), minlength=size * s).reshape(size, s) / s
+def _draws(rng: np.random.Generator, resamples: int, s: int) -> Iterator[np.ndarray]:
+    """How often each seed is drawn, some resamples at a time: (R, S)."""
+    most = CHUNK // s + 1
+    for size in (min(most, resamples - done) for done in range(0, resamples, most)):
+        cells = rng.integers(s, size=(size, s)) + s * np.arange(size)[:, None]
+        yield np.bincount(cells.ravel(), minlength=size * s).reshape(size, s)
+
+
+@lru_cache(maxsize=2)
+def _kept(words: tuple[int, ...], resamples: int, s: int) -> tuple[np.ndarray, ...]:
+    """The same of one key, drawn once for all intervals over as many seeds, in as few bytes as hold it."""
+    drawn = _draws(np.random.default_rng(np.array(words, dtype=np.uint32)), resamples, s)
+    return tuple(counts.astype(np.min_scalar_type(s)) for counts in drawn)
+
+
+def _words(key: Key | None) -> tuple[int, ...]:
+    """The words with which `generator` begins."""
+    key = jax.random.key(0) if key is None else _checks.key("key", key)
+    return tuple(np.asarray(jax.random.key_data(key)).ravel().tolist())
 
 
 def interval(resampled: np.ndarray, size: int, confidence: float) -> tuple[float, float]:
@@ -65,9 +83,11 @@ def interval(resampled: np.ndarray, size: int, confidence: float) -> tuple[float
     Reference:
         Hesterberg: What teachers should know about the bootstrap, 2014, the expanded percentile interval.
     """
-    ordered = np.sort(resampled)
-    rank = int(np.floor(_tail(size, confidence) * ordered.size))
-    return (float(ordered[rank]), float(ordered[-1 - rank])) if rank else (-np.inf, np.inf)
+    rank = int(np.floor(_tail(size, confidence) * resampled.size))
+    if not rank:
+        return -np.inf, np.inf
+    ordered = np.partition(resampled, (rank, resampled.size - 1 - rank))
+    return float(ordered[rank]), float(ordered[-1 - rank])
 
 
 def enough(resamples: int, size: int, confidence: float) -> int:
