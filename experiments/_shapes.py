@@ -1,4 +1,5 @@
-"""Shapes of published models, and a tiny one of the same make; how programs are compiled of which memory alone is asked."""
+"""Shapes of published models, and small ones of the same make; how programs are compiled of which memory alone is asked;
+how many cores there are."""
 
 import os
 from typing import Any
@@ -36,7 +37,22 @@ PUBLISHED: dict[str, Config] = {
 }
 SMALL: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 256}
 TINY: dict[str, Config] = {"opt-tiny": OPTConfig(512, **SMALL, max_position_embeddings=128)}
+MIDDLE: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+}
+FOR_CPU: dict[str, Config] = {  # 5.5 and 6.8 million parameters: a step is about arithmetic, and takes no second
+    "opt-small": OPTConfig(8192, **MIDDLE, ffn_dim=1024),
+    "llama-small": LlamaConfig(8192, **MIDDLE, num_key_value_heads=2, intermediate_size=680),
+}
 
 
 def config_of(name: str) -> Config:
-    return {**PUBLISHED, **TINY}[name]
+    return {**PUBLISHED, **TINY, **FOR_CPU}[name]
+
+
+def cores() -> int:
+    """How many this process may use; XLA takes a thread for each."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

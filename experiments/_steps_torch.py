@@ -2,8 +2,9 @@
 
     python -m experiments._steps_torch '{"model": ...}'
 
-Attention by scaled_dot_product_attention, plain SGD, gradients set to None. Zeroth order as MeZO does it, in place, the seed
-in the place of the direction: two-sided for the base alone, forward from the clean loss in the hybrid step.
+Attention by scaled_dot_product_attention, plain SGD, gradients set to None; on a processor a thread for each core that it
+may use, as XLA takes. Zeroth order as MeZO does it, in place, the seed in the place of the direction: two-sided for the base
+alone, forward from the clean loss in the hybrid step.
 """
 
 import json
@@ -14,19 +15,25 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
-from experiments._shapes import config_of
+from experiments._shapes import config_of, cores
 from theory_lab.models import config_to_json
 
 WARM, RADIUS, STEP = 3, 1e-3, 1e-6
+ADAPTERS: dict[str, Callable[[], Any]] = {  # those of `experiments._fine_tuning`
+    "lora": lambda: LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], lora_dropout=0.0),
+    "prefix": lambda: PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    "prompt": lambda: PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=10),
+}
 
 
 def main(text: str) -> None:
     """Measure the steps of one model and print one JSON line of rows."""
     cell = json.loads(text)
     kind = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(cores())
     print("\n" + json.dumps({"device": kind, "rows": [measured(cell, how) for how in cell["steps"]]}))
 
 
@@ -65,7 +72,7 @@ def _model(cell: dict[str, Any], how: dict[str, Any], device: torch.device) -> A
         model = cls(config)
     model.train()
     if how["method"].endswith("PEFT"):
-        model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], lora_dropout=0.0))
+        model = get_peft_model(model, ADAPTERS[how["adapter"]]())
         model = model.to(getattr(torch, cell["dtype"]))
     if how["kept"] == "nothing":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

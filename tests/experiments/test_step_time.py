@@ -82,18 +82,61 @@ def test_a_process_that_fails_costs_its_cell_only(monkeypatch, tmp_path, command
 def test_cells_are_a_side_of_a_model_and_know_what_the_peer_is_made_of(monkeypatch):
     monkeypatch.setattr(step_time, "_peer_versions", lambda: {"torch": "2.11.0", "peft": "0.19"})
     cells = step_time.cells(step_time.GPU)
-    assert [(cell["side"], cell["model"]) for cell in cells] == [
-        *((step_time.OURS, model) for model in step_time.GPU.models),
-        *((step_time.PEER, model) for model in ("opt-1.3b", "opt-6.7b")),
+    assert [(cell["model"], cell["side"]) for cell in cells] == [
+        *((model, side) for model in ("opt-1.3b", "opt-6.7b") for side in (step_time.OURS, step_time.PEER)),
+        *((model, step_time.OURS) for model in ("llama-2-7b", "opt-30b")),
     ]
     assert {cell["made"] for cell in cells if cell["side"] == step_time.PEER} == {"torch 2.11.0, peft 0.19"}
     few, every = (step_time.cells(settings)[0]["steps"] for settings in (step_time.QUICK, step_time.FULL))
     assert len(few) < len(every)
 
 
+def test_on_a_processor_both_sides_do_the_same_steps_of_every_batch():
+    cells = step_time.cells(step_time.FULL)
+    for ours, peer in zip(cells[::2], cells[1::2], strict=True):
+        assert (ours["side"], peer["side"]) == (step_time.OURS, step_time.PEER)
+        for field in ("model", "texts", "tokens", "dtype", "repeats"):
+            assert ours[field] == peer[field]
+        for one, other in zip(ours["steps"], peer["steps"], strict=True):
+            assert {**one, "law": ""} == other
+    assert {(cell["texts"], cell["tokens"]) for cell in cells} == set(step_time.FULL.batches)
+
+
+def test_on_a_processor_every_step_of_every_batch_is_compared():
+    spread = {
+        step_time.OURS: {"value": 9.0, "low": 8.9, "high": 9.1},
+        step_time.PEER: {"value": 10.0, "low": 9.9, "high": 10.1},
+    }
+    rows = [
+        {**COLUMNS, "side": side, "model": model, **how, **batch, **spread[side], "analysis": 1.0, "precision": "float32"}
+        for side in (step_time.OURS, step_time.PEER)
+        for model in ("opt-small", "llama-small")
+        for batch in ({"texts": 16, "tokens": 64}, {"texts": 1, "tokens": 1024})
+        for how in step_time.ON_CPU
+    ]
+    frame = pd.DataFrame(rows).assign(allocated=np.nan)
+    verdicts = [v for v in step_time.judge(frame) if v.claim.endswith("PyTorch")]
+    late = {v.claim.split(",")[0].split()[1] for v in verdicts if v.expected == "fails"}
+    assert late == {"FO-FT", "FO-LoRA", "FO-prefix", "FO-prompt"}
+    assert len(verdicts) == len({v.claim for v in verdicts}) == len(rows) // 2
+    assert "opt-small FO-LoRA, 1 text of 1024 tokens, float32: milliseconds, theory_lab / PyTorch" in {
+        v.claim for v in verdicts
+    }
+    assert {v.outcome for v in verdicts} == {"holds"}
+    slow = (frame.side == step_time.OURS) & (frame.method == "ZO-FT") & (frame.tokens == 1024)
+    frame.loc[slow, ["value", "low", "high"]] *= 2
+    assert {v.claim.split(",")[0] for v in step_time.judge(frame) if v.outcome == "fails"} == {
+        "opt-small ZO-FT",
+        "llama-small ZO-FT",
+    }
+    step_time.draw(frame, step_time.judge(frame))
+
+
 def test_a_model_without_steps_is_refused():
     with pytest.raises(ValueError, match=r"models must be one of 'opt-tiny', .*, got 'gpt-2'"):
         step_time.cells(_settings.changed("step_time", step_time.GPU, {"models": "gpt-2"}))
+    with pytest.raises(ValueError, match="batches: tokens must be a whole number of at least 2, got 1"):
+        step_time.cells(_settings.changed("step_time", step_time.FULL, {"batches": "[[4, 1]]"}))
 
 
 def test_only_experiments_with_settings_for_a_gpu_have_that_profile(capsys):
