@@ -105,6 +105,11 @@ DOORS = {
             lambda: logits(TOKENS, remat=["bits"]),
             "remat must be one of 'between', 'gate', 'inside', 'key', 'query', 'signs', 'up', 'value', got 'bits'",
         ),
+        (
+            lambda: models.log_probs(OPT, {"base": BASE}, TOKENS, last=3),
+            "last must be at most 2, the tokens that are predicted, got 3",
+        ),
+        (lambda: models.log_probs(OPT, {"base": BASE}, TOKENS, last=0), "last must be a whole number of at least 1, got 0"),
         (lambda: logits(TOKENS, jnp.ones((3, 2))), "mask must be of the tokens' shape (2, 3), got (3, 2)"),
         (
             lambda: models.mean_loss(OPT, {"base": BASE}, TOKENS, jnp.ones((1, 3))),

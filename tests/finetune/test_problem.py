@@ -40,6 +40,7 @@ def test_value_is_the_loss_of_all_examples_in_equal_parts():
     params = one.init(jax.random.key(1))
     batch = Batch(one.sequences, np.full(one.n, 1 / one.n, np.float32))
     assert float(one.loss(params, batch)) == pytest.approx(float(one.value(params)), rel=20 * EPS)
+    assert float(one.loss(params, batch, last=2)) == pytest.approx(float(one.value(params)), rel=20 * EPS)  # " very great"
 
 
 def test_value_and_gradient_in_parts_are_those_at_once(monkeypatch):

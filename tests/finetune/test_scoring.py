@@ -48,6 +48,15 @@ def test_scores_are_mean_log_probabilities_whatever_padding_and_batches(side, ba
     assert answers.correct.dtype == np.bool_
 
 
+def test_what_is_scored_is_among_the_last():
+    for side, multiple in (("left", 1), ("left", 5), ("right", 5)):
+        options = encode(EXAMPLES, TOKENIZER, side=side, multiple=multiple).options
+        last = scoring.last_scored(options)
+        assert options.scored[..., -last:].sum() == options.scored.sum()
+        assert options.scored[..., -last].any()
+        assert side == "right" or last == 4  # " was very very bad"
+
+
 def test_the_callback_is_compiled_once():
     shapes = []
 

@@ -37,6 +37,7 @@ def test_log_probs_are_those_of_the_logits_in_whatever_parts(name, monkeypatch):
     gradient = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
     monkeypatch.setattr(transformer, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
     near(models.log_probs(config, params, tokens, mask), expected)
+    near(models.log_probs(config, params, tokens, mask, last=3), expected[:, -3:])
     again = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
     near(again, gradient)
 

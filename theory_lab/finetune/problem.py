@@ -1,5 +1,6 @@
 """Fine-tuning as a problem: the examples are its components, base and adapter its blocks."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from theory_lab._trees import record
 from theory_lab._typing import Array, Block, Key, Params
 from theory_lab.constants import Constants
 from theory_lab.finetune.encoding import Questions, Sequences
-from theory_lab.finetune.scoring import Answers, judged, option_scores
+from theory_lab.finetune.scoring import Answers, judged, last_scored, option_scores
 from theory_lab.models import Adapter, Config, LlamaConfig, OPTConfig, log_probs
 from theory_lab.models.checkpoint import check_base
 from theory_lab.models.sharding import split_leaves
@@ -67,17 +68,21 @@ class FineTune(Problem):
         one = jax.tree.map(lambda a: jnp.asarray(a)[index][None], self.sequences)
         return -self.scores(params, one)[0]
 
-    def loss(self, params: Params, batch: Batch) -> Array:
+    def loss(self, params: Params, batch: Batch, last: int | None = None) -> Array:
         """The weighted sum of a batch's components, a scalar; params may be shifted (`theory_lab.models.perturb`)."""
-        return -jnp.sum(self.scores(params, batch.sequences) * batch.weights)
+        return -jnp.sum(self.scores(params, batch.sequences, last) * batch.weights)
 
-    def scores(self, params: Params, sequences: Sequences) -> Array:
-        """The mean log-probability of the scored tokens of each sequence: (B, T) -> (B,), float32 or wider."""
+    def scores(self, params: Params, sequences: Sequences, last: int | None = None) -> Array:
+        """The mean log-probability of the scored tokens of each sequence: (B, T) -> (B,), float32 or wider.
+
+        They are looked for among the ``last`` tokens alone (`scoring.last_scored` says how many hold them all), by default
+        among all.
+        """
         each = log_probs(
             self.config, params, jnp.asarray(sequences.tokens), jnp.asarray(sequences.present), self.adapter,
-            dtype=self.dtype, remat=self.remat,
+            dtype=self.dtype, remat=self.remat, last=last,
         )  # fmt: skip
-        return option_scores(each, jnp.asarray(sequences.scored)[..., 1:])
+        return option_scores(each, jnp.asarray(sequences.scored)[..., 1 if last is None else -last :])
 
     def answers(self, params: Params, questions: Questions, *, batch_size: int = 32) -> Answers:
         """What the model answers at these parameters; one compilation for all calls with arrays of the same shapes.
@@ -91,11 +96,12 @@ class FineTune(Problem):
             ValueError: what `encode` has not made, a batch size below 1.
         """
         mesh, params = devices.mesh_of(params), split_leaves(params)
+        last = last_scored(questions.options) if isinstance(questions, Questions) else None
 
         def scores_of(sequences: Sequences) -> Any:
             if mesh is not None and batch_size % mesh.size == 0:
                 sequences = devices.split(sequences, mesh)
-            return devices.fetch(_scores(self._bare(), params, sequences))
+            return devices.fetch(_scores(self._bare(), params, sequences, last))
 
         return judged(scores_of, questions, batch_size=batch_size)
 
@@ -105,9 +111,9 @@ class FineTune(Problem):
         return FineTune(0, nothing, self.config, None, self.adapter, self.dtype, False, Constants(), None)
 
 
-@jax.jit
-def _scores(problem: FineTune, params: Params, sequences: Sequences) -> Array:
-    return problem.scores(params, sequences)
+@partial(jax.jit, static_argnames="last")
+def _scores(problem: FineTune, params: Params, sequences: Sequences, last: int | None) -> Array:
+    return problem.scores(params, sequences, last)
 
 
 def fine_tune(

@@ -51,6 +51,18 @@ def option_scores(log_probs: Array, scored: Array) -> Array:
     return jnp.sum(jnp.where(scored, log_probs, 0.0), axis=-1) / jnp.sum(scored, axis=-1)
 
 
+def last_scored(sequences: Sequences) -> int:
+    """How many tokens at the end hold all that are scored, (..., T) -> at most T - 1; of left-padded texts but a few.
+
+    Example:
+        >>> scored = np.array([[False, False, False, True], [False, False, True, True]])
+        >>> last_scored(Sequences(np.zeros((2, 4), np.int32), np.ones((2, 4), np.bool_), scored))
+        2
+    """
+    scored = np.asarray(sequences.scored)[..., 1:]
+    return scored.shape[-1] - int(np.argmax(scored.any(axis=tuple(range(scored.ndim - 1)))))
+
+
 def answers(logits_of: Logits, questions: Questions, *, batch_size: int = 32) -> Answers:
     """The option with the highest mean log-probability, for every question.
 

@@ -138,7 +138,7 @@ def train(
             run = _described(problem, method, plan, length, every, key, dev, shard, state.params)
             checkpoints = Checkpoints(where, run, method)
             state = checkpoints.resumed(state)
-        look, step = Look(problem, method, plan.per_epoch, dev, checkpoints), method.step(problem.loss)
+        look, step = Look(problem, method, plan.per_epoch, dev, checkpoints), method.step(plan.loss)
         shown = stack.enter_context(bar(progress, length, "step"))
         tick = (lambda count: None) if shown is None else shown.update
         tick(state.step)

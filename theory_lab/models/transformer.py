@@ -60,8 +60,10 @@ def logits(config: Config, params: Params, tokens: Array, mask: Array | None = N
 
 
 def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
-              *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
+              *, dtype: Any = None, remat: Remat = False, last: int | None = None) -> Array:  # fmt: skip
     """log p(token t+1 | tokens up to t), (B, T-1) float32; arguments and errors as `logits`.
+
+    With ``last``, of that many tokens at the end alone, (B, last): the head is not multiplied with what comes before.
 
     The logits are never held for the whole vocabulary: a part of the head after the other, as in an online softmax.
 
@@ -76,8 +78,9 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
         >>> bool(jnp.allclose(log_probs(config, params, tokens)[0], jnp.array([z[0, 0, 2], z[0, 1, 3]]), atol=1e-5))
         True
     """
-    h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)[:, :-1]
-    targets, table = tokens[:, 1:], head(config, params["base"])
+    h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
+    skipped = 0 if last is None else tokens.shape[1] - 1 - _last(last, tokens)
+    h, targets, table = h[:, skipped:-1], tokens[:, skipped + 1 :], head(config, params["base"])
     size = min(length(table), VOCABULARY_PART)
 
     def body(carry: tuple[Array, Array, Array], start: Array) -> tuple[tuple[Array, Array, Array], None]:
@@ -101,6 +104,13 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
     else:
         (top, total, chosen), _ = jax.lax.scan(jax.checkpoint(body), begin, starts)
     return chosen - top - jnp.log(total)
+
+
+def _last(last: int, tokens: Array) -> int:
+    count = _checks.count("last", last)
+    if count >= tokens.shape[1]:
+        raise _checks.refuse("last", f"at most {tokens.shape[1] - 1}, the tokens that are predicted", last)
+    return count
 
 
 @jax.custom_jvp
