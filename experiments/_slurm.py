@@ -88,6 +88,8 @@ class Slurm(Executor):
         self._watcher.start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self._closed.is_set():
+            raise RuntimeError("jobs cannot be handed out after shutdown")
         future: Future[Any] = Future()
         with self._lock:
             self._asked.append((future, fn, args, kwargs))
@@ -98,6 +100,9 @@ class Slurm(Executor):
         self._closed.set()
         self._watcher.join()
         self._cancel()
+        for future, *_ in self._asked:
+            if not future.cancel():  # it was handed out once, and put back
+                future.set_exception(BrokenExecutor("shut down before Slurm took the job"))
         if not self._lost:
             shutil.rmtree(self._folder, ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -151,9 +156,14 @@ class Slurm(Executor):
         lost = self._gone()
         for future, job in list(self._jobs.items()):
             if job.paths.result_pickle.exists() if self._queued else job.done():
-                error = job.exception()
-                result = job.result() if error is None else None
                 del self._jobs[future]
+                try:
+                    error = job.exception()
+                    result = job.result() if error is None else None
+                except Exception as unread:  # a result that cannot be read is one that is lost
+                    self._lost = True
+                    future.set_exception(BrokenExecutor(f"job {job.job_id} left a result that cannot be read: {unread}"))
+                    continue
                 if error is None:
                     future.set_result(result)
                 elif isinstance(error, self._submitit.core.utils.FailedJobError):

@@ -109,8 +109,8 @@ def between(name: str, value: Any, low: float, high: float, *, closed: str = "[]
     return number
 
 
-def count(name: str, value: Any, *, least: int = 1, bits: int = 63) -> int:
-    """A whole number that is at least ``least`` and below 2^bits; 3.0 is not one, nor is True."""
+def count(name: str, value: Any, *, least: int = 1, bits: int | None = 63) -> int:
+    """A whole number that is at least ``least`` and below 2^bits (None: however large); 3.0 is not one, nor is True."""
     try:
         if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
             raise TypeError
@@ -119,7 +119,7 @@ def count(name: str, value: Any, *, least: int = 1, bits: int = 63) -> int:
         whole = least - 1
     if whole < least:
         raise refuse(name, f"a whole number of at least {least}", value)
-    if whole >> bits:
+    if bits is not None and whole >> bits:
         raise refuse(name, f"a whole number below 2^{bits}", value)
     return whole
 
@@ -131,7 +131,7 @@ def count_or_inf(name: str, value: Any) -> float:
 
 def seed(name: str, value: Any) -> int:
     """A whole number that makes the same key in every mode of JAX."""
-    if count(name, value, least=0) >= 2**32:
+    if count(name, value, least=0, bits=None) >= 2**32:
         raise refuse(name, "a whole number from 0 to 2^32 - 1", value)
     return int(value)
 

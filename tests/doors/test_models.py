@@ -78,6 +78,10 @@ DOORS = {
             "max_position_embeddings 2048, got 3.0",
         ),
         (
+            lambda: config_from_json({**llama, "rope_theta": 1.0, "rope_scaling": yarn}),
+            "rope theta must be above 1 where its kind is 'yarn', got 1.0",
+        ),
+        (
             lambda: config_from_json({**llama, "rope_scaling": {**yarn, "mscale": -1.0}}),
             "rope mscale must be nonnegative and finite, got -1.0",
         ),

@@ -183,6 +183,7 @@ DOORS = {
             run(ordering="random_reshuffling"),
             f"{ORDERING_RULE}, got 'random_reshuffling'",
         ),
+        (run(ordering=np.arange(4)), f"{ORDERING_RULE}, got array([0, 1, 2, 3])"),
         (
             run(ordering=lambda key, epoch, n: jnp.arange(n - 1)),
             f"{ORDERING_RULE}, got ShapeDtypeStruct(shape=(3,), dtype=int64)",

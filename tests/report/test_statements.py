@@ -32,7 +32,7 @@ def results(folder: Path) -> pd.DataFrame:
     found.append(verdict("Theorem 5, stability", "fails", 0.01))
     made = record.record(
         "demo", "?", found, profile="full", settings={}, seeds={"seed": 0}, cells=1, wall_seconds={}, csv_sha256=sha256(""),
-        environment={},
+        environment={"date": "2026-11-22T00:00:00+00:00", "device": {"kind": "cpu"}, "versions": {"jax": "0.10.2"}},
     )  # fmt: skip
     (folder / "demo.json").write_text(record.dumps(made))
     return statements.catalogue(KNOWN, folder)

@@ -11,7 +11,7 @@ import pytest
 
 import theory_lab as tl
 from tests.cases import Slopes
-from theory_lab.run.loop import ORACLE, simulate
+from theory_lab.run.loop import ORACLE, scan_chunks, simulate
 
 KEY = jax.random.key(3)
 PROBLEM = tl.block_quadratic(
@@ -312,3 +312,14 @@ def test_a_trace_is_a_tidy_frame():
     assert len(frame) == 4
     np.testing.assert_array_equal(frame["value"], trace.value)
     np.testing.assert_allclose(trace.total_gradient_norm_sq, frame["gradient_norm_sq_x"] + frame["gradient_norm_sq_y"])
+
+
+@pytest.mark.parametrize("total", [5, 6])
+def test_steps_see_what_was_drawn_for_their_chunk_be_it_keys(total):
+    """Five steps in chunks of three leave a shorter one at the end."""
+    draw = lambda number, count: jax.random.split(jax.random.fold_in(KEY, number), count)
+    step = lambda carry, inputs: (carry + inputs[0], jax.random.uniform(inputs[1]))
+    carry, seen = scan_chunks(step, 0, jnp.arange(total), draw, 3)
+    assert int(carry) == sum(range(total))
+    keys = [key for number in range(2) for key in draw(number, min(3, total - 3 * number))]
+    np.testing.assert_array_equal(seen, [jax.random.uniform(key) for key in keys])

@@ -59,6 +59,8 @@ class Rope:
         for name in ("short_factor", "long_factor"):
             given = _checks.array(f"rope {name}", getattr(self, name), ndim=1, nonempty=False).tolist()
             object.__setattr__(self, name, tuple(_checks.positive(f"rope {name}", one) for one in given))
+        if self.kind == "yarn" and self.theta <= 1:
+            raise _checks.refuse("rope theta", "above 1 where its kind is 'yarn'", self.theta)
         _checks.flag("rope truncate", self.truncate)
         _checks.count(f"rope {TRAINED}", self.original_max_position_embeddings)
 

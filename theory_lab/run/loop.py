@@ -85,7 +85,7 @@ def scan_chunks(
     rest = total % length
 
     def filled(a: Array, count: int) -> Array:
-        return jnp.pad(a, [(0, count - a.shape[0]), *[(0, 0)] * (a.ndim - 1)])
+        return jnp.concatenate([a, jnp.broadcast_to(a[:1], (count - a.shape[0], *a.shape[1:]))])  # keys, too
 
     def drawn(number: Array) -> Any:
         if not rest:
@@ -105,7 +105,7 @@ def scan_chunks(
         return jax.lax.scan(guarded, carry, (there, (part, drawn(number))))
 
     whole = lambda a: filled(a, chunks * length).reshape(chunks, length, *a.shape[1:])
-    there = whole(jnp.ones(total, bool))
+    there = (jnp.arange(chunks * length) < total).reshape(chunks, length)
     carry, ys = jax.lax.scan(chunk, carry, (jnp.arange(chunks), there, jax.tree.map(whole, xs)))
     return carry, jax.tree.map(lambda a: a.reshape(chunks * length, *a.shape[2:])[:total], ys)
 

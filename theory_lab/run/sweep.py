@@ -257,7 +257,7 @@ def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None
 
 
 def _check_ordering(ordering: Any, n: int) -> None:
-    if ordering in ORDERINGS.values():
+    if any(ordering is known for known in ORDERINGS.values()):
         return
     rule = f"a function (key, epoch, n) -> ({n},) integer indices"
     if not callable(ordering):
