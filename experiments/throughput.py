@@ -5,8 +5,10 @@ on a dense coupled quadratic of dimension d with n components: `sweep`; a NumPy 
 one would write it; and the floor, a compiled program that only draws the directions and makes the two matrix products of
 a step, without components, orderings, optimizer or logging. All three are timed in turn within every repeat, warm; the
 compilation is counted apart. Claims are about ratios within a repeat: at least 10 times the loop at d = 120, 50 times at
-d = 10, at least 0.7 of the floor's speed, all with 256 trajectories. The second panel is how the cost of a step grows with
-d, with the number of trajectories and with n: from the products, at most like d^2; with trajectories and n, not at all.
+d = 10, at least 0.7 of the floor's speed, all with 256 trajectories; the loop is no measure where the floor itself is not
+so much faster (at d = 120 it is 13.5 times as fast on an EPYC, 6.7 times on a Xeon, 2026-11-22). The second panel is how
+the cost of a step grows with d, with the number of trajectories and with n: from the products, at most like d^2; with
+trajectories and n, not at all.
 
 On a GPU (`--profile gpu`) the comparison is of 16384 trajectories, which fill it, in float64 and in float32, the loop still
 being one of the processor beside it. One H100 80GB HBM3, 2026-11-22, nanoseconds per step and trajectory, medians of 15:
@@ -250,6 +252,9 @@ def _ratios(duel: pd.DataFrame, before: str, busy: list[str]) -> list[Verdict]:
     verdicts = []
     for d, wanted in ((10, 50.0), (120, 10.0)):
         seconds = duel[duel.d == d].pivot(index="repeat", columns="contestant", values="seconds")
+        beyond = [f"a processor on which the floor itself is {wanted:g} times as fast as the loop"]
+        if (seconds["numpy"] / seconds["floor"]).median() >= wanted:
+            beyond = []
         for name, ratio, least in (
             (f"{before}d = {d}: steps per second, sweep / NumPy loop", seconds["numpy"] / seconds["sweep"], wanted),
             (f"{before}d = {d}: steps per second, sweep / floor", seconds["floor"] / seconds["sweep"], 0.7),
@@ -257,7 +262,8 @@ def _ratios(duel: pd.DataFrame, before: str, busy: list[str]) -> list[Verdict]:
             measured = rate.quantile(ratio.to_numpy(), 0.5, name="median ratio over repeats")
             small = d == 10 and least == 0.7
             aim = claim(
-                name, "design aim", "at least", least, unmet=busy, expected="fails" if small else "holds",
+                name, "design aim", "at least", least, unmet=[*busy, *(beyond if least == wanted else [])],
+                expected="fails" if small else "holds",
                 why="at d = 10 choosing components and updating cost as much as directions and products" if small else "",
             )  # fmt: skip
             verdicts.append(aim.check(measured))

@@ -53,6 +53,15 @@ def test_agreement_is_recognised() -> None:
     assert len(throughput.draw(frame, throughput.judge(frame)).axes) == 2
 
 
+def test_the_loop_is_no_measure_where_the_floor_is_no_faster() -> None:
+    frame = made("float64")
+    frame.loc[(frame.contestant == "numpy") & (frame.d == 120), "seconds"] /= 8  # 9.4 times the floor's
+    name = "d = 120: steps per second, sweep / NumPy loop"
+    assert outcomes(frame)[name] == "undecided"
+    frame.loc[(frame.contestant == "floor") & (frame.d == 120), "seconds"] /= 2
+    assert outcomes(frame)[name] == "fails"
+
+
 def test_each_precision_is_judged_by_itself() -> None:
     frame = made("float64", "float32")
     assert unexpected(frame) == set()
