@@ -49,7 +49,12 @@ and 132; 121 and 157) and zeroth-order steps (296 and 482 on 1 x 1024) are the f
 PyTorch 194 (forward 88 and 67): float32 in its place would be slower and larger. A step of `theory_lab.finetune` makes
 logits where it is asked for some alone, and most of the head's time falls away.
 
-Minutes: quick 0.3, full 4; on a GPU (`--profile gpu`) 5. Times are of this machine and this moment.
+OPT's half of that table, alone on two cores of the Xeon, 2026-11-23 (milliseconds here and by PyTorch 2.13; 16 x 64, then
+1 x 1024): forward 52 and 65, 66 and 80; ZO-FT 158 and 232, 181 and 279; FO-FT 282 and 182, 393 and 231; FO-LoRA 190 and 143,
+300 and 196; prefix 193 and 142, 285 and 216; prompt 202 and 163, 277 and 186; Hybrid-LoRA 291 and 292, 411 and 356. So
+the hybrid step is expected to hold and would fail on the long text; the llama's half was not run.
+
+Minutes: quick 0.3, full about 7 beside PyTorch (its half took 3.5); on a GPU (`--profile gpu`) 5. Times are of this machine and this moment.
 """
 
 import contextlib
