@@ -54,7 +54,8 @@ OPT's half of that table, alone on two cores of the Xeon, 2026-11-23 (millisecon
 300 and 196; prefix 193 and 142, 285 and 216; prompt 202 and 163, 277 and 186; Hybrid-LoRA 291 and 292, 411 and 356. So
 the hybrid step is expected to hold and would fail on the long text; the llama's half was not run.
 
-Minutes: quick 0.3, full about 7 beside PyTorch (its half took 3.5); on a GPU (`--profile gpu`) 5. Times are of this machine and this moment.
+Minutes: quick 0.3, full about 7 beside PyTorch (OPT's half took 3.5); on a GPU (`--profile gpu`) 5. Times
+are of this machine and this moment.
 """
 
 import contextlib
