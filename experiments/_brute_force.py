@@ -73,7 +73,7 @@ class Bench:
     def accuracy(self) -> float:
         """Of (E|grad f|^2)^(1/2)."""
         _, gradient = finite_sums.value_and_gradient(self.problem, self.start)  # in the program that advice has, too
-        return self.family.accuracy * float(np.sqrt(sum(np.sum(np.square(part)) for part in gradient.values())))
+        return self.family.accuracy * float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient))))
 
     @property
     def zeroth(self) -> int:

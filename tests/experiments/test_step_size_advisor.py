@@ -225,6 +225,14 @@ def test_limits_by_runs_and_by_the_operator_are_those_of_theory() -> None:
     assert exact["x"].value == pytest.approx(quadratic.step_size_limit(np.ones(50)), rel=1e-6)
 
 
+def test_the_accuracy_counts_every_leaf_of_a_block() -> None:
+    family = Family(lambda: tl.matrix_factorisation(3, 4, 2), 400, accuracy=0.5)  # blocks of several matrices
+    at = Bench(family, family.make(), KEY, 4, 32, 0.99)
+    assert any(isinstance(part, dict) for part in at.start.values())
+    gradient = jax.tree.leaves(jax.grad(at.problem.value)(at.start))
+    assert at.accuracy == pytest.approx(0.5 * np.sqrt(sum(np.vdot(leaf, leaf) for leaf in gradient)), rel=1e-10)
+
+
 def test_an_unstable_partner_leaves_the_limit_unmeasured() -> None:
     limits = bench().limits((1 / 22, 2.5))
     assert np.isnan(limits["x"].value)
