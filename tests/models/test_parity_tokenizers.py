@@ -106,3 +106,25 @@ def test_ids_and_texts_are_those_of_transformers(kind, tmp_path):
         assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False), text
     assert (ours.first, ours.end) == (theirs("")["input_ids"][0] if theirs("")["input_ids"] else None, theirs.eos_token_id)
     assert ours.size == len(theirs)
+
+
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("settings, older", [("</s>", "<pad>"), (None, "</s>"), ("</s>", None), ("", "</s>"), ("<s>", "")])
+def test_of_two_files_the_one_that_transformers_believes(settings, older, added, tmp_path):
+    """ "" is a file that says nothing of it."""
+    pieces = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({w: i for i, w in enumerate(["a", *WORDS])}, unk_token="<unk>")
+    )
+    pieces.save(str(tmp_path / "tokenizer.json"))
+    entry = {"content": "<s>", "special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+    known = {"tokenizer_class": "PreTrainedTokenizerFast"} | ({"added_tokens_decoder": {"1": entry}} if added else {})
+    said = lambda word: {} if word == "" else {"eos_token": word}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(known | said(settings)))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(said(older)))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    if added and settings == "":  # they have none then; here the older file may still say it
+        assert theirs.eos_token_id is None
+        assert models.load_tokenizer(tmp_path).end == pieces.token_to_id(older)
+    else:
+        assert models.load_tokenizer(tmp_path).end == theirs.eos_token_id

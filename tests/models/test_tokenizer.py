@@ -48,6 +48,15 @@ def test_settings_of_the_tokenizer_go_before_those_of_the_model(opt):
     assert models.load_tokenizer(opt).first is None
 
 
+def test_an_older_file_goes_before_settings_without_added_tokens(opt):
+    (opt / "special_tokens_map.json").write_text(json.dumps({"eos_token": "<unk>", "pad_token": "<pad>"}))
+    settings = opt / "tokenizer_config.json"
+    settings.write_text(json.dumps({"eos_token": "<s>"}))
+    assert (models.load_tokenizer(opt).end, models.load_tokenizer(opt).pad) == (3, 1)
+    settings.write_text(json.dumps({"eos_token": "<s>", "added_tokens_decoder": {}}))
+    assert (models.load_tokenizer(opt).end, models.load_tokenizer(opt).pad) == (0, 1)
+
+
 def test_a_single_file_with_a_rule_of_its_own(opt):
     pieces = models.load_tokenizer(opt).pieces
     pieces.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])

@@ -64,7 +64,8 @@ def load_tokenizer(path: Any) -> Tokenizer:
         ImportError: the extra "lm" is not installed.
     """
     where = tensorfile.folder(path)
-    told, model = _read(where, "special_tokens_map.json") | _read(where, SETTINGS), _read(where, "config.json")
+    settings, older, model = (_read(where, name) for name in (SETTINGS, "special_tokens_map.json", "config.json"))
+    told = older | settings if ADDED in settings else settings | older  # as transformers has them
     pieces = _pieces(where, told)
     names = {name: _special_id(name, pieces, told, model) for name in ("bos", "eos", "pad")}
     begins = told.get("add_bos_token")
