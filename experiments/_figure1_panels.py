@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from theory_lab.report import figures
 from theory_lab.report.figures import Look
@@ -14,11 +13,8 @@ ADAPTERS = {"lora": Look("#332288", "D", "-", "LoRA"), "prefix": Look("#D55E00",
 
 
 def _gradient_norms(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers, also over less than a decade."""
-    axes.set(xscale="log", xlabel="gradient norm u")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    figures.log_x(axes)
+    axes.set_xlabel("gradient norm u")
 
 
 def growth(axes: Axes, frame: pd.DataFrame) -> None:

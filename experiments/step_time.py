@@ -64,7 +64,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -316,7 +316,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return sorted({str(note) for note in rows.note if isinstance(note, str) and note})
 
 
-SHOWN = {OURS: figures.look("hybrid"), PEER: figures.Look("#777777", "o", "-", "")}
+SHOWN = {
+    OURS: replace(figures.look("hybrid"), label=OURS),
+    PEER: figures.Look("#777777", "o", "-", "PyTorch"),
+}
 
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
@@ -348,15 +351,23 @@ def _places(column: pd.Series) -> pd.Series:
 def _draw_lines(axes: Axes, known: pd.DataFrame, values: pd.Series, label: str, *, aim: int) -> None:
     """A line for every row, a marker for its side, and the aims of its group."""
     for side, look in SHOWN.items():
-        rows = known[known.side == side]
+        if (rows := known[known.side == side]).empty:
+            continue
         spread = None if aim else np.array([rows.value - rows.low, rows.high - rows.value])
-        axes.errorbar(values[rows.index], rows.index, xerr=spread, fmt=look.marker, color=look.colour, label=side)
+        axes.errorbar(
+            values[rows.index],
+            rows.index,
+            xerr=spread,
+            fmt=look.marker,
+            color=look.colour,
+            label=look.label if side == PEER else side,
+        )
     for group, aims in AIMS.items():
         at = known.index[(known.model == group[0]) & (known.method == group[1]) & (known.adapter == "lora")]
         if len(at):
             figures.theory_line(axes, [aims[aim]] * 2, [at.min() - 0.4, at.max() + 0.4], label="aim")
     many = len(_each_batch(known)) > 1
-    axes.set_xscale("log", base=2 if aim else 10)
+    figures.log_x(axes)
     axes.set_xlabel(label)
     axes.set_yticks(known.index, [_named(row, many) for row in known.itertuples()], fontsize=8)
     axes.set_ylim(len(known) + 1.4, -0.8)

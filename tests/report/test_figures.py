@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from theory_lab.claims import Verdict
 from theory_lab.report import band, house, legend, look, new_figure, theory_line, title_with_verdicts
-from theory_lab.report.figures import LOOKS, log_log, png, points
+from theory_lab.report.figures import LOOKS, log_log, log_x, png, points
 
 GROUPS = (
     ("first_order", "zeroth_order", "hybrid"),
@@ -146,3 +146,13 @@ def test_log_log_axes_are_marked_at_the_given_places_alone() -> None:
     figure.draw_without_rendering()
     assert [label.get_text() for label in axes[0, 0].get_xticklabels(which="both") if label.get_text()] == ["3", "12", "48"]
     assert axes[0, 0].get_yscale() == "log"
+
+
+def test_a_logarithmic_axis_of_less_than_a_decade_has_plain_numbers() -> None:
+    figure, axes = new_figure()
+    axes[0, 0].plot([0.15, 0.7], [1, 10])
+    log_x(axes[0, 0])
+    figure.draw_without_rendering()
+    texts = [label.get_text() for label in axes[0, 0].get_xticklabels(which="both") if label.get_text()]
+    assert {"0.2", "0.5"} <= set(texts)
+    assert all(text.replace(".", "").isdigit() for text in texts)

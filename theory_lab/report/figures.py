@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from theory_lab import _checks
 from theory_lab.claims.base import Verdict
@@ -245,6 +246,14 @@ def log_log(axes: Axes, ticks: Iterable[float]) -> None:
     places = sorted(set(ticks))
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_xticks([], minor=True)
+
+
+def log_x(axes: Axes, *, each: Iterable[float] = (1, 2, 5)) -> None:
+    """A logarithmic horizontal axis with plain numbers, these ones of every decade, also over less than one."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=tuple(each)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def title_with_verdicts(figure: Figure, title: str, verdicts: Iterable[Verdict]) -> None:
