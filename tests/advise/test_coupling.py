@@ -159,3 +159,17 @@ def test_how_components_differ_is_the_same_in_either_program(block: str, monkeyp
     apart = (each - each.mean(axis=0))[:, inside, inside]
     direct = [[np.sum((apart[i] @ v) ** 2) for i in some] for v, some in zip(np.asarray(vectors), indices, strict=True)]
     np.testing.assert_allclose(few, direct, rtol=1e-10)
+
+
+@pytest.mark.parametrize("together", [32, 1])
+def test_differences_of_a_block_do_not_ask_for_finite_curvature_in_another(together: int, monkeypatch) -> None:
+    """|y|^(3/2) has no second derivative at 0; of the other block H_i - H = (i - 1) I."""
+    loss = lambda z, i: i * jnp.sum(z["x"] ** 2) / 2 + jnp.sum(jnp.abs(z["y"]) ** 1.5)
+    params = {"x": jnp.ones(3), "y": jnp.zeros(2)}
+    problem = tl.finite_sum(loss, jnp.arange(3.0), params)
+    fn, args = finite_sums.mean(problem)
+    monkeypatch.setattr(finite_sums, "TOGETHER", together)
+    found = spectra._differences(
+        problem, curvature(fn, params, block="x", args=args), jnp.ones((1, 3)), jnp.array([[2, 1, 0]])
+    )
+    np.testing.assert_allclose(found, [[3.0, 0.0, 3.0]], rtol=1e-10, atol=1e-10)

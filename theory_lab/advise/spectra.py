@@ -201,15 +201,22 @@ def _noise(
     return places, float(jnp.mean(_differences(problem, at, vectors, indices))), spent + VECTORS
 
 
-def _differences(problem: Problem, at: Curvature, vectors: jax.Array, indices: jax.Array) -> jax.Array:
+def _differences(problem: Problem, at: Curvature, vectors: jax.Array, indices: jax.Array) -> np.ndarray:
     """|(H_i - H) v|^2 for every vector of a block, (V, d), and its components, (V, m)."""
-    few = problem.n <= finite_sums.TOGETHER
-    operator, inside = lanczos.whole(at) if few else lanczos.shared(at)
-    own = replace(operator, fn=finite_sums.one, args=(at.args[0], jnp.int32(0)))
+    operator, inside = lanczos.whole(at) if problem.n <= finite_sums.TOGETHER else lanczos.shared(at)
+    found = _spreads(problem, operator, inside, vectors, indices)
+    if operator is not at and not np.isfinite(found).all():  # as in `lanczos.tridiagonalise`
+        found = _spreads(problem, at, slice(0, at.dimension), vectors, indices)
+    return found
+
+
+def _spreads(problem: Problem, operator: Curvature, inside: slice, vectors: jax.Array, indices: jax.Array) -> np.ndarray:
+    """The same by an operator in which the block's coordinates lie inside."""
+    own = replace(operator, fn=finite_sums.one, args=(operator.args[0], jnp.int32(0)))
     lifted = jnp.pad(vectors, ((0, 0), (inside.start, operator.dimension - inside.stop)))
-    if few:
-        return _spread_of_few(own, lifted, jnp.arange(problem.n), indices)
-    return _spread(own, operator, lifted, indices)
+    if problem.n <= finite_sums.TOGETHER:
+        return np.asarray(_spread_of_few(own, lifted, jnp.arange(problem.n), indices))
+    return np.asarray(_spread(own, operator, lifted, indices))
 
 
 @jax.jit
