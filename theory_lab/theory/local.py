@@ -85,7 +85,7 @@ class Local:
         keep &= k > FLAT
         k, u = k[keep], u[:, keep]
         noise = root[:, None] * self.covariance * root
-        own = np.einsum("ag,ab,bg->g", u, noise, u)
+        own = _forms(noise, u)
         apart = None if self.deviations is None else self._turned(root[:, None] * u)  # R_i - k, (i, m, m)
         matrix = np.diag((1 - k) ** 2)
         if apart is not None:
@@ -107,7 +107,7 @@ class Local:
                 seen = seen + self.share * np.einsum("igh,igh->h", apart, inside) / len(apart)  # E |F_b R e_h|^2
                 matrix += gain.direct * self.share * _mean_square(inside)
             matrix += gain.trace * np.outer(share, seen)
-            source += gain.trace * share * np.trace(inner) + gain.direct * np.einsum("ag,ab,bg->g", rows, inner, rows)
+            source += gain.trace * share * np.trace(inner) + gain.direct * _forms(inner, rows)
             source += step_sizes[block] * self.rounding[block] * share
             if gain.diagonal:
                 turned = self.bases[block] @ rows
@@ -153,6 +153,11 @@ class Local:
         assert self.deviations is not None
         chosen = self.deviations[:: max(1, -(-len(self.deviations) * turn.size * len(turn) // WORK))]
         return np.matmul(turn.T, np.matmul(chosen, turn))
+
+
+def _forms(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """c' M c of every column, (g,)."""
+    return np.einsum("ag,ag->g", columns, matrix @ columns)
 
 
 def _mean_square(parts: np.ndarray) -> np.ndarray:
