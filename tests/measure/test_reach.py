@@ -93,3 +93,18 @@ def test_a_mean_that_few_seeds_carry_has_no_interval():
     found = reach.steps(AT, runs, 0.5)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.note == "heavy tail: the mean is carried by 4.0 of 64 seeds"
+
+
+@pytest.mark.parametrize("level", [0.02, 0.3, 1.2, 1e-9])
+def test_places_between_which_no_mean_can_come_down_are_left_out_without_changing_anything(level, monkeypatch):
+    """Runs that rise and fall, lie apart and diverge; a level that few, all or none of them reach, or all at once."""
+    rng = np.random.default_rng(0)
+    above, below = (decaying(rng, 24, rate, 1.0) * rng.lognormal(0, 0.4, size=(24, AT.size)) for rate in (0.01, 0.03))
+    above[0, 30:] = np.inf
+    found = reach.compare(AT, above, below, level)
+    monkeypatch.setattr(reach, "_span", lambda run, _: slice(0, run.shape[1]))
+    whole = reach.compare(AT, above, below, level)
+    for one, other in zip(found, whole, strict=True):
+        assert (one.samples, one.note) == (other.samples, other.note)
+        for name in ("value", "low", "high"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-10, nan_ok=True)

@@ -60,7 +60,7 @@ def _draws(rng: np.random.Generator, resamples: int, s: int) -> Iterator[np.ndar
         yield np.bincount(cells.ravel(), minlength=size * s).reshape(size, s)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _kept(words: tuple[int, ...], resamples: int, s: int) -> tuple[np.ndarray, ...]:
     """The same of one key, drawn once for all intervals over as many seeds, in as few bytes as hold it."""
     drawn = _draws(np.random.default_rng(np.array(words, dtype=np.uint32)), resamples, s)

@@ -175,12 +175,22 @@ def _resampled(
     """The crossings of the data, (M,), and of resampled seeds, (R, M), for M methods on the same seeds."""
     _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100)
-    both = np.concatenate(runs, axis=1)
-    resamples = _bootstrap.enough(resamples, len(both), confidence)
+    resamples = _bootstrap.enough(resamples, len(runs[0]), confidence)
+    spans = [_span(run, level) for run in runs]
+    both = np.concatenate([run[:, span] for run, span in zip(runs, spans, strict=True)], axis=1)
     means = _bootstrap.resampled_means(both, resamples=resamples, paired=True, key=key)
     means = np.concatenate([both.mean(axis=0)[None], means])
-    found = np.stack([_crossings(places, part, level) for part in np.split(means, len(runs), axis=1)], axis=1)
-    return found[0], found[1:]
+    parts = np.split(means, np.cumsum([span.stop - span.start for span in spans])[:-1], axis=1)
+    found = [_crossings(places[span], part, level) for span, part in zip(spans, parts, strict=True)]
+    return np.stack(found, axis=1)[0], np.stack(found, axis=1)[1:]
+
+
+def _span(run: np.ndarray, level: float) -> slice:
+    """The places between which the mean over any seeds comes down to a level: all of them above, to all of them below."""
+    some, every = (run <= level).any(axis=0), (run <= level).all(axis=0)
+    first = int(np.argmax(some)) if some.any() else run.shape[1] - 1
+    last = int(np.argmax(every)) if every.any() else run.shape[1] - 1
+    return slice(max(first - 1, 0), last + 1)
 
 
 def _measured(
