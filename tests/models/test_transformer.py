@@ -9,7 +9,8 @@ import pytest
 
 from tests.models.zoo import CONFIGS, T, adapters, random_peft, texts
 from theory_lab import models
-from theory_lab.models import layers, transformer
+from theory_lab.models import backend, layers, vocabulary
+from theory_lab.models.causal import causal_attention
 from theory_lab.models.layers import relu
 from theory_lab.models.transformer import LEAN
 
@@ -35,7 +36,7 @@ def test_log_probs_are_those_of_the_logits_in_whatever_parts(name, monkeypatch):
     expected = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens[:, 1:, None], axis=-1)[..., 0]
     near(models.log_probs(config, params, tokens, mask), expected)
     gradient = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
-    monkeypatch.setattr(transformer, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
+    monkeypatch.setattr(vocabulary, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
     near(models.log_probs(config, params, tokens, mask), expected)
     near(models.log_probs(config, params, tokens, mask, last=3), expected[:, -3:])
     again = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
@@ -49,6 +50,32 @@ def test_the_loss_is_the_weighted_mean(name):
     each = models.log_probs(config, params, tokens, mask)
     expected = -(each * weights[:, 1:]).sum() / weights[:, 1:].sum()
     assert float(models.mean_loss(config, params, tokens, weights, mask)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("part", [256, 9, 1])  # of 3 texts of 7 tokens: all of them, two parts and a half of 3, each alone
+def test_a_loss_that_is_made_with_its_gradient_has_that_of_the_plain_one(part, monkeypatch):
+    """To heads, table and weights, by value and by curvature along a direction; a token of weight 0 is left out."""
+    monkeypatch.setattr(vocabulary, "TOKENS_PART", part)
+    rng = np.random.default_rng(0)
+    h, table, weights = (jnp.asarray(rng.normal(size=shape)) for shape in ((3, 7, 5), (11, 5), (3, 7)))
+    targets, weights = jnp.asarray(rng.integers(0, 11, (3, 7))), weights.at[1, 2].set(0.0)
+
+    def plain(h, table, weights):
+        each = jax.nn.log_softmax(h @ table.T)
+        return jnp.sum(weights * jnp.take_along_axis(each, targets[..., None], axis=-1)[..., 0])
+
+    def ours(h, table, weights):
+        return vocabulary.total_log_p(h, table, targets, weights)
+
+    given, moved = (h, table, weights), (jnp.cos(h), jnp.cos(table), 0 * weights)
+    for which in ((0,), (1,), (0, 1), (0, 1, 2)):
+        slopes = [jax.value_and_grad(f, which) for f in (ours, plain)]
+        along = [jax.jvp(slope, given, moved) for slope in slopes]
+        each = [jax.vmap(slope, (0, None, None))(jnp.stack([h, -h]), table, weights) for slope in slopes]
+        for one, other in (*zip(*map(jax.tree.leaves, along), strict=True), *zip(*map(jax.tree.leaves, each), strict=True)):
+            there = one != 0 if one.shape[-2:] == weights.shape else jnp.full(one.shape, True)  # the weight 0 has no slope
+            np.testing.assert_allclose(one, jnp.where(there, other, 0), rtol=1e-10, atol=1e-12)
+            assert float(jnp.sum(~there)) <= 2
 
 
 @pytest.mark.parametrize("name, kind", [
@@ -129,9 +156,11 @@ def test_recomputing_layers_changes_no_gradient(name):
         near(again, keeping[0])
 
 
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("width", [24, 6])
-def test_relu_has_the_derivatives_of_a_maximum(width):
-    """Those of `jax.nn.relu`, 0 at 0, forward and backward, whether the signs fill whole bytes or not."""
+def test_relu_has_the_derivatives_of_a_maximum(width, packed, monkeypatch):
+    """Those of `jax.nn.relu`, 0 at 0, forward and backward, whether the signs are packed and fill whole bytes or not."""
+    monkeypatch.setattr(backend, "cpu", lambda: not packed)
     x = jax.random.normal(jax.random.key(0), (3, width)).at[0, :2].set(0.0)
     t = jax.random.normal(jax.random.key(1), x.shape)
     for ours, theirs in zip(jax.jvp(relu, (x,), (t,)), jax.jvp(jax.nn.relu, (x,), (t,)), strict=True):
@@ -142,21 +171,29 @@ def test_relu_has_the_derivatives_of_a_maximum(width):
 
 @configs
 def test_second_derivatives_are_those_of_the_plain_functions(name, monkeypatch):
-    """Forward over reverse through the logits and the cut at 0, whose first derivatives have rules of their own."""
+    """Forward over reverse through the loss, the logits and the cut at 0, whose first derivatives have own rules."""
     config, base, (tokens, mask) = CONFIGS[name], base_of(name), map(jnp.asarray, texts())
     base = jax.tree.map(lambda a: a.astype(float), base)
     slope = jax.grad(lambda base: models.mean_loss(config, {"base": base}, tokens, mask, mask))
     product = lambda: jax.jvp(slope, (base,), (base,))[1]
     ours = product()
-    monkeypatch.setattr(transformer, "_scored", lambda h, rows: jnp.einsum("bte,ve->btv", h, rows))
+    monkeypatch.setattr(backend, "cpu", lambda: False)
+    monkeypatch.setattr(layers, "_attended", causal_attention)  # the other's softmax is in float32
+    elsewhere = product()
+    monkeypatch.setattr(vocabulary, "scored", lambda h, rows: jnp.einsum("bte,ve->btv", h, rows))
     monkeypatch.setattr(layers, "relu", jax.nn.relu)
-    for one, other in zip(*map(jax.tree.leaves, (ours, product())), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12 * float(jnp.abs(other).max()))
-    assert max(float(jnp.abs(one).max()) for one in jax.tree.leaves(ours)) > 0
+    expected = product()
+    size = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # biases of keys have 0 and rounding
+    for one, two, other in zip(*map(jax.tree.leaves, (ours, elsewhere, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12 * size)
+        np.testing.assert_allclose(two, other, rtol=1e-10, atol=1e-12 * size)
+    assert size > 0
 
 
-def test_an_adapters_backward_pass_keeps_what_is_named_and_nothing_else():
-    """By the residuals of the scan over layers: the stream twice, queries, values, a bit of each number inside."""
+@pytest.mark.parametrize("signs", [8, 1])
+def test_an_adapters_backward_pass_keeps_what_is_named_and_nothing_else(signs, monkeypatch):
+    """By the residuals of the scan over layers: the stream twice, queries, values, a bit of each number inside or a byte."""
+    monkeypatch.setattr(backend, "cpu", lambda: signs == 1)
     config = CONFIGS["opt"]
     adapter = models.lora()
     params = {"base": base_of("opt"), "peft": adapter.init(jax.random.key(0), config)}
@@ -165,7 +202,7 @@ def test_an_adapters_backward_pass_keeps_what_is_named_and_nothing_else():
     scans = [e for e in jax.make_jaxpr(jax.grad(loss))(params["peft"]).eqns if e.primitive.name == "scan"]
     forward = next(e for e in scans if e.params["length"] == config.num_hidden_layers and not e.params["reverse"])
     kept = sum(v.aval.size * v.aval.dtype.itemsize for v in forward.outvars[forward.params["num_carry"] :])
-    assert kept == config.num_hidden_layers * tokens.size * (4 * 4 * config.hidden_size + config.ffn_dim // 8)
+    assert kept == config.num_hidden_layers * tokens.size * (4 * 4 * config.hidden_size + config.ffn_dim // signs)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -86,15 +86,15 @@ def _times(x: Array, w: Array) -> Array:
 
 @jax.custom_jvp
 def relu(x: Array) -> Array:
-    """max(x, 0); a backward pass may keep a bit of each number, "signs"."""
+    """max(x, 0); a backward pass may keep "signs", a bit of each number, or on a processor, slow at packing, a byte."""
     return jnp.maximum(x, 0)
 
 
 @relu.defjvp
 def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (tangent,) = primals, tangents
-    if x.shape[-1] % 8:
-        return relu(x), jnp.where(x > 0, tangent, 0)
+    if x.shape[-1] % 8 or backend.cpu():
+        return relu(x), jnp.where(named(x > 0, "signs"), tangent, 0)
     places = jnp.arange(8, dtype=jnp.uint8)[:, None]
     apart = (x > 0).reshape(*x.shape[:-1], 8, -1)  # (..., 8, F/8)
     bits = named(sum(apart[..., i, :].astype(jnp.uint8) << i for i in range(8)), "signs")

@@ -9,26 +9,25 @@ values, H width of a head, F width inside, V vocabulary, E width of an embedding
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Params
+from theory_lab.models import backend
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
 from theory_lab.models.layers import layer_norm, linear, llama_layer, opt_layer, rms_norm, wide
 from theory_lab.models.rope import Rotation, rotary
-from theory_lab.models.shift import length, made, part, slices, take, whole
+from theory_lab.models.shift import made, slices, take, whole
+from theory_lab.models.vocabulary import log_p, scored, total_log_p
 
 Remat = bool | Sequence[str]
 Entry = tuple[Array, Block, Array | None, Rotation | None]
 LEAN = ("between", "query", "signs", "value")  # kept, an adapter's backward pass computes one product of six again
 INSIDE = ("between", "gate", "inside", "key", "query", "signs", "up", "value")  # each costs a product to make again
-VOCABULARY_PART = 2048  # rows of the head that are used at once
 
 
 def logits(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
@@ -42,8 +41,9 @@ def logits(config: Config, params: Params, tokens: Array, mask: Array | None = N
         mask: (B, T), 1 at tokens and 0 at padding; None is all 1. What is returned at padding has no meaning.
         adapter: what ``params["peft"]`` is.
         dtype: of the computation, float32 or bfloat16; None is that of the embeddings.
-        remat: recompute the inside of a layer in the backward pass instead of keeping it: nothing of it (False), all (True),
-            or all but the arrays with these names of `INSIDE`.
+        remat: recompute the inside of a layer in the backward pass instead of keeping it: nothing of it (False; but on a
+            processor, which has that faster than memory, all but what costs a product of the layer), all (True), or all but
+            the arrays with these names of `INSIDE`.
 
     Raises:
         ValueError: tokens or a mask of another shape or type, a text longer than the model has positions, an adapter without
@@ -56,7 +56,7 @@ def logits(config: Config, params: Params, tokens: Array, mask: Array | None = N
         (1, 3, 9)
     """
     h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
-    return _scored(h, whole(head(config, params["base"])).astype(h.dtype))
+    return scored(h, whole(head(config, params["base"])).astype(h.dtype))
 
 
 def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
@@ -81,29 +81,7 @@ def log_probs(config: Config, params: Params, tokens: Array, mask: Array | None 
     h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
     skipped = 0 if last is None else tokens.shape[1] - 1 - _last(last, tokens)
     h, targets, table = h[:, skipped:-1], tokens[:, skipped + 1 :], head(config, params["base"])
-    size = min(length(table), VOCABULARY_PART)
-
-    def body(carry: tuple[Array, Array, Array], start: Array) -> tuple[tuple[Array, Array, Array], None]:
-        top, total, chosen = carry  # (B, T-1) each: running maximum, sum of exponentials, the target's logit
-        first = jnp.minimum(start, length(table) - size)
-        rows = part(table, first, size).astype(h.dtype)  # (size, E)
-        z = _scored(h, rows)  # (B, T-1, size)
-        ids = first + jnp.arange(size)
-        z = jnp.where(ids >= start, z, -jnp.inf)  # the last part may reach back over rows that were seen
-        here = jnp.take_along_axis(z, jnp.clip(targets - first, 0, size - 1)[..., None], axis=-1)[..., 0]
-        chosen = jnp.where((targets >= start) & (targets < first + size), here, chosen)
-        new_top = jnp.maximum(top, jax.lax.stop_gradient(z.max(axis=-1)))
-        total = total * jnp.exp(top - new_top) + jnp.exp(z - new_top[..., None]).sum(axis=-1)
-        return (new_top, total, chosen), None
-
-    like = jnp.zeros(targets.shape, wide(h.dtype))
-    starts = jnp.arange(0, length(table), size)
-    begin = (jnp.full_like(like, -jnp.inf), like, like)
-    if len(starts) == 1:
-        (top, total, chosen), _ = body(begin, starts[0])
-    else:
-        (top, total, chosen), _ = jax.lax.scan(jax.checkpoint(body), begin, starts)
-    return chosen - top - jnp.log(total)
+    return log_p(h, table, targets)
 
 
 def _last(last: int, tokens: Array) -> int:
@@ -111,22 +89,6 @@ def _last(last: int, tokens: Array) -> int:
     if count >= tokens.shape[1]:
         raise _checks.refuse("last", f"at most {tokens.shape[1] - 1}, the tokens that are predicted", last)
     return count
-
-
-@jax.custom_jvp
-def _scored(h: Array, rows: Array) -> Array:
-    """Logits, (B, T, E) by (V, E) -> (B, T, V) in float32 at least; what comes back through them is in the type of h."""
-    return jnp.einsum("bte,ve->btv", h, rows, preferred_element_type=wide(h.dtype))
-
-
-@partial(_scored.defjvp, symbolic_zeros=True)
-def _scored_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
-    (h, rows), (from_h, from_rows) = primals, tangents
-    product, is_zero = partial(jnp.einsum, "bte,ve->btv"), lambda t: isinstance(t, SymbolicZero)
-    moved = [product(from_h, rows)] if not is_zero(from_h) else []
-    moved += [product(h, from_rows)] if not is_zero(from_rows) else []
-    z = _scored(h, rows)
-    return z, sum((one.astype(z.dtype) for one in moved), jnp.zeros_like(z))
 
 
 def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mask: Array | None = None,
@@ -150,9 +112,9 @@ def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mas
     """
     if jnp.shape(weights) != jnp.shape(tokens):
         raise _checks.refuse("weights", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(weights))
-    each = log_probs(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)
-    weights = weights[:, 1:].astype(each.dtype)
-    return -jnp.sum(jnp.where(weights == 0, 0, each) * weights) / jnp.sum(weights)
+    h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)[:, :-1]
+    weights = weights[:, 1:].astype(wide(h.dtype))
+    return -total_log_p(h, head(config, params["base"]), tokens[:, 1:], weights) / jnp.sum(weights)
 
 
 def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
@@ -205,8 +167,9 @@ def through(config: Config, layers: Block, x: Array, seen: Array | None, rotatio
         x, pairs = layer(config, made(p), x, seen, rotation)  # here, and only here, a shifted layer is made
         return x, pairs if keep else None
 
-    if remat:
-        kept = () if remat is True else [_checks.choice("remat", name, INSIDE) for name in remat]
+    if remat or backend.cpu():
+        names = () if remat is True else remat or INSIDE
+        kept = [_checks.choice("remat", name, INSIDE) for name in names]
         body = jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(*kept), prevent_cse=False)
     return jax.lax.scan(body, x, slices(layers))
 
