@@ -125,9 +125,8 @@ def first_order_clean_bound(
     """
     eta, n = _checks.positive("step_size", step_size), _checks.count("n", n)
     alpha, gap = eta * _checks.nonnegative("smoothness", smoothness), _checks.nonnegative("initial_gap", initial_gap)
-    noise = 0.5 * alpha**2 * (n + 1) * _checks.nonnegative("dispersion", dispersion)
-    first = 2.5 * gap / (eta * n * _checks.count("epochs", epochs))
-    return first + noise if n * alpha <= 1 / 2 else math.inf
+    noise, epochs = _checks.nonnegative("dispersion", dispersion), _checks.count("epochs", epochs)
+    return 2.5 * gap / (eta * n * epochs) + 0.5 * alpha**2 * (n + 1) * noise if n * alpha <= 1 / 2 else math.inf
 
 
 def theorem_h_bound(*, step_sizes: Pair, initial_gap: float, n: int, epochs: int, **blocks: Unpack[Blocks]) -> float:

@@ -58,8 +58,9 @@ def reshuffling_bound(
     eta, n = _checks.positive("step_size", step_size), _checks.count("n", n)
     alpha, noise = eta * _checks.nonnegative("smoothness", smoothness), _checks.nonnegative("dispersion", dispersion)
     gap, epochs = _checks.nonnegative("initial_gap", initial_gap), _checks.count("epochs", epochs)
-    bound = 18 / 7 * gap / (eta * n * epochs) + 4 / 7 * alpha**2 * (n + 1) * noise
-    return bound if n * alpha <= 1 / 2 else math.inf
+    if n * alpha > 1 / 2:
+        return math.inf
+    return 18 / 7 * gap / (eta * n * epochs) + 4 / 7 * alpha**2 * (n + 1) * noise
 
 
 def reshuffling_tuned(*, smoothness: float, dispersion: float, initial_gap: float, n: int, epochs: int) -> TunedStep:
@@ -114,8 +115,10 @@ def reshuffling_pl_bound(
     if mu > smooth:
         raise _checks.refuse("pl", f"at most the smoothness {smooth:g}", pl)
     gap, epochs = _checks.nonnegative("initial_gap", initial_gap), _checks.count("epochs", epochs)
-    floor = 2 / 7 * (eta * smooth) ** 2 * (n + 1) * _checks.nonnegative("dispersion", dispersion) / mu
-    return (1 - 7 / 9 * mu * eta * n) ** epochs * gap + floor if n * eta * smooth <= 1 / 2 else math.inf
+    noise = _checks.nonnegative("dispersion", dispersion)
+    if n * eta * smooth > 1 / 2:
+        return math.inf
+    return (1 - 7 / 9 * mu * eta * n) ** epochs * gap + 2 / 7 * (eta * smooth) ** 2 * (n + 1) * noise / mu
 
 
 def with_replacement_bound(

@@ -53,7 +53,8 @@ def one_sided_floor(step_size: float, smoothness: float, dispersion: float, n: i
         >>> round(one_sided_floor(0.01, 1.0, 1.0, 100), 12)
         6.4e-05
     """
-    return one_sided_slope(step_size, smoothness, dispersion, n, constant=constant) ** 2
+    slope = one_sided_slope(step_size, smoothness, dispersion, n, constant=constant)
+    return slope * slope  # inf where that overflows
 
 
 class Minimax(NamedTuple):
@@ -103,7 +104,7 @@ def minimax(
     smooth, sigma_sq = _checks.positive("smoothness", smoothness), _checks.positive("dispersion", dispersion)
     gap, n, epochs = _checks.positive("initial_gap", initial_gap), _checks.count("n", n), _checks.count("epochs", epochs)
     floor_per_step_sq = one_sided_floor(1.0, smooth, sigma_sq, n, constant=constant)  # c^2 L^2 sigma^2 n
-    eta = (2 * gap / (math.e**2 * floor_per_step_sq * n * epochs)) ** (1 / 3)
+    eta = (2 * gap / (math.e**2 * n * epochs)) ** (1 / 3) / floor_per_step_sq ** (1 / 3)  # the quotient could vanish
     curvature = 1 / (eta * n * epochs)
     if curvature > smooth:
         raise _checks.refuse("epochs", f"enough for a flat direction below the smoothness {smooth:g}", epochs)

@@ -61,7 +61,7 @@ def remainder_bound(smoothness: float, rank: float, radius: float, directions: i
     """
     r, q = _rank(rank), _checks.count("directions", directions)
     scale = _checks.nonnegative("radius", radius) * _checks.nonnegative("smoothness", smoothness)
-    return scale**2 * r * (r + 2) * (r + 4) / (4 * q)
+    return scale * scale * r * (r + 2) * (r + 4) / (4 * q)  # inf where that overflows
 
 
 def remainder_factor(rank: float, directions: int = 1) -> float:
@@ -100,8 +100,9 @@ def second_moment_bound(
         >>> second_moment_bound(4.0, 1.0, 7.0, 0.0)
         36.0
     """
-    remainder = (_checks.nonnegative("radius", radius) * _checks.nonnegative("smoothness", smoothness)) ** 2
-    return _joined(gradient_norm_sq, kappa(rank, directions), remainder * remainder_factor(rank, directions), young)
+    scale = _checks.nonnegative("radius", radius) * _checks.nonnegative("smoothness", smoothness)
+    remainder = scale * scale * remainder_factor(rank, directions)
+    return _joined(gradient_norm_sq, kappa(rank, directions), remainder, young)
 
 
 def variance_bound(
@@ -171,7 +172,8 @@ def central_remainder_bound(hessian_smoothness: float, dimension: int, radius: f
     """
     rho, d = _checks.nonnegative("hessian_smoothness", hessian_smoothness), _checks.count("dimension", dimension)
     q, mu = _checks.count("directions", directions), _checks.nonnegative("radius", radius)
-    return mu**4 * rho**2 * d * (d + 2) * (d + 4) * (d + 6) / (36 * q)
+    scale = mu * mu * rho
+    return scale * scale * d * (d + 2) * (d + 4) * (d + 6) / (36 * q)
 
 
 def nesterov_spokoiny_bound(
@@ -202,9 +204,8 @@ def nesterov_spokoiny_bound(
     """
     d, mu = _checks.count("dimension", dimension), _checks.nonnegative("radius", radius)
     smooth, share = _checks.nonnegative("smoothness", smoothness), 1 / 2 if one_or_two(sided) == 1 else 1 / 8
-    return (
-        2 * (d + 4) * _checks.nonnegative("gradient_norm_sq", gradient_norm_sq) + share * (mu * smooth) ** 2 * (d + 6) ** 3
-    )
+    gradient, scale = _checks.nonnegative("gradient_norm_sq", gradient_norm_sq), mu * smooth
+    return 2 * (d + 4) * gradient + share * scale * scale * (d + 6) ** 3
 
 
 def _rank(rank: Any) -> float:
@@ -215,6 +216,7 @@ def _joined(gradient_norm_sq: float, factor: float, remainder: float, young: flo
     """(1 + c) A + (1 + 1/c) B with A = factor ||g||^2 and B = remainder; (sqrt A + sqrt B)^2 at the best c."""
     linear = factor * _checks.nonnegative("gradient_norm_sq", gradient_norm_sq)
     if young is None:
-        return linear + 2 * math.sqrt(linear * remainder) + remainder
+        roots = math.sqrt(linear) + math.sqrt(remainder)
+        return roots * roots
     c = _checks.positive("young", young)
     return (1 + c) * linear + (1 + 1 / c) * remainder

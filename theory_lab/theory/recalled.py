@@ -34,7 +34,8 @@ def mishchenko_strongly_convex_bound(
         The bound; inf where eta L > 1.
 
     Raises:
-        ValueError: a negative or non-finite argument, or a step size or strong convexity that is not positive.
+        ValueError: a negative or non-finite argument, a step size or strong convexity that is not positive, or a strong
+            convexity above the smoothness.
 
     Example:
         >>> common = dict(smoothness=1, strong_convexity=1, optimal_dispersion=2, initial_distance_sq=1, n=4, epochs=1)
@@ -128,10 +129,9 @@ def _strongly_convex(
     step_size: float, smoothness: float, strong_convexity: float, optimal_dispersion: float, initial_distance_sq: float
 ) -> tuple[float, float, float, float, float]:
     """The arguments that the strongly convex bounds share, checked, in this order."""
-    return (
-        _checks.positive("step_size", step_size),
-        _checks.nonnegative("smoothness", smoothness),
-        _checks.positive("strong_convexity", strong_convexity),
-        _checks.nonnegative("optimal_dispersion", optimal_dispersion),
-        _checks.nonnegative("initial_distance_sq", initial_distance_sq),
-    )
+    eta, smooth = _checks.positive("step_size", step_size), _checks.nonnegative("smoothness", smoothness)
+    mu = _checks.positive("strong_convexity", strong_convexity)
+    if mu > smooth:
+        raise _checks.refuse("strong_convexity", f"at most the smoothness {smooth:g}", strong_convexity)
+    noise = _checks.nonnegative("optimal_dispersion", optimal_dispersion)
+    return eta, smooth, mu, noise, _checks.nonnegative("initial_distance_sq", initial_distance_sq)

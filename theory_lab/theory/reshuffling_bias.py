@@ -81,7 +81,8 @@ def two_type_floor(step_size: float, curvature: float, spread: float, noise: flo
     """
     eta, h = _checks.positive("step_size", step_size), _checks.positive("curvature", curvature)
     a, s, n = _checks.nonnegative("spread", spread), _checks.nonnegative("noise", noise), _checks.count("n", n)
-    return TwoTypeFloor((eta * a * s / (2 * h)) ** 2, eta**3 * h * n**2 * s**2 / 24)
+    bias, spread_out = eta * a * s / (2 * h), eta * n * s
+    return TwoTypeFloor(bias * bias, spread_out * spread_out * eta * h / 24)
 
 
 def two_type_crossover(curvature: float, spread: float, n: int) -> float:

@@ -47,7 +47,7 @@ def best_scale(first: float, terms: Terms) -> float:
     if first > 0 and terms.linear > 0:
         gamma = min(gamma, math.sqrt(first / terms.linear))
     if first > 0 and terms.quadratic > 0:
-        gamma = min(gamma, (first / terms.quadratic) ** (1 / 3))
+        gamma = min(gamma, first ** (1 / 3) / terms.quadratic ** (1 / 3))
     return gamma
 
 
