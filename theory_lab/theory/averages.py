@@ -128,11 +128,7 @@ def mean_power(x: float, power: int, count: int) -> float:
         (0.75, 1.0)
     """
     x, power, count = _checks.between("x", x, 0, 2), _checks.count("power", power, bits=64), _checks.count("count", count)
-    away = min(x, 2 - x)
-    if away == 1:
-        return 1 / count
-    rate = power * math.log1p(-away)
-    return math.expm1(count * rate) / (count * math.expm1(rate)) if rate < 0 else 1.0
+    return _kept(min(x, 2 - x), power, count)
 
 
 def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: int = 10**15) -> int:
@@ -173,8 +169,8 @@ def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: 
 
 
 def _kept(lost: float, apart: int, points: int) -> float:
-    """s = (1 - r^(mJ))/((1 - r^m) J) for r = 1 - lost, without cancellation."""
-    if lost >= 1:  # r = 0, and r < 0 does not occur: r = (1-x)^2 + K x^2
+    """s = (1 - r^(mJ))/((1 - r^m) J) for r = 1 - lost >= 0, without cancellation; 1 where nothing is lost."""
+    if lost >= 1:
         return 1 / points
-    rate = math.log1p(-lost)
-    return math.expm1(rate * apart * points) / (math.expm1(rate * apart) * points)
+    rate = apart * math.log1p(-lost)
+    return math.expm1(points * rate) / (points * math.expm1(rate)) if rate < 0 else 1.0
