@@ -3,7 +3,8 @@
 import pytest
 
 from experiments._conduct import documentation
-from theory_lab.theory.catalogue import OTHERS, STATEMENTS, Statement, statement_of
+from theory_lab.report.statements import name_in
+from theory_lab.theory.catalogue import OTHERS, STATEMENTS, Statement
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: s.name)
@@ -16,7 +17,7 @@ def test_every_statement_is_documented_where_it_says(statement: Statement) -> No
 def test_names_are_distinct_and_found_again() -> None:
     names = [statement.name for statement in STATEMENTS]
     assert len(set(names)) == len(names)
-    assert [statement_of(name).name for name in names] == names
+    assert [name_in(name, names) for name in names] == names
     assert not any(name.startswith(OTHERS) for name in names)
 
 

@@ -5,7 +5,7 @@ statement's name (with the longest such name).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,8 @@ def catalogue(statements: Sequence[Mapping[str, Any]], folder: Path, order: Sequ
     found: dict[str, list[tuple[str, Verdict]]] = {name: [] for name in names}
     for made in read_all(folder, order):
         for verdict in verdicts(made):
-            fitting = [name for name in names if verdict.source.startswith(name)]
-            if fitting:
-                found[max(fitting, key=len)].append((made["experiment"], verdict))
+            if (name := name_in(verdict.source, names)) is not None:
+                found[name].append((made["experiment"], verdict))
     rows = []
     for statement in statements:
         some = found[str(statement["name"])]
@@ -56,6 +55,18 @@ def catalogue(statements: Sequence[Mapping[str, Any]], folder: Path, order: Sequ
             "where": " ".join(statement["where"]),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def name_in(source: str, names: Iterable[str]) -> str | None:
+    """The longest of some names with which a source begins.
+
+    Example:
+        >>> name_in("the law, Theorem 5, stability", ["the law", "the law, Theorem 5"])
+        'the law, Theorem 5'
+        >>> name_in("folklore", ["the law"]) is None
+        True
+    """
+    return max((name for name in names if source.startswith(name)), key=len, default=None)
 
 
 def catalogue_table(rows: pd.DataFrame, folder: str) -> str:

@@ -574,16 +574,3 @@ STATEMENTS: tuple[Statement, ...] = (
     ),
 )
 OTHERS = ("folklore", "design aim", "measured conjecture")  # sources of claims that are no statements of the catalogue
-
-
-def statement_of(source: str) -> Statement | None:
-    """The statement that a claim's source names: the one of the longest name that the source begins with.
-
-    Example:
-        >>> statement_of("theory_lab, Theorem 5, stability").name
-        'theory_lab, Theorem 5, stability'
-        >>> statement_of("folklore") is None
-        True
-    """
-    fitting = [s for s in STATEMENTS if source.startswith(s.name)]
-    return max(fitting, key=lambda s: len(s.name), default=None)
