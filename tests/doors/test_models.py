@@ -49,6 +49,10 @@ DOORS = {
             "rope short_factor must be 3 numbers, head_dim / 2, got (1.0, 2.0)",
         ),
         (
+            lambda: LlamaConfig(rope=Rope(kind="yarn", factor=2.0)),
+            "rope factor must be 0.25, max_position_embeddings / original_max_position_embeddings, got 2.0",
+        ),
+        (
             lambda: OPTConfig(activation_function="silu"),
             "activation_function must be one of 'relu', 'gelu', got 'silu'",
         ),

@@ -109,6 +109,10 @@ class LlamaConfig:
         for name in ("short_factor", "long_factor") if self.rope.kind == "longrope" else ():
             if len(getattr(self.rope, name)) != self.head_dim // 2:
                 raise _checks.refuse(f"rope {name}", f"{self.head_dim // 2} numbers, head_dim / 2", getattr(self.rope, name))
+        ratio = self.max_position_embeddings / self.rope.original_max_position_embeddings
+        if self.rope.kind == "yarn" and ratio not in (1, self.rope.factor):  # of which versions of transformers read either
+            rule = f"{ratio:g}, max_position_embeddings / original_max_position_embeddings"
+            raise _checks.refuse("rope factor", rule, self.rope.factor)
 
     @property
     def embedding_size(self) -> int:
