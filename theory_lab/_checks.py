@@ -182,6 +182,14 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
+def dtype(name: str, value: Any, choices: Iterable[str]) -> str:
+    """The name of one of a few types of numbers, given as a name or as NumPy and JAX have them."""
+    try:
+        return choice(name, jax.numpy.dtype(value).name, choices)
+    except TypeError:
+        return choice(name, value, choices)
+
+
 def same_labels(name: str, given: Iterable[str], expected: Iterable[str], expected_name: str = "the parameters") -> None:
     """The labels of two mappings agree; the message prints both sides."""
     given, expected = sorted(given, key=str), sorted(expected, key=str)

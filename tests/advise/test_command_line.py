@@ -19,6 +19,7 @@ bare = lambda z, e: jnp.sum(z["x"] - e)
 
 
 BROKEN = {
+    "import theory_lab\nimport nosuch\n": "ModuleNotFoundError: No module named 'nosuch', line 2",
     "def problem(:": "SyntaxError: invalid syntax (mine.py, line 1), line 1",
     "\n1 / 0": "ZeroDivisionError: division by zero, line 2",
     "import sys\nsys.exit(3)": "SystemExit: 3, line 2",

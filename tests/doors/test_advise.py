@@ -47,7 +47,7 @@ DOORS = {
         (asked(zeroth=3), "zeroth must be some of the labels ('x', 'y'), or () for none, got 3"),
         (
             made(params={"w": jnp.zeros(2)}, loss=lambda z, e: jnp.sum(z["w"] - e)),
-            "zeroth must be some of the labels ('w',), or () for none, got None",
+            "zeroth must be some of the labels ('w',), or () for none, where no block is called 'x' or 'base', got None",
         ),
         (asked(directions=0), "directions must be a whole number of at least 1, got 0"),
         (asked(law="normal"), "law must be one of 'gaussian', 'rademacher', 'sphere', got 'normal'"),

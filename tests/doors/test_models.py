@@ -108,6 +108,8 @@ DOORS = {
     ],
     "logits": [
         (lambda: logits(jnp.ones(3, jnp.int32)), "tokens must be whole numbers of shape (B, T), got 'int32 of shape (3,)'"),
+        (lambda: logits(jnp.full((1, 3), 97)), "tokens must be in the vocabulary, 0..96, got 97"),
+        (lambda: logits(jnp.array([[1, -1, 2]])), "tokens must be in the vocabulary, 0..96, got -1"),
         (lambda: logits(jnp.ones((2, 3))), "tokens must be whole numbers of shape (B, T), got 'float64 of shape (2, 3)'"),
         (
             lambda: logits(TOKENS, remat=["bits"]),
@@ -184,6 +186,8 @@ DOORS = {
         (lambda: TwoPoint(1e-3, stream="row"), "stream must be one of 'bulk', 'rows', got 'row' (did you mean 'rows'?)"),
     ],
     "folders": [
+        (lambda: models.load_pretrained(".", dtype="foo"), "dtype must be one of 'float32', 'bfloat16', got 'foo'"),
+        (lambda: models.load_adapter(".", OPT, dtype="int"), "dtype must be one of 'float32', 'bfloat16', got 'int64'"),
         (lambda: models.load_pretrained("nowhere"), "path must be a folder, got 'nowhere'"),
         (lambda: models.load_adapter(3, OPT), "path must be a folder, got 3"),
         (lambda: models.load_tokenizer("nowhere"), "path must be a folder, got 'nowhere'"),

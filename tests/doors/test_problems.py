@@ -248,10 +248,18 @@ DOORS = {
             "loss must be a function that works on params and one example, of shape (2,), "
             """got AttributeError("'dict' object has no attribute 'x'")""",
         ),
-        (finite_sum(examples=1.0), "examples must be arrays with one common leading axis of length at least 1, got [0]"),
+        (finite_sum(examples=1.0), "examples must be arrays with one common leading axis of length at least 1, got [()]"),
         (
             finite_sum(examples=np.zeros((0, 2))),
-            "examples must be arrays with one common leading axis of length at least 1, got [0]",
+            "examples must be arrays with one common leading axis of length at least 1, got [(0, 2)]",
+        ),
+        (
+            finite_sum(examples=(np.zeros((50, 2)), np.zeros(60))),
+            "examples must be arrays with one common leading axis of length at least 1, got [(50, 2), (60,)]",
+        ),
+        (
+            finite_sum(examples={"t": np.array(["a"] * 60)}),
+            "examples must be a pytree of arrays of numbers, got {'t': '<U1 of shape (60,)'}",
         ),
         (finite_sum(examples=("a", "b")), "examples must be a pytree of arrays of numbers, got ('a', 'b')"),
         (

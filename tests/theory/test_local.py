@@ -270,6 +270,16 @@ def test_without_an_end_of_the_plateau_or_a_time_nothing_moves():
         assert centred(steps, lambda e: True, Fastest((1.0,), found)) == Fastest((1.0,), found)
 
 
+def test_a_block_that_need_not_move_does_not_stand_still():
+    """As fast up to 8 from nothing on: 8/32; not where it is above that already, nor without an upper end."""
+    idle = lambda e: 100.0 if e[0] < 8 and e[1] < 1 else 200.0
+    for low in (1e-12, 1e-3):
+        there = centred(idle, lambda e: True, Fastest((low, 0.5), 100.0))
+        assert there.step_sizes[0] == pytest.approx(8 / 32, rel=0.1)
+        assert (there.step_sizes[1], there.steps) == (0.5, 100.0)
+    assert centred(lambda e: 100.0, lambda e: True, Fastest((1e-12,), 100.0)) == Fastest((1e-12,), 100.0)
+
+
 def test_nothing_reaches_what_lies_below_every_floor():
     model = local.local(np.eye(2), [2], [True], gradient=[1.0, 0.0], rounding=[1e-3])
     assert fastest(lambda e: modes.steps_to(model.modes(e), 1e-30), lambda e: model.modes(e).stable, [0.5]).steps == math.inf

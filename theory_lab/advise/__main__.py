@@ -84,9 +84,10 @@ def _run(path: str, call: Callable[[], Any]) -> Any:
     """What a user's file gives; an error of its own, however it stops, is told in a line."""
     try:
         return call()
-    except (ValueError, ImportError, OSError):  # as this library and the system tell them
-        raise
     except (Exception, SystemExit) as error:
+        told = isinstance(error, (ValueError, ImportError, OSError))  # as this library and the system tell them
+        if told and not isinstance(error, ModuleNotFoundError):
+            raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -144,7 +144,8 @@ def _settings(
     if zeroth is None:
         chosen = tuple(label for label in USUAL if label in labels)[:1]
         if not chosen:
-            raise _checks.refuse("zeroth", f"some of the labels {labels}, or () for none", zeroth)
+            rule = f"some of the labels {labels}, or () for none, where no block is called 'x' or 'base'"
+            raise _checks.refuse("zeroth", rule, zeroth)
     else:
         if isinstance(zeroth, str):
             zeroth = (zeroth,)

@@ -141,7 +141,8 @@ def centred(
     Along the axis of every block the plateau is an interval [a, b]; sqrt(ab) is the factor sqrt(b/a) away from either end:
     an error of that much in either end leaves it on the plateau, and no other point stands more. All blocks go there
     together, or, where that leaves the plateau, a half, a quarter, ... of the way. A step size stays at a minimum as sharp
-    as [a, 2a], and where an end of its plateau lies beyond a factor 1024, as of a block that need not move.
+    as [a, 2a], and where an end of its plateau lies beyond a factor 1024; but of a block that need not move, whose plateau
+    has no lower end, the model says nothing for standing still: it goes up to b/32, the middle of the longest that counts.
     Guarantee: stable at 1/``share``, and at most 1 + ``alike`` times the fewest steps of the model.
 
     Args:
@@ -165,9 +166,7 @@ def centred(
 
     near = lambda point: time(point) <= (1 + alike) * found.steps
     units = np.eye(best.size)
-    ends = np.array([[_end(near, best, sign * unit) for sign in (1.0, -1.0)] for unit in units])
-    plateau = np.isfinite(ends).all(axis=1) & (ends.sum(axis=1) > SHARP)
-    way = np.array([(up - down) / 2 if long else 0.0 for (up, down), long in zip(ends, plateau, strict=True)])
+    way = np.array([_to_middle(_end(near, best, unit, LARGE), _end(near, best, -unit, FARTHEST)) for unit in units])
     while np.abs(way).max() > FINE / 2:
         if (there := time(best + way)) <= (1 + alike) * found.steps:
             return Fastest(tuple(map(float, 2.0 ** (best + way))), there)
@@ -175,12 +174,22 @@ def centred(
     return found
 
 
-def _end(near: Callable[[np.ndarray], bool], best: np.ndarray, move: np.ndarray) -> float:
-    """How far a plateau goes this way, in powers of two; inf where it has no end."""
+def _to_middle(up: float, down: float) -> float:
+    """The way, in powers of two, from a point with these ways to the ends of its plateau."""
+    longest = math.log2(FARTHEST)
+    if up == math.inf:
+        return 0.0
+    if down == math.inf:
+        return max(up - longest / 2, 0.0)
+    return (up - down) / 2 if up <= longest and up + down > SHARP else 0.0
+
+
+def _end(near: Callable[[np.ndarray], bool], best: np.ndarray, move: np.ndarray, farthest: float) -> float:
+    """How far a plateau goes this way, in powers of two; inf where it has no end within a factor."""
     low, high = 0.0, 0.5
     while near(best + high * move):
         low, high = high, 2 * high
-        if 2.0**low >= FARTHEST:
+        if 2.0**low >= farthest:
             return math.inf
     while high - low > FINE:
         middle = (low + high) / 2

@@ -130,5 +130,7 @@ def method(sight: Sight) -> str:
     if not all(view.definite for view in views):
         lacks.append("negative curvature left out")
     if any(view.pushed for view in views):
-        lacks.append("left out where the mean does not curve but components do: there no step size is stable")
+        lacks.append(
+            "without the directions in which components curve and their mean does not, where no step size is stable"
+        )
     return ", ".join([how if how != "exact" or not lacks else "second moments", *lacks])

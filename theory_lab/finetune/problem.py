@@ -164,7 +164,7 @@ def fine_tune(
     _checks.instance("questions", questions, Questions, "Questions, as encode makes")
     if adapter is not None:
         _checks.instance("adapter", adapter, Adapter, "a LoRA, Prefix or Prompt, or None")
-    word = _word(dtype)
+    word = None if dtype is None else _checks.dtype("dtype", dtype, ("float32", "bfloat16"))
     largest = int(np.max(questions.options.tokens))
     if largest >= config.vocab_size:
         raise _checks.refuse("the tokens of questions", f"below the vocabulary's size, {config.vocab_size}", largest)
@@ -172,12 +172,3 @@ def fine_tune(
     problem = FineTune(len(questions), right, config, base, adapter, word, _checks.flag("remat", remat), Constants(), None)
     jax.eval_shape(lambda key: problem.scores(problem.init(key), right[:1]), jax.random.key(0))  # refuses what does not fit
     return problem
-
-
-def _word(dtype: Any) -> str | None:
-    """A type by its name."""
-    try:
-        name = None if dtype is None else jnp.dtype(dtype).name
-    except TypeError:
-        name = dtype
-    return None if name is None else _checks.choice("dtype", name, ("float32", "bfloat16"))

@@ -91,7 +91,7 @@ def load_adapter(path: Any, config: Config, *, dtype: Any = None) -> LoadedAdapt
     """
     where = tensorfile.folder(path)
     if dtype is not None:
-        _checks.choice("dtype", jnp.dtype(dtype).name, PARAMETER_TYPES)
+        _checks.dtype("dtype", dtype, PARAMETER_TYPES)
     stored = tensorfile.read_json(where / CONFIG)
     kind = _checks.choice(f"peft_type in {CONFIG}", stored.get("peft_type"), KINDS)
     if not (where / WEIGHTS).exists():

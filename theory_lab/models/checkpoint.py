@@ -54,9 +54,7 @@ def load_pretrained(path: Any, *, dtype: Any = None) -> Pretrained:
         True
     """
     where = tensorfile.folder(path)
-    kind = None if dtype is None else jnp.dtype(dtype)
-    if kind is not None:
-        _checks.choice("dtype", kind.name, PARAMETER_TYPES)
+    kind = None if dtype is None else jnp.dtype(_checks.dtype("dtype", dtype, PARAMETER_TYPES))
     stored = tensorfile.read_json(where / "config.json")
     config, present = config_from_json(stored), _tensors_in(where)
     try:

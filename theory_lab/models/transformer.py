@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Block, Params
@@ -133,7 +134,7 @@ def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | N
 
 def enter(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None, dtype: Any) -> Entry:
     """What the first layer gets: embeddings (B, T, D), the layers, who sees whom, the rotation."""
-    every, mask = mask is None, _checked(params, tokens, mask, adapter)
+    every, mask = mask is None, _checked(config, params, tokens, mask, adapter)
     base = params["base"]
     x = take(base["embed_tokens"]["weight"], tokens)  # (B, T, E)
     x, layers = x.astype(dtype or x.dtype), base["layers"]
@@ -187,7 +188,7 @@ def _check_length(config: Config, count: int) -> None:
         raise _checks.refuse("tokens", f"at most {longest} long with virtual tokens, the positions of the model", count)
 
 
-def _checked(params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None) -> Array:
+def _checked(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None) -> Array:
     """The door of all that looks at tokens; returns the mask."""
     if jnp.ndim(tokens) != 2 or not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
         raise _checks.refuse(
@@ -195,6 +196,10 @@ def _checked(params: Params, tokens: Array, mask: Array | None, adapter: Adapter
         )
     if mask is not None and jnp.shape(mask) != jnp.shape(tokens):
         raise _checks.refuse("mask", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(mask))
+    if not (_checks.is_traced(tokens) or _checks.is_traced(mask)):
+        read = np.asarray(tokens)[... if mask is None else np.asarray(mask) != 0]
+        if (outside := read[(read < 0) | (read >= config.vocab_size)]).size:
+            raise _checks.refuse("tokens", f"in the vocabulary, 0..{config.vocab_size - 1}", int(outside[0]))
     if adapter is not None and not isinstance(adapter, Adapter):
         raise _checks.refuse("adapter", "an Adapter, as lora(...), prefix(...) or prompt(...) makes, or None", adapter)
     if adapter is not None and "peft" not in params:

@@ -68,10 +68,12 @@ def finite_sum(
     try:
         examples = jax.tree.map(blocks.as_array, examples)
     except (TypeError, ValueError):  # text, and rows of different lengths
-        raise _checks.refuse("examples", "a pytree of arrays of numbers", examples) from None
+        shown = lambda leaf: f"{leaf.dtype} of shape {leaf.shape}" if hasattr(leaf, "dtype") else leaf
+        raise _checks.refuse("examples", "a pytree of arrays of numbers", jax.tree.map(shown, examples)) from None
     lengths = sorted({leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(examples)})
     if len(lengths) != 1 or lengths[0] == 0:
-        raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", lengths)
+        shapes = [leaf.shape for leaf in jax.tree.leaves(examples)]
+        raise _checks.refuse("examples", "arrays with one common leading axis of length at least 1", shapes)
     for leaf in jax.tree.leaves(examples):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):  # a key or a whole number is always one
             _checks.finite("examples", leaf)
