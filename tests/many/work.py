@@ -13,7 +13,7 @@ import theory_lab as tl
 from tests.finetune.models import QUESTIONS
 from tests.finetune.models import problem as tuning
 from theory_lab import devices, finetune, models
-from theory_lab.models import perturb, vocabulary
+from theory_lab.models import likelihood, perturb
 from theory_lab.models.shift import add, made, part, shift, slices, take, whole
 from theory_lab.models.split import bare, rows_of, wrapped
 
@@ -30,7 +30,7 @@ HOW = perturb.differences(RADIUS, sided=2)
 
 def cut_the_head(at: int = 32) -> int:
     """So that the head is larger than the part of it that is used at once; returns where it was cut before."""
-    before, vocabulary.VOCABULARY_PART = vocabulary.VOCABULARY_PART, at
+    before, likelihood.VOCABULARY_PART = likelihood.VOCABULARY_PART, at
     return before
 
 

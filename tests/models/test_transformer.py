@@ -9,7 +9,7 @@ import pytest
 
 from tests.models.zoo import CONFIGS, T, adapters, random_peft, texts
 from theory_lab import models
-from theory_lab.models import backend, layers, vocabulary
+from theory_lab.models import backend, layers, likelihood
 from theory_lab.models.causal import causal_attention
 from theory_lab.models.layers import relu
 from theory_lab.models.transformer import LEAN
@@ -36,7 +36,7 @@ def test_log_probs_are_those_of_the_logits_in_whatever_parts(name, monkeypatch):
     expected = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens[:, 1:, None], axis=-1)[..., 0]
     near(models.log_probs(config, params, tokens, mask), expected)
     gradient = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
-    monkeypatch.setattr(vocabulary, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
+    monkeypatch.setattr(likelihood, "VOCABULARY_PART", 30)  # 97 = 3 * 30 + 7
     near(models.log_probs(config, params, tokens, mask), expected)
     near(models.log_probs(config, params, tokens, mask, last=3), expected[:, -3:])
     again = jax.grad(lambda p: models.mean_loss(config, p, tokens, mask, mask))(params)
@@ -55,7 +55,7 @@ def test_the_loss_is_the_weighted_mean(name):
 @pytest.mark.parametrize("part", [256, 9, 1])  # of 3 texts of 7 tokens: all of them, two parts and a half of 3, each alone
 def test_a_loss_that_is_made_with_its_gradient_has_that_of_the_plain_one(part, monkeypatch):
     """To heads, table and weights, by value and by curvature along a direction; a token of weight 0 is left out."""
-    monkeypatch.setattr(vocabulary, "TOKENS_PART", part)
+    monkeypatch.setattr(likelihood, "TOKENS_PART", part)
     rng = np.random.default_rng(0)
     h, table, weights = (jnp.asarray(rng.normal(size=shape)) for shape in ((3, 7, 5), (11, 5), (3, 7)))
     targets, weights = jnp.asarray(rng.integers(0, 11, (3, 7))), weights.at[1, 2].set(0.0)
@@ -65,7 +65,7 @@ def test_a_loss_that_is_made_with_its_gradient_has_that_of_the_plain_one(part, m
         return jnp.sum(weights * jnp.take_along_axis(each, targets[..., None], axis=-1)[..., 0])
 
     def ours(h, table, weights):
-        return vocabulary.total_log_p(h, table, targets, weights)
+        return likelihood.total_log_p(h, table, targets, weights)
 
     given, moved = (h, table, weights), (jnp.cos(h), jnp.cos(table), 0 * weights)
     for which in ((0,), (1,), (0, 1), (0, 1, 2)):
@@ -180,7 +180,7 @@ def test_second_derivatives_are_those_of_the_plain_functions(name, monkeypatch):
     monkeypatch.setattr(backend, "cpu", lambda: False)
     monkeypatch.setattr(layers, "_attended", causal_attention)  # the other's softmax is in float32
     elsewhere = product()
-    monkeypatch.setattr(vocabulary, "scored", lambda h, rows: jnp.einsum("bte,ve->btv", h, rows))
+    monkeypatch.setattr(likelihood, "scored", lambda h, rows: jnp.einsum("bte,ve->btv", h, rows))
     monkeypatch.setattr(layers, "relu", jax.nn.relu)
     expected = product()
     size = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # biases of keys have 0 and rounding

@@ -21,9 +21,9 @@ from theory_lab.models import backend
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.config import Config, LlamaConfig, OPTConfig
 from theory_lab.models.layers import layer_norm, linear, llama_layer, opt_layer, rms_norm, wide
+from theory_lab.models.likelihood import log_p, scored, total_log_p
 from theory_lab.models.rope import Rotation, rotary
 from theory_lab.models.shift import made, slices, take, whole
-from theory_lab.models.vocabulary import log_p, scored, total_log_p
 
 Remat = bool | Sequence[str]
 Entry = tuple[Array, Block, Array | None, Rotation | None]
