@@ -233,7 +233,7 @@ def test_what_is_left_out_is_never_exact():
     flat = lambda z, c: jnp.sum(z["x"] ** 2) + c * z["y"][0] ** 2 + z["y"][1] ** 2
     start, options = {"x": jnp.ones(2), "y": jnp.ones(2)}, {"ordering": "with_replacement", "accuracy": 0.1}
     pushed = advise(flat, key=KEY, data=jnp.array([-1.0, 1.0]), params=start, **options)
-    assert "there no step size is stable" in str(pushed)
+    assert "no step size is stable" in str(pushed)
     saddle = advise(flat, key=KEY, data=jnp.array([-1.0, -1.0]), params=start, **options)
     assert "negative curvature left out" in saddle.limits["x"].note
     assert "within 4096 steps, as curvature is indefinite and no horizon was given" in saddle.limits["x"].note
