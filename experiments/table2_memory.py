@@ -12,7 +12,8 @@ Predicted: no direction is held, a shifted layer is made where it is used, and t
 
 Hybrid equals its twin wherever the activations that a backward pass keeps outweigh one layer; few tokens on a large model
 are the hard case, measured apart. Batches are 16 texts of 64 tokens unless told otherwise, steps plain SGD, adapters LoRA of
-rank 8 in two modules, a prefix of 5 and a prompt of 10 tokens, no gradient checkpointing, float32.
+rank 8 in two modules, a prefix of 5 and a prompt of 10 tokens, no gradient checkpointing (but that a processor makes norms
+and attention again), float32.
 
 What is analysed is the program for the processor that runs this, whose buffers are the same from run to run; another backend
 fuses otherwise and may need some more or less. (Its field for the peak counts arguments alone, hence the sum above.)
