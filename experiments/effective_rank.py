@@ -288,7 +288,10 @@ def _draw_costs(axes: Axes, frame: pd.DataFrame) -> None:
     first = frame[(frame.what == "evaluations") & (frame.series == "dimension")].value.iloc[0]
     figures.theory_line(axes, d, first * d / 64, label="proportional to d", line=":")
     axes.set(
-        title="evaluations to eps at the best step", xlabel="dimension d, or rank r + 2", ylabel="steps", ylim=(50, 3e6)
+        title="evaluations to eps at the best step",
+        xlabel="dimension d, or rank r + 2",
+        ylabel="evaluations",
+        ylim=(50, 3e6),
     )
     figures.legend(axes, loc="upper right", fontsize=8)
 

@@ -117,7 +117,8 @@ def test_on_a_processor_every_step_of_every_batch_is_compared():
     frame = pd.DataFrame(rows).assign(allocated=np.nan)
     verdicts = [v for v in step_time.judge(frame) if v.claim.endswith("PyTorch")]
     late = {" ".join(v.claim.split()[1:6]) for v in verdicts if v.expected == "fails"}
-    assert late == {"FO-FT, 16 texts of 64", "FO-FT, 1 text of 1024", "FO-LoRA, 1 text of 1024"}
+    long = {f"FO-{what}, 1 text of 1024" for what in ("FT", "LoRA", "prefix", "prompt")}
+    assert late == {"FO-FT, 16 texts of 64", *long}
     assert len(verdicts) == len({v.claim for v in verdicts}) == len(rows) // 2
     assert "opt-small FO-LoRA, 1 text of 1024 tokens, float32: milliseconds, theory_lab / PyTorch" in {
         v.claim for v in verdicts

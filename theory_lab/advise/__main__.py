@@ -111,6 +111,11 @@ def as_json(advice: Advice) -> str:
     return json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
+def steps(text: str) -> float:
+    """A number of steps; inf is for ever."""
+    return math.inf if text == "inf" else int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(
@@ -127,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--batch-size", type=int, default=1, help="components per step (default: 1)")
     told = "steps that limits must hold for, as the length of training (default: for ever where curvature is definite)"
-    made.add_argument("--horizon", type=int, help=told)
+    made.add_argument("--horizon", type=steps, help=told)
     made.add_argument("--seed", type=int, default=0, help="of all randomness (default: 0)")
     made.add_argument("--figure", type=Path, help="write a PNG here: a name that ends in .png")
     made.add_argument("--json", type=Path, help="write the advice as JSON here")

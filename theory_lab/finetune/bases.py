@@ -76,7 +76,8 @@ def base_model(model: str, key: Key, *, dtype: Any = None) -> Base:
     _checks.text("model", model)
     if model in RANDOM:
         config = _random_config(model)
-        return _speaking(model, config, init_base(_checks.key("key", key), config, jnp.dtype(dtype or jnp.float32)))
+        kind = jnp.float32 if dtype is None else _checks.dtype("dtype", dtype, ("float32", "bfloat16"))
+        return _speaking(model, config, init_base(_checks.key("key", key), config, jnp.dtype(kind)))
     packaged = model in names()
     where = PACKAGED / model if packaged else Path(model)
     if not where.is_dir():
