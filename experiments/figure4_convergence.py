@@ -18,7 +18,7 @@ epochs, their logarithm interpolated; all steps are SGD.
 
 Refuted by: a ratio of steps to those of ZO-FT above 1.
 
-Minutes: quick 0.5, full 2 (two cells at once). Times are of this machine and this moment; they do not reproduce to the
+Minutes: quick 0.5, full 2 to 3 (two cells at once). Times are of this machine and this moment; they do not reproduce to the
 digit.
 """
 
