@@ -1,7 +1,9 @@
 """The judge of step sizes for transformers on fabricated frames, and the parts that need no model."""
 
 import json
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,3 +146,22 @@ def test_shares_name_what_lies_outside() -> None:
     verdict = _shares.share("all", rows, "design aim: x")
     assert verdict.outcome == "fails"
     assert "outside: b (9)" in verdict.reason
+
+
+def test_search_choice_and_comparison_have_seeds_of_their_own() -> None:
+    cell = {"epochs": 16, "batch_size": 4, "down": 0.7, "choice": 4, "ends": 4, "runs": 8}
+    key, pairs_run, seeds = jax.random.key(3), [], []
+
+    def losses(pairs: list[dict[str, float]], keys: jax.Array) -> np.ndarray:
+        pairs_run.append(len(pairs))
+        seeds.append({tuple(jax.random.key_data(one).tolist()) for one in keys})
+        return np.ones((len(pairs), len(keys), 10))  # nine looks and the early one
+
+    rows = pd.DataFrame(transformer_step_sizes._grid(SimpleNamespace(n=8), losses, cell, key))
+    assert pairs_run == [10, 10, 10, 10, 10, 10, 1]
+    search, choice, compared = set.union(*seeds[:5]), seeds[5], seeds[6]
+    assert [len(search), len(choice), len(compared), len(search | choice | compared)] == [2, 4, 8, 14]
+    shared = transformer_step_sizes._run_keys(cell, key)  # those of the advised pair
+    assert compared == {tuple(jax.random.key_data(one).tolist()) for one in shared}
+    assert rows[rows.what == "best"].seed.nunique() == 8
+    assert len(rows[rows.what == "map"]) == 50
