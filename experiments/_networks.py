@@ -109,9 +109,9 @@ def rows(name: str, key: jax.Array, confidence: float) -> Iterator[tuple[str, Me
     """What was found, at which step sizes, what was predicted for it, and of which block: the edges are the limits here."""
     network = NETWORKS[name]
     problem = network.make()
-    one, two, three = jax.random.split(key, 3)
-    start, per_epoch = problem.init(one), -(-problem.n // network.batch_size)
-    advice = tl.advise(problem, key=one, params=start, zeroth=("x",), batch_size=network.batch_size)
+    start_key, search_key, runs_key, advice_key = jax.random.split(key, 4)
+    start, per_epoch = problem.init(start_key), -(-problem.n // network.batch_size)
+    advice = tl.advise(problem, key=advice_key, params=start, zeroth=("x",), batch_size=network.batch_size)
     advised = (advice.step_sizes["x"], advice.step_sizes["y"])
     limits = {label: advice.limits[label].value for label in "xy"}
 
@@ -127,11 +127,11 @@ def rows(name: str, key: jax.Array, confidence: float) -> Iterator[tuple[str, Me
 
     grid = [(advised[0] * x, advised[1] * y) for x in WIDE["x"] for y in WIDE["y"]]
     lines = [(limits["x"] * f, advised[1]) for f in LINE] + [(advised[0], limits["y"] * f) for f in LINE]
-    at, searched = losses(grid + lines, two, SEARCH)
+    at, searched = losses(grid + lines, search_key, SEARCH)
     level = network.target * searched[0, 0, 0]
     times = reach.crossings(at, searched[: len(grid)].mean(axis=1), level)
     best = int(np.argmin(times))
-    _, (theirs, ours) = losses([grid[best], advised], three, RUNS)
+    _, (theirs, ours) = losses([grid[best], advised], runs_key, RUNS)
     compared = reach.compare(at, ours, theirs, level, confidence=confidence)
     yield "best", compared.below, grid[best], float(times[best]), ""
     yield "advised", compared.above, advised, advice.steps, ""

@@ -96,12 +96,15 @@ def _number(quantity: str, measured: Measurement | float, **others: Any) -> dict
 
 def _families(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """p and its interval; where curvature is bounded, the share that the rising part has in the envelope's largest value."""
+    start_key, cloud_key, look_key = jax.random.split(key, 3)
     for i, (name, (_, places, power, beyond)) in enumerate(FAMILIES.items()):
         points = [{"y": jnp.array([t])} for t in places]
-        yield from _fitted(smoothness.growth(_clouds.in_one_variable, points, key=key, args=(i,)), name, power, beyond)
+        seen = smoothness.growth(_clouds.in_one_variable, points, key=look_key, args=(i,))
+        yield from _fitted(seen, name, power, beyond)
     problem = _clouds.objective("logistic")
-    cloud = [_clouds.cloud_point(problem, jax.random.fold_in(key, i)) for i in range(80)]
-    yield from _fitted(smoothness.growth(problem.value, [dict(problem.init(key)), *cloud], key=key), "logistic", 0, 0)
+    cloud = [_clouds.cloud_point(problem, jax.random.fold_in(cloud_key, i)) for i in range(80)]
+    seen = smoothness.growth(problem.value, [dict(problem.init(start_key)), *cloud], key=look_key)
+    yield from _fitted(seen, "logistic", 0, 0)
 
 
 def _fitted(rows: pd.DataFrame, name: str, power: float, beyond: float = 0) -> Iterator[dict[str, Any]]:

@@ -170,12 +170,13 @@ def _runs(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
 
 def _starts(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     """The largest curvature of the adapter at its start, and its bytes."""
-    setting = _setting(cell, key)
-    start = setting.problem.init(key)
+    examples_key, start_key, look_key = jax.random.split(key, 3)
+    setting = _setting(cell, examples_key)
+    start = setting.problem.init(start_key)
     fn, args = smoothness.over(setting.problem)
     for rank in cell["ranks"]:
         params = _narrowed(start, rank)
-        _, largest = smoothness.extreme_eigenvalues(fn, params, key=key, block="peft", iterations=8, args=args)
+        _, largest = smoothness.extreme_eigenvalues(fn, params, key=look_key, block="peft", iterations=8, args=args)
         yield {"what": "curvature", "rank": rank, "value": largest.value}
         adapter = _of_rank(setting, rank)[1]["peft"]
         yield {

@@ -135,3 +135,17 @@ def test_every_family_has_a_curvature_below_its_known_law() -> None:
         assert np.all(bends <= law(u) * (1 + 1e-9))
         far = u >= max(beyond, 1)
         assert np.any(bends[far] >= 0.98 * law(u[far]))
+
+
+def test_points_and_looks_at_them_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the keys that are folded out of them: a part of a split is the key with its number folded in."""
+    drawn, looked = [], []
+    monkeypatch.setattr(_clouds, "cloud_point", lambda problem, key: drawn.append(key))
+    monkeypatch.setattr(smoothness, "growth", lambda fn, points, *, key, **_: looked.append(key))
+    monkeypatch.setattr(experiment, "_fitted", lambda *_: [])
+    list(experiment._families({}, jax.random.key(0)))
+    data = lambda keys: {tuple(jax.random.key_data(key).tolist()) for key in keys}
+    assert len(drawn) == 80
+    starts = [jax.random.fold_in(key, i) for key in looked[:1] for i in range(81)]  # what growth makes of its key
+    assert len(data(looked)) == 1
+    assert not data(drawn) & (data(starts) | data(looked))

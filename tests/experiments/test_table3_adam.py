@@ -1,5 +1,6 @@
 """The judge of `table3_adam` on fabricated frames: what it must pass and what it must not."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from experiments import _task_answers as answers
 from experiments import table3_adam as table
 from theory_lab.claims import Verdict
+from theory_lab.measure import Measurement, exact
 
 RANKS = (1, 4, 16, 64)
 SEEDS = 4
@@ -125,3 +127,24 @@ def test_the_picture_has_four_panels() -> None:
     memory = table.draw(few, table.judge(few)).axes[3]
     (line,) = (line for line in memory.lines if line.get_label() == "SGD + 2 adapters")
     assert len(set(line.get_xdata())) == 2  # of a single rank a dash, not a point without extent
+
+
+def test_examples_start_and_curvature_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    problem = SimpleNamespace(init=keys.append)
+
+    def setting(cell: object, key: jax.Array) -> SimpleNamespace:
+        keys.append(key)
+        return SimpleNamespace(problem=problem)
+
+    def extremes(*_: object, key: jax.Array, **__: object) -> tuple[Measurement, Measurement]:
+        keys.append(key)
+        return exact("low", 0.0), exact("high", 1.0)
+
+    monkeypatch.setattr(table, "_setting", setting)
+    monkeypatch.setattr(table, "_narrowed", lambda start, rank: start)
+    monkeypatch.setattr(table.smoothness, "over", lambda problem: (None, ()))
+    monkeypatch.setattr(table.smoothness, "extreme_eigenvalues", extremes)
+    found = next(table._starts({"ranks": [1]}, jax.random.key(0)))
+    assert found == {"what": "curvature", "rank": 1, "value": 1.0}
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == len(keys) == 3
