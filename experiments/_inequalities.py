@@ -1,6 +1,7 @@
 """The inequalities that are proved here, each as a test of one instance, and theorems that are broken on purpose.
 
 A test takes genes (`_instances`), makes an instance of them and returns measured / bound: above 1 the inequality is broken.
+Only a condition of the statement excludes an instance, and is named; a bound that is not a number or negative breaks it.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,31 @@ from theory_lab.theory.without_replacement import (
 
 
 class Found(NamedTuple):
-    """An instance and measured / bound there; nan where the statement promises nothing."""
+    """An instance, measured / bound there, and the condition of the statement, if any, that the instance does not meet."""
 
     problem: Any
     ratio: float
+    unmet: str = ""
 
+
+def _none(problem: Any, unmet: str) -> Found:
+    """The statement promises nothing here."""
+    return Found(problem, np.nan, unmet)
+
+
+def over(measured: float, bound: float) -> float:
+    """measured / bound; inf where the bound is no number or negative, or 0 and exceeded.
+
+    Example:
+        >>> over(1.0, 2.0), over(1.0, -2.0), over(1.0, 0.0), over(0.0, 0.0), over(1.0, np.nan)
+        (0.5, inf, inf, 0.0, inf)
+    """
+    if np.isnan(measured) or np.isnan(bound) or bound < 0 or (bound == 0 and measured > 0):
+        return np.inf
+    return float(measured / bound) if bound > 0 else 0.0
+
+
+FAR = 1e90  # beyond which no bound takes an argument, or soon
 
 Statement = Callable[[np.ndarray], Found]  # genes to an instance and what came of it
 
@@ -41,10 +62,8 @@ def _compared(
     A change below rounding of f(z_0), which is of size `scale`, is allowed for.
     """
     below = bound(max(-change, 0.0) + 1e-13 * scale)
-    if not 0 < below < np.inf:
-        return Found(problem, np.nan)
     risen = bound(change) - bound(0.0) if change > 0 else 0.0
-    return Found(problem, (measured + risen) / below)
+    return Found(problem, over(measured + risen, below))
 
 
 def _weighed(squares: np.ndarray, weights: Any) -> float:
@@ -66,19 +85,21 @@ def theorem_1(genes: np.ndarray, *, rank: bool = True, noise: float = 1.0, order
     """Any step sizes with C_b > 0; broken without its rank, with a part of its noise, or on reshuffled epoch starts."""
     problem = _instances.quadratic(genes)
     if not rank and problem.rank == 1:
-        return Found(problem, np.nan)  # there is nothing to drop
+        return _none(problem, "a rank to drop")
     c, theta = (float(np.exp(genes[16])), 2 * share(genes[17] - 1)) if problem.radius else (0.0, 0.0)
     kappa = moment_bounds.kappa(problem.rank, problem.directions)
     # A thousandth below the limits: at the limits C_b = 1 - 1 is all rounding.
     caps = _caps(problem, 0.999 * 2 * (1 - theta / 2) / ((1 + c) * kappa), 0.999 * 2)
     problem = _instances.stepped(problem, caps, genes)
     way = _instances.path(problem, ordering, every_step=ordering == WR)
+    if (
+        max(np.abs(way.value).max(), way.dispersion.max()) > FAR
+    ):  # only an order that is not the theorem's takes so many steps
+        return _none(problem, f"a run within {FAR:g}")
     known = _blocks(problem, way, rank=rank)
     known["dispersion"] = tuple(noise * s for s in known["dispersion"])
     young: dict[str, Any] = {"c": c, "theta": theta} if problem.radius else {}
     coefficients = with_replacement_parts(step_sizes=problem.step_sizes, **young, **known).coefficients
-    if min(coefficients) <= 0:
-        return Found(problem, np.nan)
     steps = problem.horizon * (1 if ordering == WR else problem.n)
 
     def bound(gap: float) -> float:
@@ -112,22 +133,20 @@ def _tuned(genes: np.ndarray, reshuffled: bool) -> Found:
     shares = float(np.exp(genes[16])), float(np.exp(genes[17]))
     known = problem.known(problem.by_block(np.mean(problem.tilts**2, axis=0)))
     gap = problem.initial_gap
-    if gap == 0:
-        return Found(problem, np.nan)
     if reshuffled:
         best = tuned.reshuffling_tuned(initial_gap=gap, n=problem.n, epochs=problem.horizon, shares=shares, **known)
     else:
         best = tuned.with_replacement_tuned(initial_gap=gap, steps=problem.horizon, shares=shares, **known)
     problem = replace(problem, step_sizes=best.step_sizes)
     way = _instances.path(problem, every_step=not reshuffled)
-    return Found(problem, _weighed(way.gradients, shares) / best.bound)
+    return Found(problem, over(_weighed(way.gradients, shares), best.bound))
 
 
 def corollary_1c(genes: np.ndarray) -> Found:
-    """Strongly convex components: A_b = 2 L_b, B_b = 2 L_b (f* - mean f_i*)."""
+    """Strongly convex components: A_b = 2 L_b, B_b = 2 L_b (f* - mean f_i*); C_b >= 1/2 (c = 1, theta = 1/2)."""
     problem = _instances.quadratic(genes, convex=0.05)
     kappa = moment_bounds.kappa(problem.rank, problem.directions)
-    problem = _instances.stepped(problem, _caps(problem, 1 / kappa, 1.0), genes)
+    problem = _instances.stepped(problem, _caps(problem, (0.25 if problem.radius else 1.0) / kappa, 1.0), genes)
     minima = [-b @ np.linalg.solve(h, b) / 2 for h, b in zip(problem.hessians, problem.tilts, strict=True)]
     slopes = 2 * problem.smoothness[0], 2 * problem.smoothness[1]
     best = growing_noise.with_replacement_growing_bound(
@@ -137,7 +156,7 @@ def corollary_1c(genes: np.ndarray) -> Found:
     way = _instances.path(problem, every_step=True)
     weights = (1 + best.rate) ** -np.arange(1.0, problem.horizon + 1)
     average = float(weights @ way.gradients @ problem.step_sizes) / growing_noise.discounted(best.rate, problem.horizon)
-    return Found(problem, average / best.bound if best.bound > 0 else np.nan)
+    return Found(problem, over(average, best.bound))
 
 
 def theorem_2(genes: np.ndarray, *, rank: bool = True, ordering: str = RR) -> Found:
@@ -149,7 +168,7 @@ def theorem_2(genes: np.ndarray, *, rank: bool = True, ordering: str = RR) -> Fo
     if not rank or ordering == WR:
         problem = replace(problem, start=0 * problem.start)
     if not rank and problem.rank == 1:
-        return Found(problem, np.nan)
+        return _none(problem, "a rank to drop")
     base = CLEAN_WITH_RADIUS if problem.radius else CLEAN
     c1, c2, omega, c, c3, rho = (
         float(value * np.exp(gene)) for value, gene in zip(base[:3] + base[4:], genes[16:22], strict=True)
@@ -160,8 +179,8 @@ def theorem_2(genes: np.ndarray, *, rank: bool = True, ordering: str = RR) -> Fo
     way = _instances.path(problem, ordering)
     known = _blocks(problem, way, rank=rank)
     parts = reshuffling_parts(step_sizes=problem.step_sizes, n=problem.n, parameters=free, **known)
-    if not parts.holds:
-        return Found(problem, np.nan)
+    if parts.theta <= 0 or min(parts.coefficients) <= 0:
+        return _none(problem, "theta > 0 and C_b > 0")
 
     def bound(gap: float) -> float:
         return reshuffling_bound(
@@ -224,7 +243,7 @@ def polyak(genes: np.ndarray) -> Found:
         step_size=eta, smoothness=problem.smoothness[1], pl=float(np.linalg.eigvalsh(problem.mean_hessian)[0]) * (1 - 1e-12),
         dispersion=float(way.dispersion[0].sum()), initial_gap=problem.initial_gap, n=problem.n, epochs=problem.horizon,
     )  # fmt: skip
-    return Found(problem, way.value[-1] / bound if bound > 0 else np.nan)
+    return Found(problem, over(way.value[-1], bound))
 
 
 def proposition_c(genes: np.ndarray, *, directions: bool = True) -> Found:
@@ -239,15 +258,13 @@ def proposition_c(genes: np.ndarray, *, directions: bool = True) -> Found:
         initial_distance_sq=tuple(problem.by_block(problem.start**2)), n=problem.n, epochs=1, dimension=problem.zeroth,
         directions=problem.directions,
     )  # fmt: skip
-    if not np.isfinite(bound.divergence):
-        return Found(problem, np.nan)
     total, second = _instances.divergences(problem)
     distance = float(problem.by_block(np.diag(second)) @ (1 / eta_x, 1 / eta_y))
     per_divergence = bound.distance_sq / (bound.divergence * problem.n)  # 2 theta
     allowed = bound.distance_sq
     if not directions:
         allowed -= 2 * problem.n * moment_bounds.kappa_prime(problem.zeroth, problem.directions) * eta_x * spread[0]
-    return Found(problem, (distance + per_divergence * total) / allowed)
+    return Found(problem, over(distance + per_divergence * total, allowed))
 
 
 def box(genes: np.ndarray, *, factor: float = 1.0) -> Found:
@@ -268,17 +285,17 @@ def lemma_41(genes: np.ndarray, *, constant: float = 2.0) -> Found:
     norms = np.array([x @ x, y @ y])
     size = float(np.sqrt(norms.sum()))
     if gap <= 0:
-        return Found(problem, np.nan)
+        return _none(problem, "a point that is no minimiser")
 
     def growth(u: float) -> float:
         return max(problem.growth(0, u), problem.growth(1, u))
 
     largest = level_sets.grad_level_bound(growth, gap)
-    if not np.isfinite(largest) or growth(largest) == 0:
-        return Found(problem, np.nan)
-    blockwise = sum(norm / problem.growth(b, largest) for b, norm in enumerate(norms)) / (constant * gap)
-    classical = size**2 / (constant * growth(2 * size) * gap)
-    return Found(problem, max(size / largest, blockwise, classical))
+    if largest == np.inf:
+        return _none(problem, "growth below quadratic for this gap")
+    blockwise = sum(over(norm, problem.growth(b, largest) * constant * gap) for b, norm in enumerate(norms))
+    classical = over(size**2, constant * growth(2 * size) * gap)
+    return Found(problem, max(over(size, largest), blockwise, classical))
 
 
 def bias(genes: np.ndarray, *, constant: float = 1.0) -> Found:
@@ -286,22 +303,22 @@ def bias(genes: np.ndarray, *, constant: float = 1.0) -> Found:
     problem = _instances.smoothed(genes)
     smooth = float(problem.bound.max())
     bound = moment_bounds.bias_bound(smooth, problem.bound.sum() / smooth, problem.radius)
-    return Found(problem, float(np.linalg.norm(problem.mean - problem.gradient)) / (constant * bound))
+    return Found(problem, over(float(np.linalg.norm(problem.mean - problem.gradient)), constant * bound))
 
 
 def second_moments(genes: np.ndarray, *, rank: bool = True) -> Found:
     """Theorem 3 (e), second moment and variance, whichever is nearer to breaking; broken without the rank."""
     problem = _instances.smoothed(genes)
     if not rank and problem.bound.size == 1:
-        return Found(problem, np.nan)
+        return _none(problem, "a rank to drop")
     smooth, q = float(problem.bound.max()), problem.directions
     r = problem.bound.sum() / smooth if rank else 1.0
     known = (float(problem.gradient @ problem.gradient), smooth, r, problem.radius)
     mean = problem.norm_sq(problem.mean)
     variance = (problem.second_moment - mean) / q
     found = (
-        (variance + mean) / moment_bounds.second_moment_bound(*known, directions=q),
-        variance / moment_bounds.variance_bound(*known, directions=q),
+        over(variance + mean, moment_bounds.second_moment_bound(*known, directions=q)),
+        over(variance, moment_bounds.variance_bound(*known, directions=q)),
     )
     return Found(problem, max(found))
 

@@ -10,7 +10,8 @@ of its supremum: both imply the published form.
 The same hunt goes after theorems that are broken on purpose: a constant halved, the dimension dropped, a bound for one order
 of visits applied to another. There it must find a counterexample; elsewhere it must not.
 
-Refuted by: one instance with measured / bound above 1 beyond rounding. Its seed rebuilds it: `instance(statement, seed)`.
+Refuted by: one instance with measured / bound above 1 beyond rounding, or where the bound is no number, negative, or 0 and
+exceeded, unless a condition of the statement excludes the instance. Its seed rebuilds it: `instance(statement, seed)`.
 
 Minutes: quick 0.3, full 2.0.
 """
@@ -33,6 +34,7 @@ from theory_lab.report import figures
 
 # One hunt: islands that do not meet; on each, random instances, of which the best are parents of generations of mutants.
 ISLANDS, FIRST, PARENTS, CHILDREN, GENERATIONS = 4, 24, 4, 8, 12
+UNBOUNDED = float(np.finfo(float).max)  # an excess without bound, as a number that a claim can be held against
 ROUNDING = 1e-9  # relative; what sums of a few thousand float64 products may be off, with room
 COLOURS = (figures.look("hybrid").colour, figures.look("zeroth_order").colour)  # proved, broken on purpose
 REACH = (0.01, 30.0)  # of the figure; a triangle at the edge stands for what lies beyond
@@ -67,9 +69,11 @@ def _mutant(genes: np.ndarray, size: float, rng: np.random.Generator) -> np.ndar
 
 
 def _ratio(test: Statement, genes: np.ndarray) -> float:
-    """measured / bound; -1 where nothing is promised, so that the hunt leaves."""
-    ratio = test(genes).ratio
-    return -1.0 if np.isnan(ratio) else float(ratio)
+    """measured / bound; -inf where nothing is promised, so that the hunt leaves; no number breaks any bound."""
+    found = test(genes)
+    if found.unmet:
+        return -np.inf
+    return np.inf if np.isnan(found.ratio) else float(found.ratio)
 
 
 def instance(statement: str, seed: int) -> Any:
@@ -106,7 +110,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     _, seen = hunt(cell["statement"], seed)
     rows = []
     for generation, ratios in enumerate(seen):
-        valid = ratios[ratios >= 0]
+        valid = ratios[ratios > -np.inf].clip(max=UNBOUNDED)
         quantiles = np.quantile(valid, [0.1, 0.5, 0.9, 1.0]) if valid.size else np.full(4, np.nan)
         rows.append(
             {"generation": generation, "instances": ratios.size, "valid": valid.size}
@@ -148,8 +152,9 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     for i, name in enumerate(names):
         rows = frame[(frame.statement == name) & (frame.valid > 0)]
         first, colour = rows[rows.generation == rows.generation.min()], COLOURS[name in BROKEN]
-        panel.plot([first.low.median(), first.high.median()], [-i, -i], color=colour, linewidth=5, alpha=0.3)
-        panel.plot(first["median"].median(), -i, "|", color=colour, markersize=9, markeredgewidth=1.6)
+        low, middle, high = (min(first[of].median(), 10 * REACH[1]) for of in ("low", "median", "high"))
+        panel.plot([low, high], [-i, -i], color=colour, linewidth=5, alpha=0.3)
+        panel.plot(middle, -i, "|", color=colour, markersize=9, markeredgewidth=1.6)
         worst = rows.worst.max()
         marker = ">" if worst > REACH[1] else "X" if name in BROKEN else "D"
         panel.plot(min(worst, REACH[1]), -i, marker, color=colour, markeredgecolor="white", markersize=8, clip_on=False)

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy import integrate, stats
 
-from experiments import _instances, falsifier
+from experiments import _inequalities, _instances, falsifier
 from experiments._instances import GENES, RR, WR, Level, Quadratic
 from tests.theory.exact import Instance
+from theory_lab.theory import clean
 
 
 @pytest.mark.parametrize("statement", falsifier.BROKEN)
@@ -33,6 +35,37 @@ def test_the_seed_rebuilds_the_instance(monkeypatch: pytest.MonkeyPatch) -> None
     assert again.radius == found.problem.radius
     effort = falsifier.ISLANDS * (falsifier.FIRST + falsifier.GENERATIONS * falsifier.CHILDREN)
     assert frame.instances.sum() == effort
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, 0.0])
+def test_a_bound_that_promises_the_impossible_is_a_counterexample(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number, negative, or nothing at all where something is measured: not an instance without a promise."""
+    monkeypatch.setattr(falsifier, "ISLANDS", 1)
+    monkeypatch.setattr(clean, "theorem_h_bound", lambda **_: wrong)
+    rows = falsifier.compute({"statement": "Theorem H", "hunt": 0}, jax.random.key(0))
+    assert (rows.valid == rows.instances).all()
+    verdicts = falsifier.judge(pd.concat([frame().query("statement != 'Theorem H'"), rows.assign(statement="Theorem H")]))
+    (failed,) = [v for v in verdicts if not v.as_expected]
+    assert (failed.source, failed.outcome) == ("theory_lab, Theorem H", "fails")
+    assert isinstance(falsifier.draw(rows, verdicts), Figure)
+
+
+@pytest.mark.parametrize("statement", falsifier.STATEMENTS)
+def test_an_instance_is_excluded_by_a_condition_of_the_statement_alone(statement: str) -> None:
+    """Step sizes are within the conditions; the free parameters of Theorem 2 need not be."""
+    rng = np.random.default_rng(1)
+    found = [falsifier.STATEMENTS[statement](rng.standard_normal(GENES)) for _ in range(40)]
+    unmet = {one.unmet for one in found} - {""}
+    assert unmet <= ({"theta > 0 and C_b > 0"} if statement == "Theorem 2" else set())
+    ratios = np.array([one.ratio for one in found if not one.unmet])
+    assert ratios.size >= 10
+    assert ((ratios >= 0) & (ratios <= 1 + falsifier.ROUNDING)).all()
+    assert (ratios > 0).mean() > 0.8  # what is infinite is no bound, and few functions are constant
+
+
+def test_a_run_beyond_the_numbers_that_bounds_take_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inequalities, "FAR", 1e-9)
+    assert falsifier.BROKEN["Theorem 1 on reshuffled epoch starts"](genes(0)).unmet == "a run within 1e-09"
 
 
 def genes(seed: int, **fixed: float) -> np.ndarray:
