@@ -1,12 +1,14 @@
 """Exact averages against the second-moment recursions run step by step."""
 
+import decimal
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from theory_lab.theory import dynamics, first_order, published
-from theory_lab.theory.averages import epochs_needed, least_average, quadratic_average
+from theory_lab.theory.averages import epochs_needed, least_average, mean_power, mean_power_gone, quadratic_average
 
 RR, WR = "random_reshuffling", "with_replacement"
 
@@ -50,6 +52,36 @@ def test_no_step_size_does_better_than_the_best(dimension, ordering):
     assert least <= min(others) * (1 + 1e-9)
     assert least == pytest.approx(min(others), rel=2e-3)
     assert quadratic_average(step_size, dimension=dimension, **setting) == least
+
+
+@pytest.mark.parametrize("x", [1e-300, 1e-17, 1e-12, 3e-7, 1e-3, 0.06, 0.4, 1.0, 1.999])
+@pytest.mark.parametrize(("power", "count"), [(1, 1), (1, 2), (2, 2), (2, 7), (3, 40), (600, 1), (600, 3)])
+def test_what_is_kept_and_what_is_gone_agree_with_fractions(x, power, count):
+    kept = sum(abs(1 - Fraction(x)) ** (power * k) for k in range(count)) / count if x > 1e-17 else None
+    if kept is None:  # too many digits: the leading order is exact to rounding
+        assert mean_power_gone(x, power, count) == pytest.approx((count - 1) * power * x / 2, rel=1e-14, abs=0)
+        return
+    assert mean_power(x, power, count) == pytest.approx(float(kept), rel=1e-13)
+    assert mean_power_gone(x, power, count) == pytest.approx(float(1 - kept), rel=1e-13, abs=0)
+
+
+@pytest.mark.parametrize("x", [1e-18, 1e-15, 1e-12, 1e-9, 1e-7])
+@pytest.mark.parametrize("count", [10**3, 10**6, 10**12])
+def test_what_is_gone_after_many_steps_agrees_with_many_digits(x, count):
+    with decimal.localcontext() as context:
+        context.prec = 90
+        each = (1 - decimal.Decimal(x)) ** 2
+        gone = float(1 - (1 - each**count) / ((1 - each) * count))
+    assert mean_power_gone(x, 2, count) == pytest.approx(gone, rel=1e-13, abs=0)
+
+
+def test_the_noise_of_the_smallest_steps_is_not_lost():
+    """At eta h = 1e-12 and K = 2: E f'(x_1)^2/2 is half of eta^2 h^2 sigma^2, beside a start of 0."""
+    known = {"step_size": 1e-12, "curvature": 1.0, "dispersion": 3.0, "initial_gap": 0.0}
+    assert first_order.with_replacement_average(steps=2, **known) == pytest.approx(1.5e-24, rel=1e-13, abs=0)
+    assert quadratic_average(n=2, epochs=1, ordering=WR, **known) == pytest.approx(1.5e-24, rel=1e-13, abs=0)
+    zeroth = quadratic_average(n=2, epochs=1, ordering=WR, dimension=4, **known)  # E||ghat||^2 = (d + 2) ||grad f_i||^2
+    assert zeroth == pytest.approx(6 * 1.5e-24, rel=1e-11, abs=0)
 
 
 def test_averages_scale_as_they_must():

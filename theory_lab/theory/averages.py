@@ -73,8 +73,8 @@ def quadratic_average(
             step_size, h, n, sigma_sq / h**2, ordering, dimension=dimension, directions=directions, law=law
         )
     apart, points = (n, epochs) if ordering == "random_reshuffling" else (1, n * epochs)
-    kept = _kept(x * (2 - x * (1 + gain)), apart, points)
-    return 2 * h * gap * kept + (1 - kept) * floor
+    kept, gone = _shares(x * (2 - x * (1 + gain)), apart, points)
+    return 2 * h * gap * kept + gone * floor
 
 
 def least_average(
@@ -127,8 +127,22 @@ def mean_power(x: float, power: int, count: int) -> float:
         >>> mean_power(0.5, 1, 2), mean_power(1e-320, 2, 100)
         (0.75, 1.0)
     """
+    return _mean_power(x, power, count)[0]
+
+
+def mean_power_gone(x: float, power: int, count: int) -> float:
+    """1 - `mean_power`, as accurate where x is next to nothing: there (K - 1) p x/2 at leading order. Errors as there.
+
+    Example:
+        >>> mean_power_gone(0.5, 1, 2), mean_power_gone(2.0**-60, 2, 4) * 2**60
+        (0.25, 3.0)
+    """
+    return _mean_power(x, power, count)[1]
+
+
+def _mean_power(x: float, power: int, count: int) -> tuple[float, float]:
     x, power, count = _checks.between("x", x, 0, 2), _checks.count("power", power, bits=64), _checks.count("count", count)
-    return _kept(min(x, 2 - x), power, count)
+    return _shares(min(x, 2 - x), power, count)
 
 
 def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: int = 10**15) -> int:
@@ -168,9 +182,26 @@ def epochs_needed(average: Callable[[int], float], accuracy_sq: float, *, most: 
     return high
 
 
-def _kept(lost: float, apart: int, points: int) -> float:
-    """s = (1 - r^(mJ))/((1 - r^m) J) for r = 1 - lost >= 0, without cancellation; 1 where nothing is lost."""
+def _shares(lost: float, apart: int, points: int) -> tuple[float, float]:
+    """s = (1 - r^(mJ))/((1 - r^m) J) for r = 1 - lost >= 0, and 1 - s, without cancellation; 1 and 0 where nothing is lost.
+
+    With b = m log r it is s = e(Jb)/e(b), e(u) = expm1(u)/u, and 1 - s = (e(b) - e(Jb))/e(b), of which 1 cancels.
+    """
     if lost >= 1:
-        return 1 / points
+        return 1 / points, 1 - 1 / points
     rate = apart * math.log1p(-lost)
-    return math.expm1(points * rate) / (points * math.expm1(rate)) if rate < 0 else 1.0
+    if rate == 0 or points == 1:
+        return 1.0, 0.0
+    kept = math.expm1(points * rate) / (points * math.expm1(rate))
+    if kept < 0.9:
+        return kept, 1 - kept
+    return kept, (_above(rate) - _above(points * rate)) * (rate / math.expm1(rate))
+
+
+def _above(u: float) -> float:
+    """expm1(u)/u - 1 for |u| <= 1/2, by its series u/2 + u^2/6 + ...; what is left out is below rounding."""
+    term, total = u / 2, 0.0
+    for k in range(3, 18):
+        total += term
+        term *= u / k
+    return total

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from theory_lab import _checks
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
-from theory_lab.theory.averages import mean_power
+from theory_lab.theory.averages import mean_power, mean_power_gone
 from theory_lab.theory.base import Budget, StepSizes, Theorem
 from theory_lab.theory.tuned import Terms, best_scale
 
@@ -182,8 +182,8 @@ def with_replacement_average(
     eta = _checks.between("step_size", step_size, 0, 2 / h, closed="()")
     start = 2 * h * _checks.nonnegative("initial_gap", initial_gap)  # h^2 x_0^2
     stationary = h * eta * _checks.nonnegative("dispersion", dispersion) / (2 - eta * h)
-    share = mean_power(min(eta * h, 2.0), 2, steps)
-    return start * share + stationary * (1 - share)
+    x = min(eta * h, 2.0)
+    return start * mean_power(x, 2, steps) + stationary * mean_power_gone(x, 2, steps)
 
 
 def _joint(constants: Constants, budget: Budget) -> dict[str, float]:
