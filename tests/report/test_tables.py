@@ -58,13 +58,16 @@ def test_colour_is_for_terminals(stream: io.StringIO, environment: dict[str, str
 
 def test_the_tally_counts_and_marks_what_was_expected() -> None:
     assert tables.tally([]) == "holds 0 · fails 0 · undecided 0"
-    assert tables.tally([HOLDS, LUCKY, FAILS, WRONG, OPEN]) == "holds 2 (1 unexpected) · fails 2 (1 expected) · undecided 1"
+    assert tables.tally([HOLDS, LUCKY, FAILS, WRONG, OPEN]) == (
+        "holds 2 (1 unexpected) · fails 2 (1 expected, 1 unexpected) · undecided 1"
+    )
+    assert tables.tally([WRONG]) == "holds 0 · fails 1 (1 unexpected) · undecided 0"
 
 
 def test_the_summary_lists_what_is_undecided_and_what_surprises() -> None:
     lines = tables.summary({"one": [HOLDS, FAILS], "two": [OPEN, WRONG, LUCKY]}).splitlines()
     assert lines == [
-        "holds 2 (1 unexpected) · fails 2 (1 expected) · undecided 1",
+        "holds 2 (1 unexpected) · fails 2 (1 expected, 1 unexpected) · undecided 1",
         "",
         "undecided:",
         "  two: open: more seeds",

@@ -64,21 +64,21 @@ def power(value: float) -> str:
 
 
 def tally(found: Iterable[Verdict]) -> str:
-    """How many claims hold, fail, and are undecided.
+    """How many claims hold, fail, and are undecided, and against how many expectations.
 
     Example:
         >>> tally([Verdict("c", "s", "equals", 1, 2, 2, 2, 8, "fails", "fails", 0.0, "")])
         'holds 0 · fails 1 (1 expected) · undecided 0'
     """
     found = list(found)
-    holds, fails, undecided = (sum(v.outcome == name for v in found) for name in ("holds", "fails", "undecided"))
-    expected = sum(v.outcome == "fails" and v.as_expected for v in found)
-    surprises = sum(v.outcome == "holds" and not v.as_expected for v in found)
-    return (
-        f"holds {holds}{f' ({surprises} unexpected)' if surprises else ''}"
-        f" · fails {fails}{f' ({expected} expected)' if expected else ''}"
-        f" · undecided {undecided}"
-    )
+    parts = []
+    for name in ("holds", "fails", "undecided"):
+        some = [v.as_expected for v in found if v.outcome == name]
+        expected, surprises = sum(some), len(some) - sum(some)
+        marks = [f"{expected} expected"] if expected and name == "fails" else []
+        marks += [f"{surprises} unexpected"] if surprises else []
+        parts.append(" ".join([name, str(len(some)), *([f"({', '.join(marks)})"] if marks else [])]))
+    return " · ".join(parts)
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
