@@ -28,6 +28,7 @@ def figure(
     *,
     rows: Sequence[str],
     title: str,
+    star: str,
 ) -> Figure:
     """Accuracies with exact 95% intervals.
 
@@ -36,6 +37,7 @@ def figure(
         tasks, methods, rows: the panels of a row, their lines, and the bases, in order.
         stars: by budget, what is marked.
         verdicts, title: for the title.
+        star: what a star says; for the title where one is drawn.
     """
     height = (0.42 * len(methods) + 1.1) * len(rows) + 1.5
     found, axes = figures.new_figure(len(rows), len(tasks), width=11, height=height, sharey=True, sharex=True)
@@ -53,7 +55,8 @@ def figure(
     panels = [panel for row in axes for panel in row]
     entries = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     found.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, fontsize=9)
-    figures.title_with_verdicts(found, title, verdicts)
+    drawn = any(panel.texts for panel in panels)
+    figures.title_with_verdicts(found, f"{title} (star: {star})" if drawn else title, verdicts)
     return found
 
 

@@ -188,5 +188,5 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     return panels.figure(
         tables, list(dict.fromkeys(frame.task)), [method for method in methods if method in set(frame.method)], stars,
         verdicts, rows=list(dict.fromkeys(frame.model)),
-        title="Hybrid against full fine-tuning (star: better than both by more than chance)",
+        title="Hybrid against full fine-tuning", star="better than both by more than chance",
     )  # fmt: skip

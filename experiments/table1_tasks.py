@@ -261,5 +261,7 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     stars = {b: [("", row.task, f"Hybrid-{row.adapter}") for row in rows.itertuples()] for b, rows in significant.items()}
     shown = {budget: {("", *at): right for at, right in table.items()} for budget, table in tables.items()}
     shown[FORWARDS] = {at: right for at, right in shown[FORWARDS].items() if at[1] != KNOWLEDGE}
-    title = "Fine-tuning by task and method (star: unlike its first-order twin by more than chance)"
-    return panels.figure(shown, list(dict.fromkeys(frame.task)), methods, stars, verdicts, rows=[""], title=title)
+    return panels.figure(
+        shown, list(dict.fromkeys(frame.task)), methods, stars, verdicts, rows=[""],
+        title="Fine-tuning by task and method", star="unlike its first-order twin by more than chance",
+    )  # fmt: skip

@@ -123,3 +123,6 @@ def test_the_picture_has_a_panel_per_base_and_task() -> None:
     assert len(figure.axes) == len(MODELS) * frame.task.nunique()
     stars = sum(text.get_text() == "*" for axes in figure.axes for text in axes.texts)
     assert stars == len(MODELS) * len(NAMES) * 2  # one task, two budgets
+    assert "(star: " in figure.get_suptitle()
+    even = made(dict.fromkeys(TASKS, 0))
+    assert "star" not in experiment.draw(even, experiment.judge(even)).get_suptitle()

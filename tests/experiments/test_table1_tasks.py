@@ -154,6 +154,12 @@ def test_the_picture_has_a_panel_per_task() -> None:
     figure = table.draw(frame, table.judge(frame))
     assert len(figure.axes) == frame.task.nunique()
     assert sum(text.get_text() == "*" for axes in figure.axes for text in axes.texts) == 12  # two tasks, adapters, budgets
+    assert "(star: " in figure.get_suptitle()
+
+
+def test_the_title_explains_no_star_that_is_not_drawn() -> None:
+    frame = made(dict.fromkeys(TASKS, 0))
+    assert "star" not in table.draw(frame, table.judge(frame)).get_suptitle()
 
 
 def test_the_new_knowledge_may_be_left_out() -> None:
