@@ -53,12 +53,14 @@ def _steps(axes: Axes, by_optimizer: Mapping[str, ByRank], title: str) -> None:
         ranks = np.array([rank for rank, _ in found], float)
         value, low, high = np.array([[m.value, m.low, m.high] for _, m in found]).T
         figures.points(axes, ranks, value, low, high, like=LOOKS[name])
-        if np.isfinite(value).any():
-            level = np.exp(np.nanmean(np.log(value * ranks)))
-            figures.theory_line(axes, ranks, level / ranks, label="like 1/r")
     figures.log_log(axes, ranks)
-    values = [m.value for found in by_optimizer.values() for _, m in found if np.isfinite(m.value)]
-    if values:
+    known = [(rank, m.value) for found in by_optimizer.values() for rank, m in found if np.isfinite(m.value)]
+    if known:
+        level = np.exp(
+            np.mean([np.log(rank * value) for rank, value in known])
+        )  # amid both optimizers: the slope is the claim
+        figures.theory_line(axes, ranks, level / ranks, label="like 1/r")
+        values = [value for _, value in known]
         axes.set_ylim(min(values) / 10, max(values) * 10)
     axes.set_title(title)
 

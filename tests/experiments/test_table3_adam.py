@@ -129,6 +129,14 @@ def test_the_picture_has_four_panels() -> None:
     assert len(set(line.get_xdata())) == 2  # of a single rank a dash, not a point without extent
 
 
+def test_the_picture_has_one_labelled_line_of_theory_per_panel() -> None:
+    frame = made()
+    for panel in table.draw(frame, table.judge(frame)).axes[:2]:
+        lines = [line for line in panel.lines if line.get_label() == "like 1/r"]
+        assert len(lines) == 1
+        assert np.ptp(lines[0].get_xdata() * lines[0].get_ydata()) == pytest.approx(0, abs=1e-12 * lines[0].get_ydata()[0])
+
+
 def test_examples_start_and_curvature_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = []
     problem = SimpleNamespace(init=keys.append)
