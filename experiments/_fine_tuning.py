@@ -89,6 +89,11 @@ def setting(
     return _of_task(model, drawn).with_adapter(adapter)
 
 
+def seed_of(key: jax.Array) -> int:
+    """A whole number that a key decides, for what takes a seed."""
+    return int(jax.random.randint(key, (), 0, 2**31 - 1))
+
+
 def tasks_of(groups: Sequence[Sequence[str]], data: str | None) -> list[list[str]]:
     """Groups of tasks; where a folder with data is given, the official ones: those named, or else all that it has.
 

@@ -31,6 +31,19 @@ LEVEL = 0.05
 ASKED = ("dev", "test")
 
 
+def repetition(
+    cell: dict[str, Any], task: str, seed: int, key: jax.Array, examples: Mapping[str, int] | None = None
+) -> tuning.Setting:
+    """What one seed is trained on and asked: its own examples, and its hand of the official test questions.
+
+    Args:
+        examples: how many of each split; None is what the cell says.
+    """
+    sizes = {name: cell[name] for name in ("train", "dev", "test")} if examples is None else examples
+    own, deal = tuning.seed_of(jax.random.fold_in(key, seed)), tuning.Deal(tuning.seed_of(key), seed, cell["seeds"])
+    return tuning.setting(cell["base"], task, seed=own, data=cell.get("data"), deal=deal, **sizes)
+
+
 def baselines(setting: tuning.Setting) -> Rows:
     """Always the more frequent label, and the base as it is."""
     at = {"budget": EQUAL, "epochs": 0, "base": 0.0, "peft": 0.0, "loss": np.nan, "dev": np.nan, "dev_loss": np.nan}

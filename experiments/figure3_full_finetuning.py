@@ -99,13 +99,9 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for task in cell["tasks"]:
         for seed in range(cell["seeds"]):
-            own = jax.random.fold_in(key, seed)
-            number = int(jax.random.randint(own, (), 0, 2**31 - 1))
-            examples = {name: cell[name] for name in ("train", "dev", "test")}
-            deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
-            setting = tuning.setting(cell["base"], task, seed=number, data=cell["data"], deal=deal, **examples)
+            setting = trials.repetition(cell, task, seed, key)
             about = {"model": tuning.called(cell["base"]), "task": task, "seed": seed}
-            found = [*trials.baselines(setting), *_trials(setting, cell, own)]
+            found = [*trials.baselines(setting), *_trials(setting, cell, jax.random.fold_in(key, seed))]
             rows += [{**about, **row} for row in found]
     return pd.DataFrame(rows)
 

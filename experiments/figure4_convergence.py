@@ -95,9 +95,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """Rows (what, base, task, adapter, method, rates, seed, steps, loss, dev), or (..., round, seconds)."""
-    number = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
-    adapter, about = tuning.ADAPTERS[cell["adapter"]], {"train": cell["train"], "data": cell.get("data"), "seed": number}
-    setting = tuning.setting(cell["base"], cell["task"], adapter, **about).fitted("train", "dev")
+    about = {"train": cell["train"], "data": cell.get("data"), "seed": tuning.seed_of(jax.random.fold_in(key, 0))}
+    setting = tuning.setting(cell["base"], cell["task"], tuning.ADAPTERS[cell["adapter"]], **about).fitted("train", "dev")
     rows = _runs(setting, cell, key) if cell["what"] == "runs" else _times(setting, cell, key)
     place = {"base": tuning.called(cell["base"]), "task": cell["task"], "adapter": cell["adapter"]}
     return pd.DataFrame([{"what": cell["what"], **place, **row} for row in rows])

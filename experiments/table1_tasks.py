@@ -124,21 +124,14 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     for task in cell.get("tasks", [KNOWLEDGE]):
         for seed in [cell["turn"]] if "turn" in cell else range(cell["seeds"]):
             own = jax.random.fold_in(key, seed)
-            setting, asked = _setting(task, cell, key, seed), _knowledge if task == KNOWLEDGE else _trials
+            sizes, asked = (ALL, _knowledge) if task == KNOWLEDGE else (None, _trials)
+            setting = trials.repetition(cell, task, seed, key, sizes)
             found = [*trials.baselines(setting), *asked(setting, cell, own)]
             rows += [{"task": task, "seed": seed, **row} for row in found]
     return pd.DataFrame(rows)
 
 
 ALL = {"train": 384, "dev": 128, "test": 128}  # questions of the new knowledge
-
-
-def _setting(task: str, cell: dict[str, Any], key: jax.Array, seed: int) -> tuning.Setting:
-    """What one seed is trained on and asked."""
-    number = int(jax.random.randint(jax.random.fold_in(key, seed), (), 0, 2**31 - 1))
-    examples = {name: cell[name] for name in ("train", "dev", "test")} if task != KNOWLEDGE else ALL
-    deal = tuning.Deal(int(jax.random.randint(key, (), 0, 2**31 - 1)), seed, cell["seeds"])
-    return tuning.setting(cell["base"], task, seed=number, data=cell.get("data"), deal=deal, **examples)
 
 
 def _trials(setting: tuning.Setting, cell: dict[str, Any], key: jax.Array) -> trials.Rows:

@@ -130,10 +130,9 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
 
 
 def _setting(cell: dict[str, Any], key: jax.Array, turn: int = 0) -> tuning.Setting:
-    number = int(jax.random.randint(key, (), 0, 2**31 - 1))
     adapter = lora(WIDEST, SCALING * WIDEST)
     asked: dict[str, Any] = {"data": cell.get("data"), "deal": tuning.Deal(0, turn, len(cell.get("seeds", "-")))}
-    return tuning.setting(cell["base"], cell["task"], adapter, train=128, dev=8, test=128, seed=number, **asked)
+    return tuning.setting(cell["base"], cell["task"], adapter, train=128, dev=8, test=128, seed=tuning.seed_of(key), **asked)
 
 
 def _narrowed(params: Params, rank: int) -> Params:

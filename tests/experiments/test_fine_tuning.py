@@ -167,8 +167,8 @@ def test_seeds_apart_share_a_task_out(data: str) -> None:
     assert cells == [{**whole, "turn": seed} for seed in range(4)]
     assert {json.dumps(_cells.alike("experiments", "table1_tasks", cell)) for cell in cells} == {json.dumps(whole)}
     key = jax.random.key(7)
-    hands = [table1_tasks._setting("sst2", cell, key, cell["turn"]).task for cell in cells]
-    assert hands == [table1_tasks._setting("sst2", whole, key, seed).task for seed in range(4)]
+    hands = [trials.repetition(cell, "sst2", cell["turn"], key).task for cell in cells]
+    assert hands == [trials.repetition(whole, "sst2", seed, key).task for seed in range(4)]
     assert sorted(one.id for hand in hands for one in hand.test) == [f"dev.tsv:{line}" for line in range(2, 8)]
     assert hands[0].train != hands[1].train
 
