@@ -1,5 +1,6 @@
 """Cross blocks above the size where matrices are written out, against dense linear algebra."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -54,6 +55,17 @@ def test_first_order_steps_stay_within_the_dense_limit_and_use_it(strength):
     hessian, problem = coupled_quadratic(strength)
     advice = advise(problem, key=KEY, zeroth=())
     assert 1 / SAFE <= mean_limit(hessian, advice) < 1.1 / SAFE
+
+
+def test_products_too_rough_for_an_outer_end_do_not_shrink_what_is_advised(monkeypatch):
+    """As by a GPU's products of 10 bits, where the end lay some hundred times beyond what Lanczos found."""
+    hessian, problem = coupled_quadratic(0.95)
+    ends = coupling.extreme_eigenvalues
+    rough = lambda *args, **kwargs: tuple(replace(end, high=500 * end.high) for end in ends(*args, **kwargs))
+    monkeypatch.setattr(coupling, "extreme_eigenvalues", rough)
+    advice = advise(problem, key=KEY, zeroth=())
+    assert 1 / SAFE <= mean_limit(hessian, advice) < 1.1 * coupling.VAGUE / SAFE
+    assert any("nothing certifies: products are too rough" in reason.why for reason in advice.reasons)
 
 
 def test_no_component_is_looked_at_for_constants_that_no_theorem_asks_for(monkeypatch):

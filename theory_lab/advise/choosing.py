@@ -30,6 +30,7 @@ from theory_lab.theory.local_stability import boundary_scale
 from theory_lab.theory.modes import steps_to
 
 TINY = 1e-9  # of the scale of a step size: as good as standing still
+ROUGH = ", which nothing certifies: products are too rough"
 HALF = 0.5  # of the stable region where no time can be predicted
 CURVE = np.geomspace(1 / 64, 2, 29)  # multiples of an advised step size at which steps are predicted for the figure
 
@@ -135,7 +136,7 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
         longer(sight, still, moving),
         predicted,
         floor,
-        method(sight),
+        method(sight) + ("" if all(point.certified for point in crossed) else ROUGH),
         together,
         sum(point.products for point in crossed),
         curve,

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from jax.flatten_util import ravel_pytree
 
-from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.measure.smoothness.curvature import curvature, slope
 
 from .functions import POINT, SIZES, coupled, quadratic
 
@@ -67,6 +68,35 @@ class Unhashable:
 
     def __call__(self, z):
         return self.scale * jnp.sum(z["x"])
+
+
+def network(params):
+    """Two layers, the second a loop, so that products lie inside other programs."""
+    wide = jnp.tanh(params["x"] @ jnp.ones((3, 2)))
+    layer = jax.checkpoint(lambda state, matrix: (jnp.tanh(matrix @ state), None))
+    return jnp.sum(jax.lax.scan(layer, wide, params["y"]["w"][None])[0] ** 2)
+
+
+def precisions(jaxpr):
+    """What every product of matrices in a program asks for, forward and backward."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation.params["precision"]
+        for inner in jaxprs_in_params(equation.params):
+            yield from precisions(inner)
+
+
+@pytest.mark.parametrize("told, found", [(None, "HIGHEST"), ("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
+def test_products_are_as_precise_as_their_type_unless_jax_is_told_otherwise(told, found):
+    """A GPU would take single-precision products in 10 bits, and outer bounds of the spectrum would say nothing."""
+    with jax.default_matmul_precision(told):
+        programs = [
+            jax.make_jaxpr(curvature(network, POINT).product)(jnp.ones(9)),
+            jax.make_jaxpr(slope)(curvature(network, POINT)),
+        ]
+    asked = [str(one) for program in programs for one in precisions(program.jaxpr)]
+    assert len(asked) > 10
+    assert all(one == f"(Precision.{found}, Precision.{found})" for one in asked), set(asked)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,19 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Label, Params
 
 Objective = Callable[..., Array]  # fn(params, *args) -> scalar
+FULL = "highest"  # precision of matrix products
+
+
+def exactly(fn: Objective, params: Params, args: Sequence[Any]) -> Array:
+    """fn(params, *args) with products of matrices as precise as their type, where JAX was not told otherwise.
+
+    Accelerators multiply single-precision matrices in fewer bits by default, 10 on an NVIDIA GPU (TF32). Training bears
+    that; a Hessian-vector product need not be that of any symmetric matrix then, and outer bounds of its spectrum say
+    nothing.
+    """
+    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    with jax.default_matmul_precision(told or FULL):
+        return fn(params, *args)
 
 
 def at_a_point(
@@ -57,9 +70,9 @@ def at_a_point(
 
 @jax.jit(static_argnums=0)
 def _product(fn: Objective, params: Params, args: tuple[Any, ...]) -> Params:
-    return jax.jvp(jax.grad(lambda point: fn(point, *args)), (params,), (params,))[1]
+    return jax.jvp(jax.grad(lambda point: exactly(fn, point, args)), (params,), (params,))[1]
 
 
 @jax.jit(static_argnums=0)
 def _value(fn: Objective, params: Params, args: tuple[Any, ...]) -> Any:
-    return fn(params, *args)
+    return exactly(fn, params, args)

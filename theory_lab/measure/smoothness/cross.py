@@ -12,7 +12,7 @@ from theory_lab._trees import record
 from theory_lab._typing import Array, Key, Label, Params
 from theory_lab.measure.base import Measurement, unmeasured
 from theory_lab.measure.smoothness import lanczos
-from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness._door import Objective, at_a_point, exactly
 from theory_lab.measure.smoothness.curvature import Curvature
 
 
@@ -40,7 +40,7 @@ class Cross(Curvature):
 
     def _towards(self, one: Label, other: Label, v: Any) -> Any:
         """H_(one, other) v, by one forward derivative of one reverse derivative."""
-        slope = lambda part: jax.grad(lambda own: self.fn({**self.params, other: part, one: own}, *self.args))(
+        slope = lambda part: jax.grad(lambda own: exactly(self.fn, {**self.params, other: part, one: own}, self.args))(
             self.params[one]
         )
         return jax.jvp(slope, (self.params[other],), (v,))[1]

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from theory_lab import _checks, blocks
 from theory_lab._trees import record
 from theory_lab._typing import Array, Label, Params, Scalar
-from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness._door import Objective, at_a_point, exactly
 
 REMEMBERED = 5 * 10**7  # numbers that products at one point may remember of it together: 400 MB of float64
 
@@ -61,11 +61,14 @@ class Curvature:
         """The largest machine epsilon among the blocks that are differentiated."""
         return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(self.free))
 
+    def value(self, free: Mapping[Label, Any]) -> Array:
+        """fn where the blocks that are differentiated are these, its products of matrices in full precision."""
+        return exactly(self.fn, {**self.params, **free}, self.args)
+
     def product(self, vector: Array) -> Array:
         """S H S times a flat vector, (d,), in the order of the sorted labels."""
         _, unflatten = ravel_pytree(self.free)
-        gradient = jax.grad(lambda part: self.fn({**self.params, **part}, *self.args))
-        _, curved = jax.jvp(gradient, (self.free,), (self._scaled(unflatten(vector)),))
+        _, curved = jax.jvp(jax.grad(self.value), (self.free,), (self._scaled(unflatten(vector)),))
         return ravel_pytree(self._scaled(curved))[0]
 
     def products(self) -> Callable[[Array], Array]:
@@ -75,7 +78,7 @@ class Curvature:
         `REMEMBERED` numbers together, every product computes them anew.
         """
         _, unflatten = ravel_pytree(self.free)
-        _, push = jax.linearize(jax.grad(lambda part: self.fn({**self.params, **part}, *self.args)), self.free)
+        _, push = jax.linearize(jax.grad(self.value), self.free)
         if sum(leaf.size for leaf in jax.tree.leaves(push)) > REMEMBERED:
             return self.product
         return lambda vector: ravel_pytree(self._scaled(push(self._scaled(unflatten(vector)))))[0]
@@ -142,5 +145,5 @@ def described(hessian: Curvature, scaling: Mapping[Label, Scalar] | None) -> str
 @jax.jit
 def slope(at: Curvature) -> tuple[Array, Array]:
     """The value where a Hessian is, and the gradient by the coordinates that are differentiated, (d,), unscaled."""
-    value, gradient = jax.value_and_grad(lambda free: at.fn({**at.params, **free}, *at.args))(at.free)
+    value, gradient = jax.value_and_grad(at.value)(at.free)
     return value, ravel_pytree(gradient)[0]

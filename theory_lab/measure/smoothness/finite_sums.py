@@ -153,7 +153,7 @@ def component_gradients(problem: Problem, params: Params, indices: Any) -> np.nd
 
 @jax.jit
 def _gradients(at: Curvature, indices: Array) -> Array:
-    each = lambda index: ravel_pytree(jax.grad(lambda free: at.fn(free, at.args[0], index))(at.free))[0]
+    each = lambda index: ravel_pytree(jax.grad(replace(at, args=(at.args[0], index)).value)(at.free))[0]
     return jax.lax.map(each, indices, batch_size=max(1, min(256, HELD // at.dimension)))
 
 
@@ -184,7 +184,7 @@ _norms_sq = jax.jit(blocks.norms_sq)
 @jax.jit
 def _dispersions(at: Curvature, mean: Params, indices: Array) -> dict[Label, Array]:
     def add(total: dict[Label, Array], index: Array) -> tuple[dict[Label, Array], None]:
-        own = jax.grad(lambda free: at.fn(free, at.args[0], index))(at.free)
+        own = jax.grad(replace(at, args=(at.args[0], index)).value)(at.free)
         apart = blocks.norms_sq(jax.tree.map(jnp.subtract, own, dict(mean)))
         return jax.tree.map(jnp.add, total, apart), None
 

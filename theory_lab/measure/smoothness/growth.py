@@ -15,7 +15,7 @@ import pandas as pd
 from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Params
 from theory_lab.measure.smoothness import lanczos
-from theory_lab.measure.smoothness._door import Objective, at_a_point
+from theory_lab.measure.smoothness._door import Objective, at_a_point, exactly
 from theory_lab.measure.smoothness.curvature import curvature
 
 
@@ -103,4 +103,4 @@ def _row(
 
 @jax.jit(static_argnums=0)
 def _gradient_norm(fn: Objective, point: Params, args: tuple[Any, ...]) -> Any:
-    return blocks.norm_sq(jax.grad(fn)(point, *args)) ** 0.5
+    return blocks.norm_sq(jax.grad(lambda at: exactly(fn, at, args))(point)) ** 0.5
