@@ -114,7 +114,8 @@ def see(
     for i, view in enumerate(found[1:-1]):
         if view is None:
             raise _checks.refuse(f"the Hessian of the problem at points[{i}]", "finite", np.nan)
-    if found[-1] is None:  # nothing is known of what lies ahead: the best point that was looked at is the start
+    if found[-1] is None or (not stays and abs(found[-1].value) > _checks.REACH):  # a slope without end leads anywhere
+        # nothing is known of what lies ahead: the best point that was looked at is the start
         ahead, found[-1] = replace(ahead, params=start, gradient_norm=norm, reached=norm <= target / 4), found[0]
     settings, views = _within(settings, [view for view in found if view is not None])
     laws, radius = _radius(problem, start, views[-1], settings, value, sided, jax.random.fold_in(key, 1000))
