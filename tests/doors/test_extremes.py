@@ -242,6 +242,11 @@ OTHERS = {
             "resolution must be positive and finite, got 0",
         ),
         (lambda: modes.steps_to(3, 0.1), "modes must be what modes(...) of a local model returns, got 3"),
+        (
+            lambda: modes.steps_to(MODEL.modes([0.1, 0.1]), 0.1, end=3),
+            "end must be what modes(...) of a local model returns, got 3",
+        ),
+        (lambda: modes.floor_of(3), "modes must be what modes(...) of a local model returns, got 3"),
         (lambda: heterogeneous.advance(STEP[0], None), "moments must be Moments(mean, second), got None"),
         (
             lambda: heterogeneous.epoch_map(STEP, "incremental", counts=RAGGED),

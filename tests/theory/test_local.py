@@ -293,6 +293,27 @@ def test_minibatches_divide_the_noise():
     assert half.modes((0.01, 0.1)).floor == pytest.approx(one.modes((0.01, 0.1)).floor / 2)
 
 
+def test_what_is_left_of_the_start_and_what_noise_makes_may_have_curvature_of_their_own():
+    """With one curvature the sum is the recursion; with two of them the parts are carried apart, step by step."""
+    rng, hessian = uncoupled(5)
+    tilts, gradient, etas = rng.standard_normal((8, 8)), 9 * rng.standard_normal(8), (0.01, 0.1)
+    model = lambda matrix, **given: local.local(matrix, [5, 3], [True, False], tilts=tilts, **given).modes(etas)
+    one, same = model(hessian, gradient=gradient), model(hessian)
+    accuracy = 1.2 * one.floor**0.5
+    assert modes.steps_to(one, accuracy, end=same) == pytest.approx(modes.steps_to(one, accuracy), rel=1e-9)
+    assert modes.floor_of(one, same) == pytest.approx(one.floor, rel=1e-12)
+    end = model(3 * hessian)
+    floor = modes.floor_of(one, end)
+    assert floor == pytest.approx(end.floor, rel=1e-12)
+    assert modes.steps_to(one, 0.99 * floor**0.5, end=end) == math.inf
+    accuracy, left, made = 1.2 * floor**0.5, one.start**2, np.zeros(8)
+    for steps in itertools.count():
+        if one.gradient_norm_sq(left, (1 - one.k) ** steps) + end.weights @ made <= accuracy**2:
+            break
+        left, made = one.matrix @ left, end.matrix @ made + end.source
+    assert steps - 1 < modes.steps_to(one, accuracy, end=end) <= steps
+
+
 @pytest.mark.parametrize(("k", "n", "known"), [(1.5, 3, 1.0), (1.8, 5, 0.605), (0.3, 4, None)])
 @pytest.mark.parametrize("ordering", ["random_reshuffling", "shuffle_once", "incremental"])
 def test_ordering_ratios_by_all_orders(k, n, known, ordering):

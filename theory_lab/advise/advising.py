@@ -45,7 +45,8 @@ def advise(
     that Newton's method finds, and at any further points. On the quadratic model that they make, the second moments of
     hybrid SGD obey a linear recursion; its stable region gives the limits, and the step sizes that reach the accuracy in the
     fewest steps within 0.9 of that region are advised: of those whose times differ by less than a tenth, the middle. Where
-    no time is predicted, half of the stable region.
+    no time is predicted, half of the stable region. Times come from curvature averaged over the way, and the floor
+    from that or, where it is larger, from curvature at the end, where the run rests.
 
     Up to 200 dimensions the Hessian is written out, with its coupling. Beyond, spectral densities of the blocks stand for
     it, and what is advised is shortened until it is stable with the cross blocks.

@@ -46,8 +46,11 @@ def contracts(model: Local | GroupedBlocks, etas: Sequence[float]) -> bool:
 
 def calibrate(
     sight: Sight, still: Sequence[float], moving: Sequence[Label]
-) -> tuple[list[Local | GroupedBlocks], Local | GroupedBlocks | None]:
-    """The models with their noise scaled to where the whole matrix loses stability, if every block has a limit."""
+) -> tuple[list[Local | GroupedBlocks], Local | GroupedBlocks | None, Local | None]:
+    """The models with their noise scaled to where the whole matrix loses stability, if every block has a limit.
+
+    Those that limit, the way's, and the one of its end.
+    """
     found: list[Local | GroupedBlocks] = []
     excess = None
     for model in sight.limiting:
@@ -58,5 +61,6 @@ def calibrate(
                 model = calibrated(model, alone)
                 excess = model.excess
         found.append(model)
-    timing = sight.timing
-    return found, replace(timing, excess=excess) if isinstance(timing, Local) else timing
+    timing, end = sight.timing, sight.resting
+    timing = replace(timing, excess=excess) if isinstance(timing, Local) else timing
+    return found, timing, None if end is None else replace(end, excess=excess)

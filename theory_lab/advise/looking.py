@@ -123,7 +123,7 @@ class View:
             return False
         near = lambda one, another: bool(np.abs(one - another).max() <= SAME * np.abs(self.hessian).max())
         apart = self.deviations is not None and other.deviations is not None
-        return near(self.hessian, other.hessian) and (not apart or near(self.deviations, other.deviations))
+        return same(self.hessian, other.hessian) and (not apart or near(self.deviations, other.deviations))
 
     def model(self, **other: Any) -> Local:
         """The local model; negative curvature, which no step size makes contract, is left out."""
@@ -142,6 +142,11 @@ class View:
             horizon=settings.horizon,
             **other,
         )
+
+
+def same(hessian: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two Hessians are one to rounding."""
+    return bool(np.abs(hessian - other).max() <= SAME * np.abs(hessian).max())
 
 
 def definite(eigenvalues: np.ndarray) -> bool:

@@ -39,6 +39,7 @@ class Sight:
         limiting: the models whose stable regions limit the step sizes.
         timing: the model from which times are predicted; None where no model with a minimiser was found.
         averaged: whether that model has the Hessian averaged over the way, and not the one at the look-ahead point.
+        resting: the model of what noise makes at the end of the way, where curvature is another there.
         radius: of the two-point estimates; nan without any.
         radius_laws: its error law, per zeroth-order block.
         sided: 1 or 2.
@@ -58,6 +59,7 @@ class Sight:
     limiting: tuple[Local | GroupedBlocks, ...]
     timing: Local | GroupedBlocks | None
     averaged: bool
+    resting: Local | None
     radius: float
     radius_laws: dict[Label, RadiusLaw]
     sided: int
@@ -125,6 +127,7 @@ def see(
     ]
     limiting = tuple(view.model() for view in looking.distinct(views))
     timing, averaged = _timing(problem, views, rounding)
+    resting = _resting(views, rounding) if averaged else None
     spent = _spent(problem, ahead, views)
     beyond = 1.0
     if not stays:
@@ -141,6 +144,7 @@ def see(
         limiting,
         timing,
         averaged,
+        resting,
         radius,
         laws,
         sided,
@@ -251,6 +255,14 @@ def _timing(
         return None, False
     assert isinstance(last, SpectralView)
     return (last.model(rounding=rounding), False) if last.definite else (None, False)
+
+
+def _resting(views: Sequence[View | SpectralView], rounding: Sequence[float]) -> Local | None:
+    """The model of the end of the way; None where curvature is that of the start, or negative, so that nothing rests."""
+    first, last = views[0], views[-1]
+    if not isinstance(first, View) or not isinstance(last, View) or not last.definite:
+        return None
+    return None if looking.same(first.hessian, last.hessian) else last.model(rounding=rounding)
 
 
 def _radius(

@@ -158,8 +158,11 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
             f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}: at the look-ahead point something is not finite",
             "a loss that is twice differentiable on the way",
         )  # fmt: skip
+    rests = (
+        ", and for what noise makes the Hessian there, where its floor is the larger" if sight.resting is not None else ""
+    )
     end = "the look-ahead point" if sight.ahead.reached and not sight.stays else best
-    why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there, from ||grad f|| = "
+    why = f"second moments of a local model, which has {way} {end} ({norm}) and the noise there{rests}, from ||grad f|| = "
     why += f"{sight.gradient_norm:.3g} to {sight.accuracy:.3g}{_too_long(sight, choice)}"
     return Reason("steps", choice.steps, RECURSION, why, "a nearer start, another accuracy, less noise (larger minibatches)")
 

@@ -8,6 +8,7 @@ epochs, a model elsewhere.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,16 +99,40 @@ class Modes(NamedTuple):
         )
 
 
-def steps_to(modes: Modes, accuracy: float) -> float:
+def floor_of(modes: Modes, end: Modes | None = None) -> float:
+    """The stationary E||grad f||^2 of a way that ends where curvature is another: `end` says it, and the way what stays.
+
+    Args:
+        modes, end: as in `steps_to`.
+
+    Raises:
+        ValueError: modes of another kind.
+
+    Example:
+        >>> from theory_lab.theory.local import local
+        >>> way, end = (local([[h]], [1], [False], tilts=[[1.0]]).modes([0.5]) for h in (1.0, 2.0))
+        >>> round(floor_of(way), 9), round(floor_of(way, end), 9)  # eta h / (2 - eta h)
+        (0.333333333, 1.0)
+    """
+    _both(modes, end)
+    if end is None:
+        return modes.floor
+    return end.floor + modes.rest if modes.stable else math.inf
+
+
+def steps_to(modes: Modes, accuracy: float, *, end: Modes | None = None) -> float:
     """Steps until (E||grad f||^2)^1/2 is at most an accuracy; inf if that never happens, between whole steps interpolated.
 
-    Whoever starts above it needs one step at least.
+    Whoever starts above it needs one step at least. Of s_m = T^m s_0 + sum_{j < m} T^j source the first is what is left of
+    the start and the second what noise has made; where curvature changes on the way, `end` has the T and the source of the
+    second, with the weights by which it is read.
 
     Setting: it falls until it is reached. Cost: some dozens of products of (m, m) matrices.
 
     Args:
-        modes: from `Local.modes` or `GroupedBlocks.modes`.
+        modes: from `Local.modes` or `GroupedBlocks.modes`; of the way, where ``end`` is given.
         accuracy: positive.
+        end: likewise, of a model without a gradient, at whose minimiser the way ends; None is the same model.
 
     Raises:
         ValueError: modes of another kind, an accuracy that is not positive.
@@ -118,34 +143,49 @@ def steps_to(modes: Modes, accuracy: float) -> float:
         >>> round(steps_to(model.modes([1 / 3]), 0.1), 3)  # (1 - eta)^2 + 2 eta^2 = 2/3 per step
         11.358
     """
-    _checks.instance("modes", modes, Modes, "what modes(...) of a local model returns")
+    _both(modes, end)
     target = _checks.positive("accuracy", accuracy) ** 2
     energy = modes.start**2 if modes.start.ndim == 1 else np.sum(modes.start**2, axis=1)
     if modes.gradient_norm_sq(energy, np.ones_like(modes.k)) <= target:
         return 0.0
-    if modes.floor > target:
+    if floor_of(modes, end) > target:
         return math.inf
-    m = modes.k.size
-    power = np.zeros((m + 1, m + 1))
-    power[:m, :m], power[:m, m], power[m, m] = modes.matrix, modes.source, 1.0
     factors = 1 - modes.k
     shrink = lambda steps: np.abs(factors) ** steps * np.where((factors < 0) & (steps % 2 == 1), -1.0, 1.0)
+    if end is None:
+        points, power = [np.append(energy, 1.0)], [_affine(modes.matrix, modes.source)]
+    else:
+        points, power = [energy, np.append(np.zeros(end.k.size), 1.0)], [modes.matrix, _affine(end.matrix, end.source)]
 
-    def value(point: np.ndarray, steps: int) -> float:
-        return modes.gradient_norm_sq(point[:m], shrink(steps))
+    def value(points: Sequence[np.ndarray], steps: int) -> float:
+        made = 0.0 if end is None else float(end.weights @ points[1][:-1])
+        return modes.gradient_norm_sq(points[0][: modes.k.size], shrink(steps)) + made
 
-    point, powers = np.append(energy, 1.0), [power]
-    while value(powers[-1] @ point, 2 ** (len(powers) - 1)) > target:
+    move = lambda power, points: [matrix @ point for matrix, point in zip(power, points, strict=True)]
+    powers = [power]
+    while value(move(powers[-1], points), 2 ** (len(powers) - 1)) > target:
         if len(powers) > DOUBLINGS:
             return math.inf
-        powers.append(powers[-1] @ powers[-1])
+        powers.append([matrix @ matrix for matrix in powers[-1]])
     done = 0
     for doubling in reversed(range(len(powers) - 1)):
-        moved = powers[doubling] @ point
+        moved = move(powers[doubling], points)
         if value(moved, done + 2**doubling) > target:
-            point, done = moved, done + 2**doubling
-    high, low = value(point, done), value(power @ point, done + 1)
+            points, done = moved, done + 2**doubling
+    high, low = value(points, done), value(move(power, points), done + 1)
     return max(1.0, done + math.log(high / target) / math.log(high / max(low, 1e-300))) if low < high else done + 1.0
+
+
+def _both(modes: Modes, end: Modes | None) -> None:
+    """The door for a way and its end."""
+    _checks.instance("modes", modes, Modes, "what modes(...) of a local model returns")
+    if end is not None:
+        _checks.instance("end", end, Modes, "what modes(...) of a local model returns")
+
+
+def _affine(matrix: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """The matrix by which (s, 1) becomes (T s + source, 1)."""
+    return np.block([[matrix, source[:, None]], [np.zeros((1, source.size)), np.ones((1, 1))]])
 
 
 def ordering_ratios(k: np.ndarray, n: int, ordering: str) -> np.ndarray:
