@@ -39,7 +39,11 @@ def test_a_hybrid_run_writes_what_others_read(tmp_path, capsys):
     assert told["sizes"] == {"train": 24, "dev": 6, "test": 10}
     assert from_csv((out / "history.csv").read_text())["step"].tolist() == [0, 2, 4]
     before = (out / "history.csv").read_bytes()
+    files = sorted(out.rglob("*"))
+    for killed in ("base/model-00001-of-00002.safetensors", "adapter/adapter_config.json", "metrics.json", "checkpoints/x"):
+        (out / killed).with_name(f".{(out / killed).name}.{'0' * 32}.tmp").write_text("half")
     assert main(["--model", "random-llama", "--task", "entailment", "--adapter", "prefix", "--out", str(out), *SMALL]) == 0
+    assert sorted(out.rglob("*")) == files
     again = json.loads((out / "metrics.json").read_text())
     assert (again, (out / "history.csv").read_bytes()) == (told, before)  # the seconds too: nothing was computed again
     config, base = models.load_pretrained(out / "base")

@@ -235,15 +235,15 @@ def test_prepare_sweeps_out_old_remains_and_only_those(tmp_path: Path) -> None:
     store = Store(tmp_path)
     compute, _ = counted(frame())
     store.fetch(DETERMINANTS, compute)
-    old = [tmp_path / ".a.csv.0.tmp", tmp_path / "cells" / "demo" / ".b.json.1.tmp"]
-    new, foreign = tmp_path / ".c.csv.2.tmp", tmp_path / "notes.tmp"
-    for path in [*old, new, foreign]:
+    old = [tmp_path / f".a.csv.{'0' * 32}.tmp", tmp_path / "cells" / "demo" / f".b.json.{'1' * 32}.tmp"]
+    new, foreign = tmp_path / f".c.csv.{'2' * 32}.tmp", [tmp_path / "notes.tmp", tmp_path / ".notes.tmp"]
+    for path in [*old, new, *foreign]:
         path.write_text("half")
     past = time.time() - ABANDONED - 60
-    for path in [*old, foreign]:
+    for path in [*old, *foreign]:
         os.utime(path, (past, past))
     store.prepare()
-    assert [path.exists() for path in [*old, new, foreign]] == [False, False, True, True]
+    assert [path.exists() for path in [*old, new, *foreign]] == [False, False, True, True, True]
     assert (tmp_path / "cells" / ".gitignore").read_text() == "*\n"
     assert not store.fetch(DETERMINANTS, compute).computed
 

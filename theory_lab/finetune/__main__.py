@@ -110,6 +110,8 @@ def _run(given: argparse.Namespace) -> int:
         refuse_other(setting.problem, how, **run)
     with kept.held("--out", tensorfile.new_folder(folder)):
         if jax.process_index() == 0:
+            for written in (folder.parent, folder.parent / "base", folder.parent / "adapter"):
+                kept.sweep(written)
             keep_options(given, folder)
         return _trained(given, setting, how, run, steps)
 

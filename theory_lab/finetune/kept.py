@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from theory_lab import _checks, devices
+from theory_lab import _checks, _files, devices
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
-from theory_lab.run.store import ABANDONED
 
 try:
     import fcntl
@@ -25,7 +23,6 @@ except ImportError:  # not a POSIX system: nobody notices a second run in one fo
 
 CHECKPOINT, BEST, RECORD, SUMS = "checkpoint.safetensors", "best.safetensors", "record", "~crc32"
 OPTIONS = "options.json"  # of a command line, beside its checkpoints
-WRITTEN = (CHECKPOINT, BEST, OPTIONS, "model.safetensors", "config.json", "tokenizer.json", "curve.csv", "README.md")
 _HELD: set[Path] = set()  # folders, by this process
 
 
@@ -56,11 +53,13 @@ def save(path: Path, trees: Mapping[str, Any], record: Mapping[str, Any]) -> Non
 
 
 def sweep(folder: Path) -> None:
-    """Remove what runs that were killed while they wrote have left in a folder, as large as what it was to become."""
-    for path in (path for name in WRITTEN for path in folder.glob(f".{name}.????????")):
+    """Remove what runs that were killed while they wrote have left in a folder, each as large as what it was to become.
+
+    Only who holds the folder (`held`) may: nobody else writes there.
+    """
+    for path in _files.remains(folder):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
+            path.unlink()
 
 
 @contextlib.contextmanager

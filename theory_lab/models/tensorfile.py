@@ -11,7 +11,6 @@ Reference:
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from theory_lab import _checks
+from theory_lab import _checks, _files
 
 DTYPES = {
     "F64": np.dtype("float64"), "F32": np.dtype("float32"), "F16": np.dtype("float16"), "BF16": np.dtype(jnp.bfloat16),
@@ -133,30 +132,15 @@ def write(path: Path, tensors: Mapping[str, tuple[np.dtype, tuple[int, ...]]], r
 
 
 def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file under a temporary name and rename it: whoever opens it sees the old bytes or the new, never half.
+    """Write a file: whoever opens it sees the old bytes or the new, never half.
 
     Raises:
         OSError: the disk is full or the folder does not let us; the error names the file, and nothing is left of it.
     """
     try:
-        _write_bytes(path, pieces)
+        _files.write(path, pieces)
     except OSError as error:
         raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
-
-
-def _write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,8 +1,8 @@
 """Finished cells on disk, and the one way in which results are written.
 
 A cell is the smallest independent piece of an experiment. Its file is named by a digest of everything that determines it,
-so it never goes stale: whatever changes, changes the name. Every file is written under a temporary name in its own folder,
-synced and renamed, so that at every moment each file is either absent or whole, whoever is killed and however many write.
+so it never goes stale: whatever changes, changes the name. Every file is written whole or not at all (`theory_lab._files`),
+whoever is killed and however many write.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from theory_lab import _checks
+from theory_lab import _checks, _files
 from theory_lab.run.clock import Stopwatch
 from theory_lab.run.frames import from_csv, to_csv
 
@@ -44,18 +44,9 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
         Unwritable: the disk is full or the folder does not let us; no partial file is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with _one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with _one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _files.write(path, [content.encode() if isinstance(content, str) else content])
 
 
 @dataclass(frozen=True)
@@ -178,7 +169,8 @@ class Store:
 
     def _abandoned(self) -> list[Path]:
         found = []
-        for path in [*self.folder.glob(".*.tmp"), *self.cells.glob(".*.tmp"), *self.cells.glob("*/.*.tmp")]:
+        folders = (self.folder, self.cells, *self.cells.glob("*/"))
+        for path in (path for folder in folders for path in _files.remains(folder)):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED:
                     found.append(path)
