@@ -235,7 +235,7 @@ def scores(problem: FineTune, params: Params, sequences: Sequences, *, most: int
     found = []
     for first in range(0, count, size):
         taken = np.arange(first, first + size).clip(max=count - 1)
-        found.append(_scored(problem._bare(), params, jax.tree.map(lambda a, at=taken: np.asarray(a)[at], sequences)))
+        found.append(_scored(problem.bare(), params, jax.tree.map(lambda a, at=taken: np.asarray(a)[at], sequences)))
     return np.concatenate([np.asarray(part) for part in found], axis=1)[:, :count]
 
 

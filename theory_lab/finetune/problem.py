@@ -101,12 +101,12 @@ class FineTune(Problem):
         def scores_of(sequences: Sequences) -> Any:
             if mesh is not None and batch_size % mesh.size == 0:
                 sequences = devices.split(sequences, mesh)
-            return devices.fetch(_scores(self._bare(), params, sequences, last))
+            return devices.fetch(_scores(self.bare(), params, sequences, last))
 
         return judged(scores_of, questions, batch_size=batch_size)
 
-    def _bare(self) -> "FineTune":
-        """The problem without examples and base, so that scoring is compiled once whatever they are."""
+    def bare(self) -> "FineTune":
+        """The problem without examples and base, for `scores` under jit: compiled once whatever they are."""
         nothing = Sequences(*(np.zeros(0, kind) for kind in (np.int32, np.bool_, np.bool_)))
         return FineTune(0, nothing, self.config, None, self.adapter, self.dtype, False, Constants(), None)
 
