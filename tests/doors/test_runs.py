@@ -272,6 +272,11 @@ DOORS = {
             "devices must be a number, or a mesh with the one axis 'devices', got ('batch',)",
         ),
         (lambda: tl.step_size_grid(), f"axes must be {LABELS}, got {{}}"),
+        (lambda: tl.step_size_grid([0.1]), f"axes must be {LABELS}, got [0.1]"),
+        (
+            lambda: tl.step_size_grid({"x": [0.1]}, y=[0.2]),
+            "axes must be one mapping or keywords, not both, got ({'x': [0.1]}, {'y': [0.2]})",
+        ),
         (lambda: tl.step_size_grid(x=[0.1, "a"]), f"axes['x'] must be a non-empty 1-dimensional {NUMBERS}, got [0.1, 'a']"),
         (lambda: tl.step_size_grid(x=0.1), f"axes['x'] must be a non-empty 1-dimensional {NUMBERS}, got 0.1"),
         (sweep(progress=1), "progress must be True or False, got 1"),

@@ -103,6 +103,8 @@ def test_a_sweep_is_a_tidy_frame_in_the_order_of_its_axes():
 
 def test_a_grid_is_the_product_of_its_axes():
     grid = tl.step_size_grid(y=[1.0, 2.0], x=[3.0, 4.0, 5.0])
+    assert list(tl.step_size_grid({"y": [1.0, 2.0], "x": [3.0, 4.0, 5.0]})) == ["y", "x"]
+    np.testing.assert_array_equal(tl.step_size_grid({"y": [1.0, 2.0], "x": [3.0, 4.0, 5.0]})["x"], grid["x"])
     assert list(zip(grid["y"], grid["x"], strict=True)) == list(itertools.product([1.0, 2.0], [3.0, 4.0, 5.0]))
 
 

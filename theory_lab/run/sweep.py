@@ -145,17 +145,25 @@ def sweep(
     return Trace(**{**vars(trace), "step_sizes": grid})
 
 
-def step_size_grid(**axes: Sequence[float] | np.ndarray) -> dict[Label, np.ndarray]:
+def step_size_grid(
+    by_label: Mapping[Label, Sequence[float] | np.ndarray] | None = None, /, **axes: Sequence[float] | np.ndarray
+) -> dict[Label, np.ndarray]:
     """The product of one axis per block, flattened; the last label varies fastest.
 
+    Args:
+        by_label: the axes as one mapping, instead of by keywords.
+        axes: by keywords.
+
     Raises:
-        ValueError: no axis, or one that is empty or has a number that is negative or not finite.
+        ValueError: axes in both ways, no axis, or one that is empty or has a number that is negative or not finite.
 
     Example:
         >>> {label: sizes.tolist() for label, sizes in step_size_grid(x=[1.0, 2.0], y=[3.0, 4.0]).items()}
         {'x': [1.0, 1.0, 2.0, 2.0], 'y': [3.0, 4.0, 3.0, 4.0]}
     """
-    _checks.labelled("axes", axes)
+    if by_label is not None and axes:
+        raise _checks.refuse("axes", "one mapping or keywords, not both", (by_label, axes))
+    axes = dict(_checks.labelled("axes", axes if by_label is None else by_label))
     values = [_checks.array(f"axes[{label!r}]", axis, ndim=1) for label, axis in axes.items()]
     for label, axis in zip(axes, values, strict=True):
         if (axis < 0).any():
