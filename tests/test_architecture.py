@@ -11,10 +11,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "theory_lab"
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
 
-GROUND = {"_checks", "_files", "_trees", "_typing", "blocks", "constants", "devices"}
+GROUND = {"_checks", "_files", "_options", "_trees", "_typing", "blocks", "constants", "devices"}
 MAY_IMPORT = {  # room -> what it may import of the package, itself aside; a dotted name means that module alone
     "_checks": set(),
     "_files": set(),
+    "_options": set(),
     "_trees": set(),
     "_typing": set(),
     "blocks": GROUND,

@@ -1,6 +1,7 @@
 """The command line: a problem's name in; text, a figure and JSON out; one line for what is wrong."""
 
 import json
+import re
 
 import pytest
 
@@ -105,6 +106,15 @@ def test_what_can_be_chosen_is_told(file, option, value, known, capsys):
     told = capsys.readouterr().err
     assert f"argument {option}: invalid choice: " in told
     assert known in told
+
+
+@pytest.mark.parametrize("arguments", [("--seed", "1", "--seed", "2"), ("--seed=1", "--see=1")])
+def test_an_option_that_is_given_twice_is_refused(file, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([f"{file}:problem", *arguments])
+    told = capsys.readouterr().err
+    assert re.search(r"error: argument --seed: must be given once, got another, [12]$", told.strip())
+    assert [parser().parse_args(["quadratic", "--seed", "1"]).seed for _ in range(2)] == [1, 1]
 
 
 def test_nothing_is_computed_where_nothing_can_be_written(file, monkeypatch):

@@ -139,6 +139,12 @@ def test_bad_usage_is_told_in_one_line(arguments, message, capsys):
     assert told.count("\n") == 1
 
 
+def test_an_option_that_is_given_twice_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--learning-rate-peft", "1", "--steps", "3", "--learning-rate-peft", "2"])
+    assert capsys.readouterr().err.endswith("error: argument --learning-rate-peft: must be given once, got another, 2.0\n")
+
+
 @pytest.mark.parametrize("arguments", [["--out", "/proc/none"], ["--task", "rte", "--data", "."], ["--radius", "nan"]])
 def test_what_can_be_known_before_is_refused_before_anything_is_loaded(arguments, monkeypatch):
     monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))

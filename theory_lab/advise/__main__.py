@@ -18,6 +18,7 @@ from typing import Any
 import jax
 
 from theory_lab import _checks
+from theory_lab._options import Parser
 from theory_lab.advise.advising import advise
 from theory_lab.advise.base import Advice
 from theory_lab.problems import block_quadratic, cosine, finite_sum, geman_mcclure, logistic, matrix_factorisation
@@ -118,9 +119,7 @@ def steps(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(
-        "python -m theory_lab.advise", description="Step sizes for a problem, each with its reason."
-    )
+    made = Parser("python -m theory_lab.advise", description="Step sizes for a problem, each with its reason.")
     made.add_argument("problem", metavar="PROBLEM", help=f"FILE.py:NAME, or one of {', '.join(BUILT_IN)}")
     made.add_argument("--accuracy", type=float, help="target for (E||grad f||^2)^1/2; by default a tenth of the start's")
     made.add_argument("--zeroth", help="labels of the zeroth-order blocks, with commas between; 'none' is none")

@@ -2,6 +2,7 @@
 
 import argparse
 
+from theory_lab._options import Parser
 from theory_lab.finetune import bases, language, tasks
 from theory_lab.finetune.methods import METHODS
 from theory_lab.models.perturb import LAWS, ORDERS
@@ -20,7 +21,7 @@ A run with --out that is killed goes on where it stood when it is started again 
 
 def parser() -> argparse.ArgumentParser:
     """All of them, with what they are by default."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m theory_lab.finetune", usage=USAGE, description="Fine-tune a language model on a task.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

@@ -6,7 +6,6 @@ last checkpoint and ends with the same bytes (on a CPU). What is left in the fol
 tokenizer.json in Hugging Face's format, curve.csv with the held-out perplexity, README.md with the command.
 """
 
-import argparse
 import math
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import optax
 
 from theory_lab import _checks
+from theory_lab._options import Parser
 from theory_lab._typing import Array, Block
 from theory_lab.finetune import kept
 from theory_lab.finetune.blocks import Blocks, blocks_of
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code: 0; 2 for bad usage and for what cannot be written; 130 after Ctrl-C."""
     description = str(__doc__).split("\n\n")[1]
     usage = "%(prog)s --out DIR [--text PATH --tokenizer FILE] [OPTION ...]"
-    parser = argparse.ArgumentParser(prog="python -m theory_lab.finetune.pretrain", usage=usage, description=description)
+    parser = Parser(prog="python -m theory_lab.finetune.pretrain", usage=usage, description=description)
     parser.add_argument("--out", required=True, help="the folder to write; a run that was killed goes on there")
     for f in fields(Settings):
         kind = type(f.default) if isinstance(f.default, (int, float)) else str

@@ -4,7 +4,6 @@ Byte-level byte-pair encoding, as GPT-2 and OPT have it: every text can be writt
 OPT's special ones with OPT's ids. The library `tokenizers` (extra "lm") does the work; `pretrain` reads what is written.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from theory_lab import _checks
+from theory_lab._options import Parser
 from theory_lab.finetune.text import Paths, documents
 from theory_lab.finetune.tokens import SPECIAL
 from theory_lab.models import tensorfile
@@ -62,9 +62,7 @@ def byte_pairs(text: Paths, size: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code: 0; 2 for bad usage, unreadable text and what cannot be written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m theory_lab.finetune.vocabulary", description=str(__doc__).split("\n\n")[1]
-    )
+    parser = Parser(prog="python -m theory_lab.finetune.vocabulary", description=str(__doc__).split("\n\n")[1])
     parser.add_argument("--text", required=True, nargs="+", help="files or folders of .txt, .txt.gz, .txt.xz")
     parser.add_argument("--size", type=int, default=8192, help="tokens in all (default: %(default)s)")
     parser.add_argument("--out", required=True, help="the file to write")

@@ -4,7 +4,6 @@ Reads curve.csv of folders that `theory_lab.finetune.pretrain` has written and d
 the tokens it has seen.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from theory_lab import _checks
+from theory_lab._options import Parser
 from theory_lab.report import figures
 
 CURVE = "curve.csv"
@@ -76,7 +76,7 @@ def draw(folders: Sequence[Any]) -> Figure:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     description = str(__doc__).split("\n\n")[1]
-    parser = argparse.ArgumentParser(prog="python -m theory_lab.report.pretraining", description=description)
+    parser = Parser(prog="python -m theory_lab.report.pretraining", description=description)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="a folder with a curve.csv")
     parser.add_argument("--out", required=True, help="the PNG file to write")
     given = parser.parse_args(arguments)
