@@ -14,6 +14,7 @@ problem = tl.block_quadratic({"base": 3, "peft": 2}, n=2)
 made = lambda: problem
 loss = (lambda z, e: jnp.sum((z["x"] - e) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(3)})
 number = 3
+other = tl.block_quadratic({"a": 3, "b": 2}, n=2)
 batch = (lambda z, e: jnp.mean((e @ z["x"]) ** 2), jnp.ones((2, 3)), {"x": jnp.zeros(4)})
 bare = lambda z, e: jnp.sum(z["x"] - e)
 """
@@ -76,6 +77,11 @@ def test_what_is_not_finite_is_a_word_in_json(tmp_path):
         (
             ["{}:problem", "--zeroth", "bas"],
             "error: --zeroth must be one of 'base', 'peft', got 'bas' (did you mean 'base'?)",
+        ),
+        (
+            ["{}:other"],
+            "error: --zeroth must be some of the labels ('a', 'b'), or 'none' for none, where no block is called 'x' or "
+            "'base', got None",
         ),
         (["{}:problem", "--accuracy", "-1"], "error: --accuracy must be positive and finite, got -1.0"),
         (["{}:problem", "--seed", str(2**64)], f"error: --seed must be a whole number from 0 to 2^32 - 1, got {2**64}"),

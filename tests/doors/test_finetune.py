@@ -170,7 +170,10 @@ DOORS = {
         (lambda: tasks.sample(POOLS, train=0), "train must be a whole number of at least 1, got 0"),
         (lambda: tasks.sample(POOLS, test=1.0), "test must be a whole number of at least 1, got 1.0"),
         (lambda: tasks.sample(POOLS, dev=-1), "dev must be a whole number of at least 0, got -1"),
-        (lambda: tasks.sample(POOLS, dev=4), "dev must be less than the 4 official training examples, got 4"),
+        (
+            lambda: tasks.sample(POOLS, dev=4),
+            "dev must be less than the 4 official training examples (default: 100), got 4",
+        ),
     ],
     "read": [
         (lambda: tasks.read("sst", "."), f"name must be {NAMES}, got 'sst' (did you mean 'sst2'?)"),

@@ -70,6 +70,7 @@ def test_official_files_and_a_folder(tmp_path, capsys):
     "arguments, message",
     [
         (["--model", "gpt-5"], "^--model must be a folder or one of .*'random-opt', 'random-llama', got 'gpt-5'"),
+        (["--model", "tests"], "^--model must be a folder with config.json, .* got 'tests' without config.json$"),
         (["--task", "sentiments"], "^--task must be one of .* got 'sentiments' .*'sentiment'"),
         (["--data", "."], "^--task must be one of 'sst2', .* with --data, .* got 'sentiment'"),
         (["--task", "sst3", "--data", "."], "^--task must be one of 'sst2', .* got 'sst3' .*'sst2'"),

@@ -167,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.json.write_text(as_json(advice))
     except (ValueError, OSError, ImportError) as error:
         told = _checks.as_option(error, {name: f"--{name.replace('_', '-')}" for name in (*options, "zeroth")})
+        told = told.replace("() for none", "'none' for none")  # as it is spelled here
         print(f"error: {told.splitlines()[0]}", file=sys.stderr)
         return 2
     print(advice)

@@ -82,6 +82,9 @@ def base_model(model: str, key: Key, *, dtype: Any = None) -> Base:
     where = PACKAGED / model if packaged else Path(model)
     if not where.is_dir():
         raise _checks.refuse("model", f"a folder or one of {', '.join(map(repr, names()))}", model)
+    if not (where / "config.json").is_file():
+        rule = "a folder with config.json, the weights and their tokenizer, as transformers writes it"
+        raise ValueError(f"{_checks.refuse('model', rule, model)} without config.json")
     loaded = load_pretrained(where, dtype=dtype)
     if packaged or not any((where / name).exists() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         return _speaking(model, *loaded)

@@ -122,7 +122,7 @@ def sample(pools: Pools, key: Key | None = None, *, train: int = 1000, dev: int 
     train, test = _checks.count("train", train), _checks.count("test", test)
     dev = _checks.count("dev", dev, least=0)
     if dev >= len(pools.train):
-        raise _checks.refuse("dev", f"less than the {len(pools.train)} official training examples", dev)
+        raise _checks.refuse("dev", f"less than the {len(pools.train)} official training examples (default: 100)", dev)
     keys = jax.random.split(jax.random.key(0) if key is None else _checks.key("key", key))
     drawn = Draws(keys[0]).shuffled(pools.train)
     tested = Draws(keys[1]).shuffled(pools.validation)
