@@ -136,6 +136,15 @@ def test_what_diverges_is_recorded_and_stops():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(done.best))
 
 
+def test_without_dev_a_last_step_to_parameters_that_are_not_finite_is_told():
+    """No later step has a loss that could tell."""
+    wild = method("FO-FT", {"base": optax.chain(optax.scale(-1e30), optax.scale(1e30))})
+    done = train(problem(), wild, key=KEY, steps=1, batch_size=2)
+    assert np.isfinite(done.losses).all()
+    assert (done.diverged_at, done.best_step) == (1, 0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(done.best))
+
+
 def test_given_parameters_are_used_up_and_others_are_not():
     one = problem(adapter=models.lora(2))
     params = one.init(jax.random.key(8))

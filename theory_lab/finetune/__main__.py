@@ -39,6 +39,7 @@ TASK, BASE, RUN = range(3)  # the streams of the seed
 ADVICE = 3  # the stream of the run's key that advice takes; the loop has those before
 CONFIDENCE = 0.95
 SPENT = {"step": "step", "forwards": "forward", "backwards": "backward", "tokens": "token"}  # columns of the history, of one
+SMALLER = "What follows is of the best look before; try smaller learning rates (--advise measures them)"
 LOOK_AHEAD = 50  # products with the Hessian, for a view of where training leads
 
 
@@ -129,7 +130,7 @@ def _trained(given: argparse.Namespace, setting: Setting, how: Method, run: dict
     }
     done = train(setting.problem, how, **run, progress=sys.stderr.isatty() and jax.process_index() == 0)
     if done.diverged_at is not None:
-        print(f"diverged at step {done.diverged_at}")
+        print(f"diverged at step {done.diverged_at}: the loss was not finite, and training stopped. {SMALLER}")
     best = _placed(done)
     results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(best, dev).correct)
     results["test"] = _shown(f"test, after {_many(done.best_step, 'step')}", setting.problem.answers(best, test).correct)

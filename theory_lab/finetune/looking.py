@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from theory_lab import devices
-from theory_lab._typing import Params
+from theory_lab._typing import Array, Params
 from theory_lab.finetune.encoding import Questions
 from theory_lab.finetune.methods import Method
 from theory_lab.finetune.problem import FineTune
@@ -22,7 +24,7 @@ class Look:
     Attributes:
         problem, method: of the run.
         per_epoch: steps.
-        dev: questions to choose the best parameters by; without any, the last ones are the best.
+        dev: questions to choose the best parameters by; without any, the last ones that are finite are the best.
         checkpoints: None keeps the best parameters in memory.
     """
 
@@ -36,7 +38,7 @@ class Look:
         """The state with one more row, for the steps since number ``before``."""
         row = self._row(state, before)
         diverged = state.diverged_at
-        if diverged is None and self.dev is not None and not math.isfinite(row["dev_loss"]):
+        if diverged is None and not self._sound(state, row):
             diverged = state.step
         better = not state.rows or (diverged is None and (self.dev is None or _better(row, state)))
         state = replace(state, rows=(*state.rows, row), diverged_at=diverged)
@@ -55,6 +57,12 @@ class Look:
             "backwards": state.step * self.method.cost.gradients, "tokens": state.tokens,
         }  # fmt: skip
 
+    def _sound(self, state: State, row: Mapping[str, float]) -> bool:
+        """Whether training can go on: by dev's loss, or without dev by the parameters, whose loss no step has told yet."""
+        if self.dev is not None:
+            return math.isfinite(row["dev_loss"])
+        return bool(_finite(moving(self.method, state.params)))
+
     def _on_dev(self, state: State) -> tuple[float, float]:
         """The share of right answers, and the mean of -log p of the right options."""
         if self.dev is None:
@@ -66,6 +74,11 @@ class Look:
     def _best(self, state: State) -> Params | None:
         """A copy, since the next step takes the memory; nothing where it goes to disk."""
         return None if self.checkpoints is not None else devices.fetch(moving(self.method, state.params))
+
+
+@jax.jit
+def _finite(params: Params) -> Array:
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
 
 
 def _better(row: Mapping[str, float], state: State) -> bool:

@@ -44,15 +44,15 @@ class Trained:
     Attributes:
         params: at the end.
         best: those at the best look on dev, the highest accuracy and among equal ones the lowest loss, the start included;
-            without dev those at the end. The blocks that move are NumPy arrays.
+            without dev those at the end, or at the last look before it diverged. The blocks that move are NumPy arrays.
         best_step: how many steps made them.
         losses: (steps,) of every batch before its step.
         history: one row per look, the first before training: step, epoch, loss (mean over the batches since the row before),
             dev_accuracy, dev_loss (mean of -log p of the right options), and what was spent on steps so far: forwards and
             backwards (passes of a batch through the model), tokens (of the batches, without padding).
         seconds: wall time of the steps, without compiling and without dev.
-        diverged_at: the first step whose loss was not finite, or after which dev's was not; None if there is none. There
-            training stops.
+        diverged_at: the first step whose loss was not finite, or after which dev's was not, or without dev the parameters;
+            None if there is none. There training stops.
     """
 
     params: Params
