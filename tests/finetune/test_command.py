@@ -178,7 +178,10 @@ def test_what_was_left_out_is_compared_by_its_effect(adapted, capsys):
     told = capsys.readouterr()
     assert re.search("^steps must be 1, as in the run that '.*' keeps, got 4$", told.err.replace("--", ""))
     assert "zero-shot" not in told.out
-    assert main([*adapted, "--learning-rate-peft", "0.001", "--adapter", "lora", "--test", "3"]) == 0
+    assert (
+        main([*without(adapted, (more := ["--learning-rate-peft", "0.001", "--adapter", "lora", "--test", "3"])), *more])
+        == 0
+    )
     assert "spent: 1 step, 1 forward, 1 backward, " in capsys.readouterr().out
 
 
