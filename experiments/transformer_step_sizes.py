@@ -36,7 +36,7 @@ second order the noise of two points does not raise the mean loss there.
 
 A real model takes the same script, `--set bases=/models/opt-125m`, and an official task: `--data /data --set task=sst2`.
 
-Quick: one case, on half as many examples, for 10 epochs. Minutes: quick 0.8, full 8 beside other work (15 of a processor's,
+Quick: one case, on half as many examples, for 10 epochs. Minutes: quick 1, full 8 beside other work (15 of a processor's,
 two cells at once, two cores of an Intel Xeon; 6 was the aim, and an earlier version's on an AMD EPYC).
 """
 
