@@ -58,7 +58,7 @@ def _steps(axes: Axes, by_optimizer: Mapping[str, ByRank], title: str) -> None:
     if known:
         level = np.exp(
             np.mean([np.log(rank * value) for rank, value in known])
-        )  # amid both optimizers: the slope is the claim
+        )  # amid both optimizers: the slope is claimed
         figures.theory_line(axes, ranks, level / ranks, label="like 1/r")
         values = [value for _, value in known]
         axes.set_ylim(min(values) / 10, max(values) * 10)

@@ -64,8 +64,8 @@ def advise(
         points: further parameters, a trajectory say, where curvature limits the step sizes too.
         products: Hessian-vector products that the look-ahead may spend.
         probability: that the outer ends of measured spectra hold, all together; beyond 200 dimensions that is also the
-            probability with which the advised step sizes contract the mean of every model, unless products are in half
-            precision, which certifies nothing.
+            probability with which the advised step sizes contract the mean of every model, unless products of
+            matrices are made in few bits, which certifies nothing.
         horizon: steps that the limits must hold for, as the length of training; math.inf is for ever. Noise that gathers in
             hundreds of nearly flat directions feeds back only in the long run, so that limits within a horizon are higher.
             None is for ever where curvature is definite. Where it is not, as in networks, no linear model holds for ever:

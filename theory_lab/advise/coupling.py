@@ -4,8 +4,9 @@ Setting: K = P^1/2 H P^1/2 with P = diag(eta_b I). A grouped model knows the dia
 K is u K, so one run of Lanczos says it for the whole ray.
 
 The mean contracts if and only if u lambda_max(K) < 2. The upper end of lambda_max holds at a stated probability. Products in
-half precision need not be those of any symmetric matrix; their end is then some hundred times what Lanczos finds, which says
-how rough they are and nothing of the matrix. There 1.5 times what was found stands for it, and nothing is certified.
+few bits (TF32, half precision) need not be those of any symmetric matrix; their end is then some hundred times what Lanczos
+finds, which says how rough they are and nothing of the matrix. There 1.5 times what was found stands for it, and nothing is
+certified.
 
 Noise. Of what two points put into block b with covariance I, so much feeds back, as second moment of the gradient in Z, all
 the blocks that two points estimate (column sums of the gains between blocks bound their spectral radius):
