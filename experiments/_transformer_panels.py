@@ -56,12 +56,13 @@ def times(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
     found = rows[["value", "high"]].to_numpy(dtype=float)
     top = 1.1 * float(found[np.isfinite(found)].clip(max=MOST).max(initial=2.0))
     for place, one in zip(places, rows.itertuples(), strict=True):
-        if np.isfinite(one.value):
+        if one.value <= top:
             ends = np.clip([one.low, one.high] if np.isfinite(one.low) else [one.value] * 2, 0.02, top)
             axes.plot(ends, [place, place], color=look.colour)
             axes.plot(one.value, place, marker=look.marker, color=look.colour, markeredgecolor="white")
         else:
-            words = "never reached" if np.isinf(one.value) else "not measured"
+            beyond = f"{one.value:.3g} >" if np.isfinite(one.value) else "never reached"
+            words = "not measured" if np.isnan(one.value) else beyond
             axes.annotate(words, (top, place), ha="right", va="center", fontsize=8, color=look.colour)
     axes.axvline(1.0, color="black", linewidth=1.2, label="equal")
     axes.axvline(factor, color="black", linewidth=1.2, linestyle="--", label=f"the aim, {factor:g}")
