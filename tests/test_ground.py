@@ -53,6 +53,10 @@ def test_what_is_unknown_is_not_compared_and_is_not_zero():
     assert constants("smoothness", 0.0).dominates(tl.Constants())
     assert constants("pl", 1.0).dominates(constants("smoothness", 9.0))
     assert tl.Constants(smoothness={"x": 1.0}).dominates(tl.Constants(smoothness={"y": 9.0}))
+    partly = tl.Constants(smoothness={"x": None, "y": 1.0})
+    assert partly.dominates(tl.Constants(smoothness={"x": 9.0, "y": 1.0}))
+    assert tl.Constants(smoothness={"x": 9.0, "y": 1.0}).dominates(partly)
+    assert not partly.dominates(tl.Constants(smoothness={"x": 9.0, "y": 2.0}))
     assert tl.Constants().strong_convexity is None
 
 

@@ -93,9 +93,8 @@ class Constants:
             declared, seen = getattr(self, name), getattr(measured, name)
             if declared is None or seen is None:
                 continue
-            if not all(
-                seen[label] <= declared[label] + rtol * abs(declared[label]) for label in declared.keys() & seen.keys()
-            ):
+            both = [(declared[label], seen[label]) for label in declared.keys() & seen.keys()]
+            if not all(b <= a + rtol * abs(a) for a, b in both if a is not None and b is not None):
                 return False
         for name in ("strong_convexity", "pl", "optimal_value"):
             declared, seen = getattr(self, name), getattr(measured, name)
