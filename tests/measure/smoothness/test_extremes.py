@@ -137,6 +137,17 @@ def test_two_probes_are_left_of_however_few_products(products, probes):
     assert within(found, np.trace(matrix))
 
 
+def test_a_resolved_trace_is_trusted_as_far_as_single_precision():
+    rng = np.random.default_rng(3)
+    rows = [rng.standard_normal((1, D)).astype(np.float32) for _ in range(40)]
+    fn = lambda z, row: jnp.sum((row @ z["x"]) ** 2) / 2
+    for seed, row in enumerate(rows):  # rank one: the sketch finds all of it, and the probes nothing
+        found = trace(fn, {"x": jnp.zeros(D, jnp.float32)}, key=jax.random.key(seed), products=36, args=(row,))
+        truth = float(np.sum(row.astype(float) ** 2))
+        assert within(found, truth)
+        assert found.high - found.low < 1e-4 * truth
+
+
 def test_deflation_takes_the_large_eigenvalues_out_of_the_noise():
     rng = np.random.default_rng(4)
     matrix = symmetric(rng, np.arange(1.0, D + 1) ** -3)
