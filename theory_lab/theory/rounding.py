@@ -105,8 +105,8 @@ def law_of_traces(
 
         A = [(t^2 + 2 s) d + 4 t^2 + 8 s] / (4q) gaussian, times d/((d+2)(d+4)) on the sphere
 
-    Setting: as there. Guarantee: exact for the gaussian law and the sphere; for signs A is that of the gaussian law, and
-    an upper bound if H has no negative entry on its diagonal.
+    Setting: as there. Guarantee: exact for the gaussian law and the sphere; for signs A is that of the gaussian law, an
+    upper bound.
 
     Args:
         trace, trace_of_square: t and s.
