@@ -5,7 +5,7 @@ with step size 0 stays, so FO-PEFT is the hybrid method at eta_base = 0, step fo
 another oracle. What a step costs is told by the method, not by what these sweeps compute.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,7 @@ class Followed(NamedTuple):
 
     Attributes:
         losses: on all training examples, (G, E); inf from where a run has left the finite numbers.
-        params: at the end, (G, ...).
+        params: at the end, (G, ...), or as many as there is room for.
     """
 
     losses: np.ndarray
@@ -158,7 +158,7 @@ def followed(
     seen = []
     for state in stages(problem, rates, key, epochs=epochs, **how):
         stands = np.isinf(np.asarray(state.diverged_at))
-        seen.append(np.where(stands, losses(problem, state.params, problem.sequences), np.inf))
+        seen.append(np.where(stands, losses(problem, state.params, problem.sequences), np.inf)[: len(rates)])
     return Followed(np.stack(seen, axis=1), state.params)
 
 
@@ -179,6 +179,7 @@ def _grid(problem: FineTune, rates: Sequence[Mapping[str, float]]) -> dict[str, 
 def stages(
     problem: FineTune, rates: Sequence[Mapping[str, float]], key: jax.Array, *, epochs: Sequence[int], batch_size: int = 8,
     oracle: tl.Oracle = HYBRID, make_optimizer: loop.MakeOptimizer = tl.hybrid_sgd, params: Params | None = None,
+    room: int = 1,
 ) -> Iterator[loop.State]:  # fmt: skip
     """The trajectories of `theory_lab.sweep` with one key after so many epochs each time, parameters (G, ...), and no look
     at the objective, which would take all examples' gradients at once.
@@ -186,11 +187,13 @@ def stages(
     Args:
         epochs: increasing, each of them a stop; 0 is the start.
         params: where all start; None is the start that the key draws.
+        room: for so many trajectories, at least: fewer share a program. Parameters beyond G are those of the start.
     """
-    sizes = {label: jnp.asarray(grid, jnp.float32) for label, grid in _grid(problem, rates).items()}
+    spare = [0.0] * (room - len(rates))
+    sizes = {label: jnp.asarray(grid + spare, jnp.float32) for label, grid in _grid(problem, rates).items()}
     state, before = _begun(problem, sizes, key, params, make_optimizer=make_optimizer), 0
     for last in epochs:
-        at = (key, jnp.int32(before), jnp.int32(last))
+        at = (jnp.int32(len(rates)), key, jnp.int32(before), jnp.int32(last))
         state = _advanced(problem, oracle, sizes, state, *at, batch_size=batch_size, make_optimizer=make_optimizer)
         yield state
         before = last
@@ -211,17 +214,46 @@ def _begun(
 
 @partial(jax.jit, static_argnames=("batch_size", "make_optimizer"), donate_argnames="state")
 def _advanced(
-    problem: FineTune, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], state: loop.State, key: jax.Array,
-    first: jax.Array, last: jax.Array, *, batch_size: int, make_optimizer: loop.MakeOptimizer,
+    problem: FineTune, oracle: tl.Oracle, sizes: Mapping[str, jax.Array], state: loop.State, count: jax.Array,
+    key: jax.Array, first: jax.Array, last: jax.Array, *, batch_size: int, make_optimizer: loop.MakeOptimizer,
 ) -> loop.State:  # fmt: skip
-    """From one epoch to another, all step sizes in one loop; they share order and directions."""
+    """From one epoch to another, the first ``count`` step sizes in one loop; they share order and directions."""
+
+    turn = _in_turn(make_optimizer)
 
     def one(own: Mapping[str, jax.Array], state: loop.State, epoch: jax.Array) -> loop.State:
-        made = make_optimizer(own)
-        return loop.one_epoch(problem, oracle, made, tl.random_reshuffling, batch_size, False, state, key, epoch)[0]
+        how = make_optimizer(own), tl.random_reshuffling, batch_size, False
+        return loop.one_epoch(problem, oracle, *how, state, key, epoch, partial(turn, count, problem, oracle, own))[0]
 
     every = jax.vmap(one, in_axes=(0, 0, None))
     return jax.lax.fori_loop(first, last, lambda epoch, state: every(sizes, state, epoch), state)
+
+
+def _in_turn(make_optimizer: loop.MakeOptimizer) -> Callable[..., loop.Carry]:
+    """`loop.one_step`, where there are many one after another, the first ``count`` of them; the others stay.
+
+    Each has weights of its own, which batched products of matrices would fetch anew for every layer: eleven take 1.6 times
+    as long. Directions are drawn once for all.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def step(
+        count: jax.Array, problem: FineTune, oracle: tl.Oracle, own: Mapping[str, jax.Array], carry: loop.Carry, *drawn: Any
+    ) -> loop.Carry:
+        return loop.one_step(problem, oracle, make_optimizer(own), carry, *drawn)
+
+    @step.def_vmap
+    def _(size: int, batched: Any, count: jax.Array, problem: Any, oracle: Any, own: Any, carry: Any, *drawn: Any) -> Any:
+        def body(i: jax.Array, every: loop.Carry) -> loop.Carry:
+            one, sizes = jax.tree.map(lambda leaf: leaf[i], (every, own))
+            moved = loop.one_step(problem, oracle, make_optimizer(sizes), one, *drawn)
+            return jax.tree.map(lambda leaf, new: leaf.at[i].set(new), every, moved)
+
+        each = lambda leaf, many: leaf if many else jnp.broadcast_to(leaf, (size, *leaf.shape))
+        every = jax.lax.fori_loop(0, count, body, jax.tree.map(each, carry, batched[4]))
+        return every, jax.tree.map(lambda _: True, every)
+
+    return step
 
 
 def right(scores: np.ndarray, questions: Questions) -> np.ndarray:

@@ -65,7 +65,8 @@ ENDS = "where training ends / predicted"
 LABELS = ("base", "peft")
 GRID = {"base": 1e-6 * 8.0 ** np.arange(5), "peft": 2.0 ** np.arange(-7, 3)}
 LINE = 2.0 ** np.arange(-5, 5)  # step sizes in units of a predicted limit
-PAIRS = len(GRID["peft"])  # among which the best is chosen, as many as a row of the grid has: one program
+PAIRS = len(GRID["peft"])  # among which the best is chosen, as many as a row of the grid has
+ROOM = 1 + max(PAIRS, len(LINE))  # pairs that are run together, at most: one program for all
 SEEDS = 2  # of the search
 PAIRED = ("part",)  # advice and grid of a case meet on the same examples, from the same start, with the same seeds
 EVERY = 2  # epochs between two looks at the loss
@@ -129,7 +130,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     whole = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples).problem
     problem = moving(whole, LABELS, jax.random.fold_in(key, START))
     looks = sorted({EARLY, *range(0, cell["epochs"] + 1, EVERY)})
-    how: dict[str, Any] = {"epochs": looks, "batch_size": cell["batch_size"], "params": problem.start}
+    how: dict[str, Any] = {"epochs": looks, "batch_size": cell["batch_size"], "params": problem.start, "room": ROOM}
     one = lambda pairs, key: _fine_tuning.followed(problem.whole, pairs, key, **how).losses
     losses = lambda pairs, keys: np.stack([one(pairs, key) for key in keys], axis=1)
     name = _fine_tuning.called(cell["base"]).removeprefix("tiny-")

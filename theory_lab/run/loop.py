@@ -125,6 +125,23 @@ def observe(problem: Problem, state: State) -> Row:
     return jax.tree.map(lambda a: jnp.where(alive & jnp.isfinite(a), a, jnp.inf), Row(value, norms, distances))
 
 
+def one_step(
+    problem: Problem, oracle: Oracle, optimizer: optax.GradientTransformation, carry: Carry, group: Array, weight: Array,
+    draw: Draw,
+) -> Carry:  # fmt: skip
+    """One step of one trajectory on a minibatch: members and what each counts, both (batch_size,)."""
+
+    def loss(at: Params) -> Array:
+        if group.size == 1:
+            return problem.component(at, group[0])
+        each = jax.vmap(problem.component, in_axes=(None, 0))(at, group)
+        return jnp.sum(each * weight.astype(jax.tree.leaves(at)[0].dtype))
+
+    params, state = carry
+    updates, state = optimizer.update(oracle.estimate(loss, params, draw).gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+
 def one_epoch(
     problem: Problem,
     oracle: Oracle,
@@ -135,24 +152,21 @@ def one_epoch(
     state: State,
     key: Key,
     epoch: Array,
+    stepped: Callable[[Carry, Array, Array, Draw], Carry] | None = None,
 ) -> tuple[State, Row | None]:
-    """One epoch of one trajectory; with ``log_steps`` also a row per step, taken before the step."""
+    """One epoch of one trajectory; with ``log_steps`` also a row per step, taken before the step.
+
+    ``stepped`` may make the steps in place of `one_step`, as where trajectories shall go one after another.
+    """
     indices = ordering(jax.random.fold_in(key, ORDER), epoch, problem.n)
     members, weights = groups(indices, batch_size)
     oracle_key = jax.random.fold_in(jax.random.fold_in(key, ORACLE), epoch)
-
-    def loss(params: Params, group: Array, weight: Array) -> Array:
-        if batch_size == 1:
-            return problem.component(params, group[0])
-        return jnp.sum(jax.vmap(problem.component, in_axes=(None, 0))(params, group) * weight)
+    stepped = partial(one_step, problem, oracle, optimizer) if stepped is None else stepped
 
     def step(carry: Carry, xs: tuple[tuple[Array, Array], Draw]) -> tuple[Carry, Row | None]:
-        params, optimizer_state = carry
         (group, weight), draw = xs
-        row = observe(problem, State(params, optimizer_state, state.diverged_at)) if log_steps else None
-        estimate = oracle.estimate(lambda p: loss(p, group, weight.astype(jax.tree.leaves(p)[0].dtype)), params, draw)
-        updates, optimizer_state = optimizer.update(estimate.gradient, optimizer_state, params)
-        return (optax.apply_updates(params, updates), optimizer_state), row
+        row = observe(problem, State(*carry, state.diverged_at)) if log_steps else None
+        return stepped(carry, group, weight, draw), row
 
     def draw(number: Array, count: int) -> Draw:
         return oracle.draw(jax.random.fold_in(oracle_key, number), state.params, count)
