@@ -25,9 +25,8 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from theory_lab import _checks
+from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Label
 from theory_lab.advise.seeing import Sight
 from theory_lab.advise.spectra import ITERATIONS, STARTS, SpectralView
@@ -139,12 +138,11 @@ def _coupled(problem: Problem, view: SpectralView, etas: tuple[float, ...], key:
 
 def _quadrature(hessian: Curvature, label: Label, seen: Sequence[Label], key: Key) -> tuple[Quadrature, int]:
     """From a normal start in a block: Ritz values and the weights of their pairs; none where a product is not finite."""
-    flat, unflatten = ravel_pytree(hessian.params[label])
-    own = unflatten(jax.random.normal(key, flat.shape, flat.dtype))
-    zeros = lambda part: jax.tree.map(jnp.zeros_like, part)
-    start = ravel_pytree({b: own if b == label else zeros(part) for b, part in hessian.free.items()})[0]
-    ones = {b: jax.tree.map(jnp.ones_like, part) if b in seen else zeros(part) for b, part in hessian.free.items()}
-    mask = ravel_pytree(ones)[0]
+    sizes = {b: blocks.size(part) for b, part in hessian.free.items()}
+    own = lanczos.normal(key, sizes[label], jnp.result_type(*jax.tree.leaves(hessian.params[label])))
+    before = sum(size for b, size in sizes.items() if b < label)
+    start = lanczos.lifted(own.astype(hessian.dtype), hessian.dimension, before)
+    mask = jnp.asarray(np.repeat([float(b in seen) for b in sizes], list(sizes.values())), hessian.dtype)
     matrix = lanczos.tridiagonalise(hessian, ITERATIONS, start, keep=True)
     if matrix is None:
         return (np.zeros(1), np.zeros((1, 1))), 0

@@ -14,7 +14,7 @@ from theory_lab.advise.looking import DENSE, Settings, View
 from theory_lab.advise.radius import kept, radius_law
 from theory_lab.advise.spectra import SpectralView
 from theory_lab.measure.smoothness import extreme_eigenvalues, lookahead
-from theory_lab.measure.smoothness.finite_sums import dense_hessian, mean, value_and_gradient
+from theory_lab.measure.smoothness.finite_sums import dense_hessian, mean, norms_sq, value_and_gradient
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
 from theory_lab.theory.local import Local
@@ -100,7 +100,7 @@ def see(
         ValueError: a value, gradient or Hessian that is not finite where training stands.
     """
     value, gradient = value_and_gradient(problem, start)
-    norm = float(np.sqrt(sum(float(v) for v in blocks.norms_sq(gradient).values())))
+    norm = float(np.sqrt(sum(float(v) for v in norms_sq(gradient).values())))
     if not np.isfinite(value):
         raise _checks.refuse("the value of the problem at params", "finite", value)
     if not np.isfinite(norm):
@@ -270,7 +270,7 @@ def _radius(
 ) -> tuple[dict[Label, RadiusLaw], float]:
     """The error law of every zeroth-order block, and the one radius for all: the geometric mean of their optima."""
     level = max(abs(value), abs(last.value))
-    laws, best = {}, []
+    laws, best, sizes = {}, [], norms_sq(dict(start))
     for label in settings.zeroth:
         laws[label] = radius_law(
             problem,
@@ -283,7 +283,7 @@ def _radius(
             law=settings.law,
             key=key,
         )
-        size = float(np.sqrt(float(blocks.norm_sq(start[label])) / blocks.size(start[label])))
+        size = float(np.sqrt(float(sizes[label]) / blocks.size(start[label])))
         precision = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(start[label]))).eps)
         best.append(kept(laws[label], size, precision, settings.law, blocks.size(start[label])))
     return laws, float(np.exp(np.mean(np.log(best)))) if best else float("nan")

@@ -171,14 +171,14 @@ def dispersions(problem: Problem, params: Params, indices: Any) -> dict[Label, f
     """
     _checks.instance("problem", problem, Problem, "a Problem")
     if problem.n <= TOGETHER:
-        each = [_norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
+        each = [norms_sq(apart(problem, params, index)[1]) for index in np.asarray(indices)]
         return {label: float(np.mean([squares[label] for squares in each])) for label in blocks.labels(params)}
     at = _of_one(problem, params, indices)
     found = _dispersions(at, value_and_gradient(problem, params)[1], jnp.asarray(indices))
     return {label: float(value) for label, value in found.items()}
 
 
-_norms_sq = jax.jit(blocks.norms_sq)
+norms_sq = jax.jit(blocks.norms_sq)
 
 
 @jax.jit

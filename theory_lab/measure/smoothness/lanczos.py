@@ -43,7 +43,9 @@ __all__ = [
     "intervals",
     "keeps",
     "least_overlap",
+    "lifted",
     "norm",
+    "normal",
     "relative_error",
     "shared",
     "top",
@@ -122,7 +124,7 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     if not (keeps(hessian, k) if keep is None else keep):
         return from_recurrence(hessian, recurrence.recur(hessian, k, start))
     if jax.dtypes.issubdtype(start.dtype, jax.dtypes.prng_key):
-        start = _normal(start, hessian.dimension, hessian.dtype)
+        start = normal(start, hessian.dimension, hessian.dtype)
     operator, inside = shared(hessian)
     found = _orthonormal(operator, inside, k, start)
     if found is None and operator is not hessian:  # 0 times what is not finite elsewhere says nothing of the block
@@ -142,8 +144,8 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
 def _orthonormal(operator: Curvature, inside: slice, k: int, start: Array) -> tuple[np.ndarray, np.ndarray, Array] | None:
     """`_krylov` from a start that lies in some coordinates of an operator: of as many steps as it took, if all is finite."""
     all_of = start.size == operator.dimension
-    lifted = start if all_of else _lifted(start, operator.dimension, inside.start)
-    *numbers, rows = _krylov(operator, _room(operator, k), k, lifted)
+    vector = start if all_of else lifted(start, operator.dimension, inside.start)
+    *numbers, rows = _krylov(operator, _room(operator, k), k, vector)
     steps, coefficients, norms = jax.device_get(numbers)
     m = int(steps)
     coefficients, norms = coefficients[:m, :m].astype(np.float64), norms[:m].astype(np.float64)
@@ -286,12 +288,13 @@ def _room(hessian: Curvature, k: int) -> int:
 
 
 @jax.jit(static_argnums=(1, 2))
-def _normal(key: Key, size: int, dtype: Any) -> Array:
+def normal(key: Key, size: int, dtype: Any) -> Array:
+    """Independent standard normals, (size,)."""
     return jax.random.normal(key, (size,), dtype)
 
 
 @jax.jit(static_argnums=(1, 2))
-def _lifted(part: Array, size: int, before: int) -> Array:
+def lifted(part: Array, size: int, before: int) -> Array:
     """A vector with zeros before and behind it."""
     return jnp.pad(part, (before, size - before - part.size))
 
@@ -303,7 +306,9 @@ def _sum(coefficients: Array, rows: Array) -> Array:
 
 @jax.jit(static_argnums=1)
 def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Array, Array, Array, Array]:
-    """At most k steps with full reorthogonalisation, done twice each; memory of K = ``room`` vectors, K >= k.
+    """At most k steps with full reorthogonalisation; memory of K = ``room`` vectors, K >= k.
+
+    A product is made orthogonal twice: to the last two vectors, which have nearly all that it has of any, then to all.
 
     Returns:
         The number of steps; the coefficients of A q_j on q_0 ... q_j in row j, (K, K); the norms of what is left of it,
@@ -315,12 +320,15 @@ def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Arr
     def step(carry: Any) -> Any:
         j, basis, coefficients, norms, _ = carry
         curved = product(basis[j])  # (d,)
-        first, rest = _apart(basis, j + 1, curved)
-        second, rest = _apart(basis, j + 1, rest)
+        last = jnp.maximum(j - 1, 0)
+        two = jax.lax.dynamic_slice_in_dim(basis, last, 2)
+        near = two @ curved
+        held, rest = _apart(basis, j + 1, curved - near @ two)
+        held = jax.lax.dynamic_update_slice_in_dim(held, jax.lax.dynamic_slice_in_dim(held, last, 2) + near, last, 0)
         norm = jnp.linalg.norm(rest)
         basis = basis.at[j + 1].set(rest / jnp.where(norm > 0, norm, 1), mode="drop")
         leads_on = norm > 10 * jnp.finfo(dtype).eps * jnp.linalg.norm(curved)  # more than rounding, and a number
-        return j + 1, basis, coefficients.at[j].set(first + second), norms.at[j].set(norm), leads_on
+        return j + 1, basis, coefficients.at[j].set(held), norms.at[j].set(norm), leads_on
 
     going = lambda carry: (carry[0] < k) & carry[-1]
     empty = jnp.zeros((room, room), dtype)
