@@ -65,3 +65,12 @@ def test_any_count_and_precision(count, dtype):
     made = normal(jax.random.key(0), count, jnp.dtype(dtype))
     assert (made.shape, made.dtype) == ((count,), jnp.dtype(dtype))
     assert len(set(made.tolist())) == count
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_in_float32_they_are_those_of_jax(count, impl):
+    keys = jax.random.split(jax.random.key(3, impl=impl), 2)
+    expected = jax.vmap(lambda key: jax.random.normal(key, (count,), jnp.float32))(keys)
+    made = jax.vmap(lambda key: normal(key, count, jnp.dtype("float32")))(keys)
+    np.testing.assert_array_equal(made, expected)

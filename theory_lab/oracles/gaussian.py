@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab._typing import Array, Key
+from theory_lab.oracles.words import bits
 
 # sin t and cos t on [-pi/4, pi/4] to the last bit: odd and even minimax polynomials in t^2, highest power first
 # (the kernels of fdlibm, Sun Microsystems 1993).
@@ -28,12 +30,14 @@ _COS = (-1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.755731435139
 
 
 def normal(key: Key, count: int, dtype: jnp.dtype) -> Array:
-    """Independent standard normals, (count,): by Box-Muller in float64, else `jax.random.normal`.
+    """Independent standard normals, (count,): by Box-Muller in float64, else those of `jax.random.normal`.
 
     Example:
         >>> normal(jax.random.key(0), 3, jnp.dtype("float32")).shape
         (3,)
     """
+    if dtype == jnp.float32:
+        return _by_inversion(bits(key, count))
     if dtype != jnp.float64:
         return jax.random.normal(key, (count,), dtype)
     pairs = -(-count // 2)
@@ -44,6 +48,14 @@ def normal(key: Key, count: int, dtype: jnp.dtype) -> Array:
     cos, sin = circle(angles)
     radius = jnp.sqrt(-2 * jnp.log(u))
     return jnp.concatenate([radius * cos, radius * sin])[:count]
+
+
+def _by_inversion(drawn: Array) -> Array:
+    """What `jax.random.normal` makes of 32-bit words: sqrt(2) erfinv(u), u of their 23 highest bits in (-1, 1)."""
+    least = np.nextafter(np.float32(-1), np.float32(0))
+    unit = jax.lax.bitcast_convert_type((drawn >> 9) | jnp.uint32(0x3F800000), jnp.float32) - 1  # [0, 1)
+    u = jnp.maximum(least, unit * (np.float32(1) - least) + least)
+    return np.float32(np.sqrt(2)) * jax.lax.erf_inv(u)
 
 
 def circle(angle: Array) -> tuple[Array, Array]:

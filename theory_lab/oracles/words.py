@@ -34,6 +34,27 @@ def blocks(keys: Key, count: int) -> Words:
     return threefry(key, counter) if jax.default_backend() == "gpu" else _rolled(key, counter)
 
 
+def bits(key: Key, count: int) -> Array:
+    """The words that `jax.random.bits(key, (count,), jnp.uint32)` draws, made faster on a processor.
+
+    JAX computes the rounds there as a loop that writes all words five times; in plain arithmetic they stay in registers:
+    456,000 words take 0.5 ms of one core in place of 3.6 (Xeon with AVX-512, JAX 0.10.2, 2026-11-23). Words of 64 bits, and
+    short runs under many keys as in `blocks`, are faster as a loop.
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> bool((bits(key, 3) == jax.random.bits(key, (3,), jnp.uint32)).all())
+        True
+    """
+    counted = jax.config.jax_threefry_partitionable and count < 2**32  # type: ignore[attr-defined]  # a block for each word
+    data = jax.random.key_data(key)
+    if not counted or jax.default_backend() != "cpu" or data.shape != (2,):
+        return jax.random.bits(key, (count,), jnp.uint32)
+    index = jnp.arange(count, dtype=jnp.uint32)
+    first, second = threefry((data[0], data[1]), (jnp.zeros_like(index), index))
+    return jax.lax.optimization_barrier(first ^ second)  # once, however often they are read
+
+
 def pair(key: Key) -> Array:
     """A key as the two words that Threefry is keyed with, (2,) uint32; of another generator 64 bits that it draws.
 
