@@ -213,3 +213,9 @@ def rank_is_known(constants: Constants, budget: Budget) -> list[str]:
     if (constants.trace or {}).get("x") is None and budget.dimension is None:
         return ["trace and dimension of block x are both unknown"]
     return []
+
+
+def curved(constants: Constants) -> list[str]:
+    """The condition of rules that divide by the smoothness of both blocks, in words."""
+    pairs = zip(BLOCKS, pair_of(constants.smoothness), strict=True)
+    return [f"smoothness of block {label} is not positive" for label, value in pairs if value <= 0]

@@ -7,7 +7,7 @@ Proposition C in `convex`; `tuned` chooses the step sizes. All average sum_b eta
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
 from theory_lab.theory._setting import Blocks, setting
-from theory_lab.theory.base import BLOCKS, Budget, Pair, StepSizes, Theorem, pair_of, rank_is_known, rank_of
+from theory_lab.theory.base import BLOCKS, Budget, Pair, StepSizes, Theorem, curved, pair_of, rank_is_known, rank_of
 from theory_lab.theory.clean import theorem_h_bound
 from theory_lab.theory.convex import convex_bound, convex_limits
 from theory_lab.theory.tuned import Terms, best_scale, reshuffling_tuned, with_replacement_tuned
@@ -36,14 +36,8 @@ def _labelled(step_sizes: Pair) -> dict[Label, float]:
     return dict(zip(BLOCKS, step_sizes, strict=True))
 
 
-def _curved(constants: Constants) -> list[str]:
-    """Step-size limits divide by the smoothness: it has to be positive."""
-    pairs = zip(BLOCKS, pair_of(constants.smoothness), strict=True)
-    return [f"smoothness of block {label} is not positive" for label, value in pairs if value <= 0]
-
-
 def _conditions(constants: Constants, budget: Budget) -> list[str]:
-    return _curved(constants) + rank_is_known(constants, budget)
+    return curved(constants) + rank_is_known(constants, budget)
 
 
 def _with_replacement_rule(constants: Constants, budget: Budget) -> dict[Label, float]:
@@ -103,8 +97,8 @@ def _theorem_h_value(constants: Constants, budget: Budget, step_sizes: StepSizes
 
 
 def _convex_conditions(constants: Constants, budget: Budget) -> list[str]:
-    curved = [] if budget.convex_components else ["a component is not convex"]
-    return _curved(constants) + curved + _exact_slopes(budget)
+    convex = [] if budget.convex_components else ["a component is not convex"]
+    return curved(constants) + convex + _exact_slopes(budget)
 
 
 def _convex_rule(constants: Constants, budget: Budget) -> dict[Label, float]:

@@ -17,7 +17,7 @@ from theory_lab import _checks
 from theory_lab._typing import Label
 from theory_lab.constants import Constants
 from theory_lab.theory.averages import mean_power
-from theory_lab.theory.base import BLOCKS, Budget, Pair, Theorem, pair, pair_of
+from theory_lab.theory.base import BLOCKS, Budget, Pair, Theorem, curved, pair, pair_of
 
 SOURCE = "Ma, Yu, Huang 2026, as transcribed by third parties (constants unknown)"
 
@@ -103,8 +103,7 @@ def noise_free_average(*, step_size: float, curvature: float, initial_gap: float
 
 
 def _conditions(constants: Constants, budget: Budget) -> list[str]:
-    pairs = zip(BLOCKS, pair_of(constants.smoothness), strict=True)
-    return [f"smoothness of block {label} is not positive" for label, value in pairs if value <= 0]
+    return curved(constants)
 
 
 def _rule(reading: str) -> Callable[[Constants, Budget], dict[Label, float]]:
