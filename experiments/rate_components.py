@@ -135,9 +135,9 @@ def _least(method: str, ordering: str, n: int, epochs: int, *, dispersion: float
     ]  # fmt: skip
 
 
-def _two_types(*, n: int = 20, spread: float = 0.5) -> list[dict[str, Any]]:
+def _two_types() -> list[dict[str, Any]]:
     """Squared bias and variance at eta = log(nT)/(nT), without the powers of log(nT) that they carry."""
-    rows = []
+    n, spread, rows = 20, 0.5, []
     for epochs in (2**k * 100 for k in range(5)):
         log = math.log(n * epochs)
         mean, second = reshuffling_bias.two_type_moments(log / (n * epochs), 1.0, spread, 1.0, n)

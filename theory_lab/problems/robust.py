@@ -12,6 +12,7 @@ from theory_lab.constants import Constants
 from theory_lab.problems.base import Problem, dimensions_of, generator, magnitude, normal_params, per_block, split
 
 SLOPE = 3 * np.sqrt(3) / 16  # max |rho'|, attained at t = 1/sqrt 3
+ACCURACY = 1e-12  # of the global minimum that branch and bound finds
 
 
 def loss(t: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def geman_mcclure(
     )
 
 
-def _minimise(targets: np.ndarray, accuracy: float = 1e-12) -> tuple[float, float]:
+def _minimise(targets: np.ndarray) -> tuple[float, float]:
     """The global minimum of phi(w) = mean_j rho(w - targets_j) by branch and bound.
 
     A minimiser lies in the hull of the targets. On an interval with centre c and half-width r, phi'' >= -1/4 gives
@@ -123,7 +124,7 @@ def _minimise(targets: np.ndarray, accuracy: float = 1e-12) -> tuple[float, floa
     Intervals whose bound exceeds the best value are dropped, the others halved.
 
     Returns:
-        The minimiser and the value, which exceeds the global minimum by at most ``accuracy``.
+        The minimiser and the value, which exceeds the global minimum by at most `ACCURACY`.
     """
 
     def at(w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,7 +155,7 @@ def _minimise(targets: np.ndarray, accuracy: float = 1e-12) -> tuple[float, floa
         convex = np.maximum(curvature - 3 * radius, 0.0)
         floor = value - np.abs(slope) * radius + steepness * radius**2 / 2
         tight = np.where(convex > 0, np.maximum(floor, value - slope**2 / (2 * np.maximum(convex, 1e-300))), floor)
-        keep = centres[tight < best - accuracy]
+        keep = centres[tight < best - ACCURACY]
         radius /= 2
         centres = np.concatenate([keep - radius, keep + radius])
     return where, best

@@ -250,10 +250,10 @@ def log_log(axes: Axes, ticks: Iterable[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def log_x(axes: Axes, *, each: Iterable[float] = (1, 2, 5)) -> None:
-    """A logarithmic horizontal axis with plain numbers, these ones of every decade, also over less than one."""
+def log_x(axes: Axes) -> None:
+    """A logarithmic horizontal axis with plain numbers, 1, 2 and 5 of every decade, also over less than one."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=tuple(each)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
