@@ -13,7 +13,7 @@ from theory_lab.advise import looking, spectra
 from theory_lab.advise.looking import DENSE, Settings, View
 from theory_lab.advise.radius import kept, radius_law
 from theory_lab.advise.spectra import SpectralView
-from theory_lab.measure.smoothness import extreme_eigenvalues, lookahead
+from theory_lab.measure.smoothness import lanczos, lookahead
 from theory_lab.measure.smoothness.finite_sums import dense_hessian, mean, norms_sq, value_and_gradient
 from theory_lab.problems.base import Problem
 from theory_lab.theory.groups import GroupedBlocks
@@ -215,15 +215,17 @@ def _beyond(
 
 def _tops(problem: Problem, point: Params, settings: Settings, key: Key) -> tuple[dict[Label, float], int]:
     """The largest curvature of every block at a point, nan where it is not finite, and the products that it has cost."""
-    fn, args = mean(problem)
     if sum(settings.sizes) <= DENSE:
+        fn, args = mean(problem)
         hessian = dense_hessian(fn, point, args=args)
         parts = {label: hessian[settings.part(label), settings.part(label)] for label in settings.labels}
         tops = {label: np.linalg.eigvalsh(h)[-1] if np.isfinite(h).all() else np.nan for label, h in parts.items()}
         return tops, len(hessian)
-    keys = {label: jax.random.fold_in(key, i) for i, label in enumerate(settings.labels)}
-    ends = {b: extreme_eigenvalues(fn, point, block=b, key=own, iterations=BEYOND, args=args) for b, own in keys.items()}
-    return {label: high.value for label, (_, high) in ends.items()}, BEYOND * len(ends)
+    ends = {}
+    for i, label in enumerate(settings.labels):
+        found = lanczos.tridiagonalise(spectra.hessian_of(problem, point, label), BEYOND, jax.random.fold_in(key, i))
+        ends[label] = np.nan if found is None else float(found.values[-1])
+    return ends, BEYOND * len(ends)
 
 
 def _ahead(problem: Problem, start: Params, accuracy: float, products: int, settings: Settings) -> lookahead.Ahead:

@@ -21,6 +21,7 @@ from theory_lab.theory.groups import GroupedBlocks, grouped_blocks
 ITERATIONS, STARTS = 20, 4  # of a spectral density
 SEEN = 4  # components whose gradients are placed in the spectrum
 VECTORS, COMPARED = 8, 16  # random vectors, and for each as many components, whose products say how Hessians differ
+CHEAP = 2**22  # components times dimensions up to which products with the whole Hessian are
 FEW = 512  # components from which the dispersion is taken
 
 Apart = tuple[tuple[Any, ...], Params]  # the arguments that make f_i - f of f, and its gradient
@@ -129,19 +130,24 @@ def spectral_view(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key), dtype=np.uint32).ravel())
     indices = sample(rng, problem.n, FEW)
     spread = finite_sums.dispersions(problem, params, indices)
-    fn, args = finite_sums.mean(problem)
-    whole = curvature(fn, params, args=args)
     chosen = sample(rng, problem.n, SEEN if problem.n > 1 else 0)
     apart = [finite_sums.apart(problem, params, index) for index in chosen]
     found = {}
     for i, label in enumerate(labels):
-        at = replace(whole, block=label)
+        at = hessian_of(problem, params, label)
         one = _block(problem, at, gradient, spread[label], apart, jax.random.fold_in(key, i), each)
         if one is None:
             return None
         found[label] = one
     value, _ = finite_sums.value_and_gradient(problem, params)
     return SpectralView(name, params, settings, found, value) if np.isfinite(value) else None
+
+
+def hessian_of(problem: Problem, params: Params, label: Label) -> Curvature:
+    """A block's Hessian; where products are cheap, in the program of the whole: another compiles longer than it runs."""
+    fn, args = finite_sums.mean(problem)
+    block = curvature(fn, params, block=label, args=args)
+    return replace(block, as_whole=problem.n * blocks.size(params) <= CHEAP)
 
 
 def _block(
@@ -160,9 +166,7 @@ def _block(
         return None
     lowest, top, _ = ends
     spent = top.products
-    whole = density.spectral_density(
-        at.fn, at.params, key=starts[1], block=label, iterations=ITERATIONS, starts=STARTS, args=at.args
-    )
+    whole = density.density_of(at, starts[1], ITERATIONS, STARTS)
     towards = density.weighted_density(at, ravel_pytree(gradient[label])[0], iterations=ITERATIONS)
     if whole.note or towards is None:
         return None

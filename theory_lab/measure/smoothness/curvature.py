@@ -34,6 +34,7 @@ class Curvature:
         params: the point.
         scales: s_b by label.
         args: further arguments of fn.
+        as_whole: whether Lanczos runs a large block, too, in the program of the whole.
     """
 
     fn: Objective
@@ -41,6 +42,7 @@ class Curvature:
     params: Params
     scales: Mapping[Label, Scalar]
     args: tuple[Any, ...]
+    as_whole: bool = False
 
     @property
     def free(self) -> dict[Label, Any]:

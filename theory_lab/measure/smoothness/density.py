@@ -97,6 +97,11 @@ def spectral_density(
     _checks.key("key", key)
     _checks.count("iterations", iterations)
     _checks.count("starts", starts, least=2)
+    return density_of(hessian, key, iterations, starts)
+
+
+def density_of(hessian: Curvature, key: Key, iterations: int, starts: int) -> SpectralDensity:
+    """`spectral_density` of an operator that there is."""
     nodes, weights, spent = [], [], 0
     each = np.asarray(jax.random.key_data(jax.random.split(key, starts)))  # taken apart by JAX they are a program each
     for words in each:

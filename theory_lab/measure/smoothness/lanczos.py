@@ -265,10 +265,10 @@ def bottom(matrix: Tridiagonal, overlap: float) -> tuple[float, float]:
 
 
 def shared(hessian: Curvature) -> tuple[Curvature, slice]:
-    """The operator that is run, and where in it the coordinates lie: `whole` of a block that is large, or one of few."""
+    """The operator that is run, and where in it the coordinates lie: `whole` of a block that is large, small or asks."""
     leaves = jax.tree.leaves(hessian.params)
     every, mixed = sum(leaf.size for leaf in leaves), len({leaf.dtype for leaf in leaves}) > 1
-    alone = every > LITTLE and hessian.dimension < NEARLY * every
+    alone = every > LITTLE and hessian.dimension < NEARLY * every and not hessian.as_whole
     return (hessian, slice(0, hessian.dimension)) if alone or mixed else whole(hessian)
 
 
@@ -278,7 +278,7 @@ def whole(hessian: Curvature) -> tuple[Curvature, slice]:
         return hessian, slice(0, hessian.dimension)
     before = sum(blocks.size(part) for other, part in hessian.params.items() if other < label)
     scales = {other: scale if other == label else 0.0 for other, scale in hessian.scales.items()}
-    return replace(hessian, block=None, scales=scales), slice(before, before + hessian.dimension)
+    return replace(hessian, block=None, scales=scales, as_whole=False), slice(before, before + hessian.dimension)
 
 
 def _room(hessian: Curvature, k: int) -> int:
