@@ -187,7 +187,7 @@ def test_stages_from_a_given_point_with_another_optimizer_are_that_sweep() -> No
     rates, key = [{"base": 1e-5, "peft": 0.001}, {"base": 0.0, "peft": 0.002}], jax.random.key(1)
     start = own.init(jax.random.key(2))
     how = {"make_optimizer": table3_adam.MAKERS["adam"], "params": start}
-    found = tuning.followed(own, rates, key, epochs=(0, 2), **how)
+    found = tuning.followed(own, rates, key, epochs=(0, 2), room=3, **how)
     sizes = {label: [rate[label] for rate in rates] for label in ("base", "peft")}
     trace = tl.sweep(own, tuning.HYBRID, step_sizes=sizes, keys=key[None], epochs=2, batch_size=8, log_epochs=[0, 2], **how)
     np.testing.assert_allclose(found.losses, trace.value[:, 0], rtol=1e-5)  # float32, other sums

@@ -91,10 +91,13 @@ def test_value_and_gradient_are_those_of_the_problem() -> None:
         np.testing.assert_allclose(gradient[label], part, atol=1e-12)
 
 
-@pytest.mark.parametrize("little, programs", [(lanczos.LITTLE, 1), (0, 2)])
-def test_advice_compiles_one_run_for_all_blocks_or_one_more_for_a_small_block_of_many(little, programs, monkeypatch) -> None:
-    """Whatever the data, and how components differ by as many."""
+@pytest.mark.parametrize("little, cheap, programs", [(lanczos.LITTLE, 0, 1), (0, spectra.CHEAP, 1), (0, 0, 2)])
+def test_advice_compiles_one_run_for_all_blocks_or_one_more_for_a_small_block_of_many(
+    little, cheap, programs, monkeypatch
+) -> None:
+    """One more where products are dear, too. Whatever the data, and how components differ by as many."""
     monkeypatch.setattr(lanczos, "LITTLE", little)
+    monkeypatch.setattr(spectra, "CHEAP", cheap)
     caches = lanczos._krylov, curvature.slope, spectra._spread
     for cache in caches:
         cache.clear_cache()
