@@ -84,7 +84,7 @@ def cross_norm(
         raise _checks.refuse("pair", "two different labels", pair)
     for label in pair:
         _checks.choice("pair", label, point)
-    hessian = Cross(fn, None, point, dict.fromkeys(blocks.labels(point), 1.0), arrays, pair)
+    hessian = Cross(fn, None, point, dict.fromkeys(blocks.labels(point), 1.0), arrays, pair=pair)
     name = f"norm of the cross block {pair}"
     found = lanczos.extremes(hessian, key, iterations, probability)
     if found is None:
