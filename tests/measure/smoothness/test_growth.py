@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import theory_lab as tl
@@ -65,3 +66,15 @@ def test_no_curvature_is_zero_and_not_minus_zero():
 def test_no_points_are_refused():
     with pytest.raises(ValueError, match=r"^points must be a non-empty sequence"):
         smoothness.growth(lambda z: 0.0, [], key=KEY)
+
+
+def test_a_point_has_the_same_numbers_whichever_others_are_looked_at():
+    problem = tl.block_quadratic({"x": 40, "y": 3}, coupling=0.5)
+    points = [problem.init(jax.random.key(i)) for i in range(35)]  # more than have their keys made together
+    rows = smoothness.growth(problem.value, points, key=KEY, iterations=4)
+    pd.testing.assert_frame_equal(rows[:3], smoothness.growth(problem.value, points[:3], key=KEY, iterations=4))
+    own = jax.random.fold_in(KEY, 34)
+    for i, label in enumerate("xy"):
+        key = jax.random.fold_in(own, i)
+        low, high = smoothness.extreme_eigenvalues(problem.value, points[34], block=label, key=key, iterations=4)
+        assert rows[f"block_{label}"].iloc[34] == max(-low.value, high.value)

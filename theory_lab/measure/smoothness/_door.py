@@ -47,7 +47,10 @@ def at_a_point(
     except (TypeError, ValueError):  # text, and rows of different lengths
         raise _checks.refuse("args", "a tuple of arrays", args) from None
     try:
-        value = _value(fn, point, arrays)
+        value = _value(fn, point, arrays, curved)
+    except _FlatError as error:
+        rule = "twice differentiable, forward over reverse (a GPU's attention in half precision is not)"
+        raise _checks.refuse("fn", rule, fn) from error
     except jax.errors.JAXTypeError as error:  # float(...), an if on a number, a NumPy routine
         raise _checks.refuse("fn", "a function that JAX can trace", fn) from error
     except (TypeError, ValueError, IndexError, AttributeError) as error:  # written for other shapes, other arguments
@@ -59,20 +62,21 @@ def at_a_point(
         raise _checks.refuse("fn", "a function with a floating-point scalar value", value)
     if not np.isfinite(value):
         raise _checks.refuse("fn(params)", "finite", float(value))
-    if curved:
-        try:
-            _product.eval_shape(fn, point, arrays)
-        except (TypeError, ValueError, NotImplementedError) as error:  # a primitive without derivatives, a while loop
-            rule = "twice differentiable, forward over reverse (a GPU's attention in half precision is not)"
-            raise _checks.refuse("fn", rule, fn) from error
     return point, arrays
 
 
-@jax.jit(static_argnums=0)
-def _product(fn: Objective, params: Params, args: tuple[Any, ...]) -> Params:
-    return jax.jvp(jax.grad(lambda point: exactly(fn, point, args)), (params,), (params,))[1]
+class _FlatError(Exception):
+    """What has a value and no product with its Hessian."""
 
 
-@jax.jit(static_argnums=0)
-def _value(fn: Objective, params: Params, args: tuple[Any, ...]) -> Any:
-    return exactly(fn, params, args)
+@jax.jit(static_argnums=(0, 3))
+def _value(fn: Objective, params: Params, args: tuple[Any, ...], curved: bool) -> Any:
+    """fn at a point; where curvature is asked for, its derivatives are traced as often as it is compiled, once."""
+    value = exactly(fn, params, args)
+    if curved and isinstance(value, jax.Array) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
+        slope = jax.grad(lambda point: exactly(fn, point, args))
+        try:
+            jax.eval_shape(lambda point: jax.jvp(slope, (point,), (point,))[1], params)
+        except (TypeError, ValueError, NotImplementedError) as error:  # a primitive without derivatives, a while loop
+            raise _FlatError from error
+    return value

@@ -5,10 +5,12 @@ At points z_i, of a trajectory or a cloud, one sees pairs (u_i, L_i), gradient n
 functions above them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -16,7 +18,10 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Params
 from theory_lab.measure.smoothness import lanczos
 from theory_lab.measure.smoothness._door import Objective, at_a_point, exactly
-from theory_lab.measure.smoothness.curvature import curvature
+from theory_lab.measure.smoothness.curvature import Curvature
+
+TOGETHER = 32  # points whose keys are made at a time
+Keys = tuple[Key, list[Key]]  # of a point and of its blocks
 
 
 def growth(
@@ -63,22 +68,39 @@ def growth(
     for i, found in enumerate(shapes):
         if found != shapes[0]:
             raise _checks.refuse(f"points[{i}]", f"of the labels and shapes of points[0], {shapes[0]}", found)
+    every = _keys(key, len(points), len(shapes[0]))
     return pd.DataFrame(
-        [_row(fn, point, jax.random.fold_in(key, i), iterations, probability, args) for i, point in enumerate(points)]
+        [_row(fn, point, own, iterations, probability, args) for point, own in zip(points, every, strict=True)]
     )
 
 
+def _keys(key: Key, points: int, labels: int) -> Iterator[Keys]:
+    """A key for every point, and for each of its blocks one folded from that."""
+    for first in range(0, points, TOGETHER):
+        some = iter(_folded(key, first, labels))  # one by one from a row: taking them out singly takes longer
+        for _ in range(min(TOGETHER, points - first)):
+            own, *of_blocks = (next(some) for _ in range(1 + labels))
+            yield own, of_blocks
+
+
+@jax.jit(static_argnums=2)
+def _folded(key: Key, first: int, labels: int) -> Key:
+    """The keys of `TOGETHER` points from the first, each followed by those of its blocks, in one row."""
+    own = jax.vmap(lambda i: jax.random.fold_in(key, first + i))(jnp.arange(TOGETHER))
+    of_blocks = jax.vmap(lambda one: jax.vmap(lambda i: jax.random.fold_in(one, i))(jnp.arange(labels)))(own)
+    return jnp.concatenate([own[:, None], of_blocks], axis=1).ravel()
+
+
 def _row(
-    fn: Objective, params: Params, key: Key, iterations: int, probability: float, args: Sequence[Any]
+    fn: Objective, params: Params, keys: Keys, iterations: int, probability: float, args: Sequence[Any]
 ) -> dict[str, float]:
     point, arrays = at_a_point(fn, params, args)
-    labels = blocks.labels(point)
-    each = 1 - (1 - probability) / (len(labels) + 1)
+    whole = Curvature(fn, None, point, dict.fromkeys(point, 1.0), arrays)
+    key, of_blocks = keys
+    each = 1 - (1 - probability) / (len(point) + 1)
     norms, outer = {}, {}
-    for i, label in enumerate(labels):
-        found = lanczos.extremes(
-            curvature(fn, point, block=label, args=arrays), jax.random.fold_in(key, i), iterations, each
-        )
+    for label, own in zip(point, of_blocks, strict=True):
+        found = lanczos.extremes(replace(whole, block=label), own, iterations, each)
         if found is None:
             norms[label] = outer[label] = np.nan
             continue
@@ -89,15 +111,14 @@ def _row(
     multiple = np.nan
     if np.isfinite(list(outer.values())).all():
         scales = {label: max(s, 1e-6 * top) for label, s in outer.items()}
-        found = (
-            lanczos.extremes(curvature(fn, point, scaling=scales, args=arrays), key, iterations, each) if top > 0 else None
-        )
+        scaled = replace(whole, scales={label: s**-0.5 for label, s in scales.items()})
+        found = lanczos.extremes(scaled, key, iterations, each) if top > 0 else None
         multiple = 0.0 if top == 0 else np.nan if found is None else max(-found[0].low, found[1].high)
         outer = scales if top > 0 else outer
     return {
         "gradient_norm": float(_gradient_norm(fn, point, arrays)),
-        **{f"block_{label}": norms[label] for label in labels},
-        **{f"smoothness_{label}": multiple * outer[label] for label in labels},
+        **{f"block_{label}": norms[label] for label in point},
+        **{f"smoothness_{label}": multiple * outer[label] for label in point},
     }
 
 

@@ -1,11 +1,14 @@
 """What a random start has of an eigenvector, and what that promises before a run."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import stats
 
 from theory_lab import _checks
 
 
+@lru_cache(maxsize=256)
 def least_overlap(dimension: int, probability: float) -> float:
     """q: a start uniform on the sphere has |<b, u>| < q with probability (1 - probability)/2, whatever the unit vector u.
 
