@@ -18,7 +18,7 @@ Refuted by: exponents off by 0.05, a count that misses the violations by a quart
 Minutes: quick 0.3, full 2.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -141,14 +141,17 @@ def _floor(look: Callable[..., pd.DataFrame], a: np.ndarray, b: np.ndarray, away
     return float(smoothness.envelope(rows.gradient_norm, rows.block_y, resamples=0).offset)
 
 
-def _drawn(name: str, u: np.ndarray, y: np.ndarray) -> smoothness.Steps | smoothness.Envelope:
-    """An envelope of the pairs; the inflated one takes its shape from half of them."""
+def _drawn(name: str, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[smoothness.Steps | smoothness.Envelope]:
+    """An envelope of the pairs of each sample; the inflated ones take their shapes from half of them."""
     if name in ENVELOPES[:2]:
-        return smoothness.isotonic(u, y, ahead=name == "steps ahead")
-    power_law = partial(smoothness.envelope, resamples=0)
+        return [smoothness.isotonic(u, y, ahead=name == "steps ahead") for u, y in samples]
     if name == "L0 + L1 u^p":
-        return power_law(u, y)
-    return smoothness.inflated(power_law(u[::2], y[::2]), u[1::2], y[1::2], confidence=1 - ALPHA)
+        return smoothness.tightest(samples)
+    shapes = smoothness.tightest([(u[::2], y[::2]) for u, y in samples])
+    return [
+        smoothness.inflated(shape, u[1::2], y[1::2], confidence=1 - ALPHA)
+        for shape, (u, y) in zip(shapes, samples, strict=True)
+    ]
 
 
 def _further(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
@@ -160,9 +163,9 @@ def _further(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     each = family.confidence(2)
     for name in ENVELOPES:
         size = 2 * m if name == "inflated" else m  # half of them make the shape
-        share = []
-        for own in (draw(size) for _ in range(count)):
-            above = y > _drawn(name, u[own], y[own])(u) * (1 + 1e-9)  # none of the half that inflates
+        share, chosen = [], [draw(size) for _ in range(count)]
+        for own, drawn in zip(chosen, _drawn(name, [(u[own], y[own]) for own in chosen]), strict=True):
+            above = y > drawn(u) * (1 + 1e-9)  # none of the half that inflates
             share.append((np.sum(above) - np.sum(above[own])) / (POOL - size))
         yield _number(f"violations {name}", mean("(m + 1) V", (m + 1) * np.array(share), confidence=each))
         if name == "inflated":
@@ -177,7 +180,8 @@ def _further(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
 def _needed(name: str, u: np.ndarray, y: np.ndarray) -> float:
     """How many pairs lie above the envelope of all others."""
     others = [np.delete(np.arange(u.size), i) for i in range(u.size)]
-    return float(sum(y[i] > _drawn(name, u[own], y[own])(u[i]) * (1 + 1e-9) for i, own in enumerate(others)))
+    drawn = _drawn(name, [(u[own], y[own]) for own in others])
+    return float(sum(y[i] > one(u[i]) * (1 + 1e-9) for i, one in enumerate(drawn)))
 
 
 def _interval(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from theory_lab.measure.smoothness import _tightest, envelope, inflated, isotonic
+from theory_lab.measure.smoothness import _tightest, envelope, inflated, isotonic, tightest
 
 U = np.geomspace(0.1, 10, 20)
 
@@ -165,6 +165,9 @@ def test_a_hundred_points_take_less_than_a_second():
         (lambda: envelope(U, U, split="early"), "split must be one of"),
         (lambda: envelope(U, U, confidence=1.0), "confidence must be in"),
         (lambda: envelope(U, U, resamples=-1), "resamples must be a whole number of at least 0"),
+        (lambda: tightest(U), "samples must be a sequence of"),
+        (lambda: tightest([(U, U, U)]), "samples must be a sequence of"),
+        (lambda: tightest([(U, U), (U, -U)]), "curvatures must be positive"),
         (lambda: isotonic([], []), "gradient_norms must be a non-empty"),
         (lambda: inflated(None, U, U), "shape must be an Envelope"),
         (lambda: inflated(envelope(U, U), [0.0], [1.0]), "shape must be positive at every gradient norm"),
@@ -181,3 +184,13 @@ def test_without_resamples_the_power_is_the_same_and_nothing_is_said_of_its_erro
     with_interval, without = (envelope(u, 2 + 3 * u**1.5, resamples=count).power for count in (20, 0))
     assert without.value == with_interval.value
     assert (without.low, without.high) == (-np.inf, np.inf)
+
+
+def test_envelopes_side_by_side_are_those_of_single_samples():
+    samples = [noisy(0, 20), (U, np.ones_like(U)), noisy(1, 30)]
+    for found, (u, y) in zip(tightest(samples), samples, strict=True):
+        alone = envelope(u, y, resamples=0)
+        np.testing.assert_allclose([found.offset, found.factor], [alone.offset, alone.factor], rtol=1e-10)
+        np.testing.assert_allclose(found.power.value, alone.power.value, rtol=1e-10)  # nan where it is flat
+        assert np.isnan(found.coverage.value)
+        assert found.coverage.note == "none were held out"

@@ -10,7 +10,7 @@ from theory_lab.measure.smoothness.components import over
 from theory_lab.measure.smoothness.cross import cross_norm
 from theory_lab.measure.smoothness.density import SpectralDensity, spectral_density
 from theory_lab.measure.smoothness.dominance import FrontierPoint, Margin, frontier, margin
-from theory_lab.measure.smoothness.envelopes import Envelope, Steps, envelope, inflated, isotonic
+from theory_lab.measure.smoothness.envelopes import Envelope, Steps, envelope, inflated, isotonic, tightest
 from theory_lab.measure.smoothness.extremes import extreme_eigenvalues
 from theory_lab.measure.smoothness.growth import growth
 from theory_lab.measure.smoothness.minibatches import sampled_extremes, sampled_trace
@@ -43,5 +43,6 @@ __all__ = [
     "sampled_extremes",
     "sampled_trace",
     "spectral_density",
+    "tightest",
     "trace",
 ]

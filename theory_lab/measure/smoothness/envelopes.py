@@ -23,6 +23,7 @@ Reference:
     convex programme (recalled, not re-read). Vovk, Gammerman, Shafer: Algorithmic learning in a random world, 2005.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +37,7 @@ from theory_lab.measure.smoothness import _tightest
 from theory_lab.problems.base import generator
 
 Split = Literal["random", "later"]
+HELD = "held-out pairs below the envelope"
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,12 @@ def envelope(
     early, held = order[:half], order[half:]
     (offset, factor, power), whole = _tightest.fit([(u[early], y[early]), (u, y)])
     below = int(np.sum(y[held] <= (offset + factor * u[held] ** power) * (1 + 1e-9)))
-    coverage = rate.proportion(below, held.size, confidence=confidence, name="held-out pairs below the envelope")
+    coverage = rate.proportion(below, held.size, confidence=confidence, name=HELD)
     offset, factor, power = whole
     if factor == 0:
-        return Envelope(offset, 0.0, unmeasured("p", u.size, "the curvature does not rise with the gradient"), coverage)
+        return Envelope(offset, 0.0, _power_alone(None, u.size), coverage)
     if resamples == 0:
-        return Envelope(offset, factor, Measurement("p", power, -np.inf, np.inf, u.size, "no interval was taken"), coverage)
+        return Envelope(offset, factor, _power_alone(power, u.size), coverage)
     drawn = max(resamples, int(np.ceil(confidence / (1 - confidence))))
     halves = (rng.permutation(u.size)[:half] for _ in range(drawn))
     away = np.sort([abs(p - power) for _, _, p in _tightest.fit([(u[chosen], y[chosen]) for chosen in halves])])
@@ -188,6 +190,36 @@ def envelope(
     capped = power >= _tightest.POWERS[-1] - _tightest.RESOLUTION
     note, high = (f"no power up to {_tightest.POWERS[-1]:g} is enough", np.inf) if capped else ("", power + reach)
     return Envelope(offset, factor, Measurement("p", power, max(power - reach, 0.0), high, u.size, note), coverage)
+
+
+def tightest(samples: Sequence[tuple[Any, Any]]) -> list[Envelope]:
+    """The power laws of `envelope` above many samples of pairs, side by side: no intervals, and no pairs held out.
+
+    Args:
+        samples: gradient norms and curvatures of each, as `envelope` takes them; sizes may differ.
+
+    Raises:
+        ValueError: no sequence of pairs of arrays; as `envelope`.
+
+    Example:
+        >>> u = np.geomspace(0.1, 100, 40)
+        >>> [round(found.power.value, 2) for found in tightest([(u, 2 + 3 * u**p) for p in (0.5, 1.5)])]
+        [0.5, 1.5]
+    """
+    if not isinstance(samples, Sequence) or not all(isinstance(one, Sequence) and len(one) == 2 for one in samples):
+        raise _checks.refuse("samples", "a sequence of (gradient norms, curvatures)", type(samples).__name__)
+    pairs = [_pairs(*one, least=8) for one in samples]
+    return [
+        Envelope(offset, factor, _power_alone(power if factor else None, u.size), unmeasured(HELD, 0, "none were held out"))
+        for (u, _), (offset, factor, power) in zip(pairs, _tightest.fit(pairs), strict=True)
+    ]
+
+
+def _power_alone(power: float | None, size: int) -> Measurement:
+    """p without an interval; None where the envelope is flat."""
+    if power is None:
+        return unmeasured("p", size, "the curvature does not rise with the gradient")
+    return Measurement("p", power, -np.inf, np.inf, size, "no interval was taken")
 
 
 def inflated(shape: Envelope, gradient_norms: Any, curvatures: Any, *, confidence: float = 0.99) -> Envelope:
