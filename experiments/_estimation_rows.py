@@ -1,5 +1,6 @@
 """The cells of `smoothness_estimation` on traces, spectral moments and margins, as rows."""
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -18,13 +19,20 @@ TRACED = 1024  # dimension of traces
 POWERS = {"flat": 0.5, "1/j": 1.0, "1/j²": 2.0}  # spectra, and the powers of the products at which Hutch++ errs
 MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
 ANSWERS = ("violated", "undecided", "certified")
+TOGETHER = 100  # keys that are made at a time
 FEW, MANY = 12, 32  # probes, at most and at least, of Student's intervals that are judged
 MOMENTS = (0.0, 1 / 3, 0.0, 1 / 9)  # of the two-node Gauss rule for the uniform density on [-1, 1]
 
 
 def keys(key: jax.Array, count: int) -> Iterator[jax.Array]:
-    """Keys one by one: what is compiled for one number of them serves every other."""
-    return (jax.random.fold_in(key, i) for i in range(count))
+    """So many keys folded from one, some at a time: what is compiled for one number of them serves every other."""
+    made = itertools.chain.from_iterable(_folded(key, first) for first in range(0, count, TOGETHER))
+    return itertools.islice(made, count)
+
+
+@jax.jit
+def _folded(key: jax.Array, first: int) -> jax.Array:
+    return jax.vmap(lambda i: jax.random.fold_in(key, first + i))(jnp.arange(TOGETHER))
 
 
 def probes(what: str, products: float) -> float:
@@ -53,12 +61,12 @@ def trace(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     """Squared errors, and how often 90% intervals hold."""
     power = 0.0 if cell["case"] == "flat" else POWERS[cell["case"]]
     values = np.arange(1.0, TRACED + 1) ** -power * np.resize([1, -1 if power == 0 else 1], TRACED)
-    point, m = {"x": jnp.zeros(TRACED)}, cell["products"]
+    point, args, m = {"x": jnp.zeros(TRACED)}, (jnp.asarray(values),), cell["products"]
     repeats = round(cell["repeats"] * np.sqrt(96 / m))  # few products err by more, and cost less
     found = [
         smoothness.trace(
             _spectra.waves, point, key=one, products=m, deflation=None if cell["deflated"] else 0, confidence=LEVELS[0],
-            args=(values,),
+            args=args,
         )
         for one in keys(key, repeats)
     ]  # fmt: skip
