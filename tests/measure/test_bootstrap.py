@@ -28,3 +28,14 @@ def test_columns_that_are_not_paired_are_drawn_apart() -> None:
     np.testing.assert_array_equal(paired[:, 0], paired[:, 1])
     np.testing.assert_array_equal(paired[:, 0], apart[:, 0])
     assert (apart[:, 0] != apart[:, 1]).any()
+
+
+def test_a_statistic_of_some_resamples_at_a_time_is_that_of_all(monkeypatch) -> None:
+    values = np.random.default_rng(0).exponential(size=(32, 4))
+    values[:3, 1] = np.inf  # in some resamples, and in one column
+    monkeypatch.setattr(_bootstrap, "CHUNK", 2**10)
+    means = _bootstrap.resampled_means(values, resamples=200, paired=True, key=None)
+    assert np.isinf(means[:, 1]).any()
+    assert np.isfinite(np.delete(means, 1, axis=1)).all()
+    found = _bootstrap.resampled(values, lambda some: some.max(axis=1), resamples=200, key=None)
+    np.testing.assert_array_equal(found, means.max(axis=1))

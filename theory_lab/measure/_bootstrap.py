@@ -1,6 +1,6 @@
 """The bootstrap over seeds: what every interval for a function of seed-means is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -37,19 +37,35 @@ def resampled_means(values: np.ndarray, *, resamples: int, paired: bool, key: Ke
     """
     s = values.shape[0]
     if paired:
-        draws = _kept(_words(key), resamples, s) if resamples * s <= KEPT else _draws(generator(key), resamples, s)
-        return np.concatenate([_means(counts / s, values) for counts in draws])
+        return resampled(values, lambda means: means, resamples=resamples, key=key)
     rng, columns = generator(key), np.split(values, values.shape[1], axis=1)
     drawn = [[_means(counts / s, column) for counts in _draws(rng, resamples, s)] for column in columns]
     return np.concatenate([np.concatenate(parts) for parts in drawn], axis=1)
 
 
+def resampled(
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, resamples: int, key: Key | None
+) -> np.ndarray:
+    """A statistic of paired means, (R, X) -> (R, ...), some resamples at a time, which stay near the processor.
+
+    Args:
+        values, resamples, key: as in `resampled_means`.
+        statistic: row by row.
+    """
+    s = values.shape[0]
+    draws = _kept(_words(key), resamples, s) if resamples * s <= KEPT else _draws(generator(key), resamples, s)
+    return np.concatenate([statistic(_means(counts / s, values)) for counts in draws])
+
+
 def _means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Weighted means in which an infinite value counts only where it is drawn."""
     infinite = np.isinf(values)
-    if not infinite.any():
+    some = infinite.any(axis=0)
+    if not some.any():
         return weights @ values
-    return np.where(weights @ infinite > 0, np.inf, weights @ np.where(infinite, 0.0, values))
+    means = weights @ np.where(infinite, 0.0, values)
+    means[:, some] = np.where(weights @ infinite[:, some] > 0, np.inf, means[:, some])
+    return means
 
 
 def _draws(rng: np.random.Generator, resamples: int, s: int) -> Iterator[np.ndarray]:

@@ -178,11 +178,13 @@ def _resampled(
     resamples = _bootstrap.enough(resamples, len(runs[0]), confidence)
     spans = [_span(run, level) for run in runs]
     both = np.concatenate([run[:, span] for run, span in zip(runs, spans, strict=True)], axis=1)
-    means = _bootstrap.resampled_means(both, resamples=resamples, paired=True, key=key)
-    means = np.concatenate([both.mean(axis=0)[None], means])
-    parts = np.split(means, np.cumsum([span.stop - span.start for span in spans])[:-1], axis=1)
-    found = [_crossings(places[span], part, level) for span, part in zip(spans, parts, strict=True)]
-    return np.stack(found, axis=1)[0], np.stack(found, axis=1)[1:]
+    ends = np.cumsum([span.stop - span.start for span in spans])[:-1]
+
+    def crossings(means: np.ndarray) -> np.ndarray:
+        parts = np.split(means, ends, axis=1)
+        return np.stack([_crossings(places[span], part, level) for span, part in zip(spans, parts, strict=True)], axis=1)
+
+    return crossings(both.mean(axis=0)[None])[0], _bootstrap.resampled(both, crossings, resamples=resamples, key=key)
 
 
 def _span(run: np.ndarray, level: float) -> slice:

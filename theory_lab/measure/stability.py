@@ -6,6 +6,7 @@ median 0.18). Measure with d >= 50 and few steps, or use the exact operator in `
 which fewer than sixteen seeds carry the mean get an infinite interval and say so.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,14 @@ def growth(
     if not (np.isfinite(first).all() and np.isfinite(last).all()):
         diverged = int((~np.isfinite(last)).sum())
         return unmeasured(name, size, f"{diverged} of {size} runs diverged")
-    point, resampled = _growths(first, last, steps, _bootstrap.enough(resamples, size, confidence), key)
+    means, growths = _growths(first, last, steps)
+    point = growths(means.mean(axis=0)[None])[0]
     if not np.isfinite(point[0]):
         return unmeasured(name, size, "a mean squared distance is zero")
     carried = min(float(effective_seeds(side.T)[0]) for side in (first, last))
     if carried < CARRIERS:
         return Measurement(name, float(point[0]), -np.inf, np.inf, size, _heavy(carried, size))
+    resampled = _bootstrap.resampled(means, growths, resamples=_bootstrap.enough(resamples, size, confidence), key=key)
     low, high = _bootstrap.interval(resampled[:, 0], size, confidence)
     return Measurement(name, float(point[0]), low, high, size, few(size))
 
@@ -137,7 +140,8 @@ def limit(
         raise _checks.refuse("before", f"of shape ({sizes.size}, seeds), a row for every step size", f"shape {first.shape}")
     steps = _door(first, last, steps, confidence, resamples)
     size = first.shape[1]
-    point, resampled = _growths(first, last, steps, _bootstrap.enough(resamples, size, confidence), key)
+    both, growths = _growths(first, last, steps)
+    point = growths(both.mean(axis=0)[None])[0]
     if np.isnan(point).any():
         return unmeasured(name, size, "a growth is not a number: runs were not finite at the start, or are exactly zero")
     if (point < 0).all():
@@ -154,7 +158,12 @@ def limit(
     carried = min(float(effective_seeds(side[i : i + 2].T).min()) for side in (first, last))
     if carried < CARRIERS:
         return Measurement(name, value, -np.inf, np.inf, size, _heavy(carried, size))
-    crossings = crossing(sizes, resampled)
+    crossings = _bootstrap.resampled(
+        both,
+        lambda means: crossing(sizes, growths(means)),
+        resamples=_bootstrap.enough(resamples, size, confidence),
+        key=key,
+    )
     low, _ = _bootstrap.interval(np.where(np.isnan(crossings), -np.inf, crossings), size, confidence)
     _, high = _bootstrap.interval(np.where(np.isnan(crossings), np.inf, crossings), size, confidence)
     note = "" if np.isfinite(low) and np.isfinite(high) else "the crossing is too near the end of the grid"
@@ -202,17 +211,15 @@ def _door(first: np.ndarray, last: np.ndarray, steps: Any, confidence: Any, resa
     return _checks.count("steps", steps)
 
 
-def _growths(
-    first: np.ndarray, last: np.ndarray, steps: int, resamples: int, key: Key | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Growth from the data, (G,), and from resampled seeds, (R, G)."""
+def _growths(first: np.ndarray, last: np.ndarray, steps: int) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """What is averaged over seeds, (S, 2G), and the growths of such means, (R, 2G) -> (R, G)."""
     g = first.shape[0]
-    both = np.concatenate([first, last]).T  # (S, 2G)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = _bootstrap.resampled_means(both, resamples=resamples, paired=True, key=key)
-        means = np.concatenate([both.mean(axis=0)[None], means])
-        growths = (np.log(means[:, g:]) - np.log(means[:, :g])) / steps
-    return growths[0], growths[1:]
+
+    def growths(means: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (np.log(means[:, g:]) - np.log(means[:, :g])) / steps
+
+    return np.concatenate([first, last]).T, growths
 
 
 def _heavy(carried: float, size: int) -> str:
