@@ -1,11 +1,13 @@
 """Advice against exact theory on quadratics whose every number is known, and its behaviour on everything else."""
 
 import math
+import pickle
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import theory_lab as tl
@@ -317,3 +319,13 @@ def test_an_accuracy_beyond_the_horizon_is_told_so():
         (why,) = (reason.why for reason in soon.reasons if reason.quantity == quantity)
         assert f"{soon.steps:.3g}: beyond the horizon of 7, within which it is not reached" in why
     assert not any("beyond the horizon" in reason.why for reason in later.reasons)
+
+
+def test_the_curve_is_made_when_it_is_asked_for_and_travels():
+    advice = advise(tl.block_quadratic(SIZES), key=KEY)
+    assert "curve" not in vars(advice)
+    there = pickle.loads(pickle.dumps(advice))
+    pd.testing.assert_frame_equal(there.curve, advice.curve)
+    assert advice.curve is advice.curve
+    assert there.step_sizes == advice.step_sizes
+    assert set(advice.curve.columns) == {"label", "step_size", "steps", "stable"}

@@ -1,7 +1,8 @@
 """Advice: step sizes and the rest of a run's settings, each with its reason."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import optax
@@ -59,7 +60,7 @@ class Advice:
         zeroth: labels of the zeroth-order blocks.
         guaranteed: per theorem the step sizes that it would guarantee if the measured constants held everywhere.
         reasons: one for every quantity.
-        curve: predicted steps around every advised step size, the others as advised: label, step_size, steps, stable.
+        along: what makes the curve; None once it is made and kept.
     """
 
     step_sizes: Mapping[Label, float]
@@ -78,7 +79,17 @@ class Advice:
     zeroth: tuple[Label, ...]
     guaranteed: Mapping[str, Mapping[Label, float]]
     reasons: tuple[Reason, ...]
-    curve: pd.DataFrame
+    along: Callable[[], pd.DataFrame] | None = field(repr=False, compare=False)
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """Predicted steps around every advised step size, the others as advised: label, step_size, steps, stable."""
+        assert self.along is not None
+        return self.along()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the curve, and without the models that make it."""
+        return {**vars(self), "curve": self.curve, "along": None}
 
     def oracle(self) -> Hybrid:
         """The oracle: two points for the zeroth-order blocks, gradients for the others.

@@ -18,7 +18,7 @@ modes would like better is not known there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ class Choice:
         method: how the limits were computed, in words.
         together: how many times all step sizes may grow together, cross blocks included; nan where matrices say it.
         products: spent on that.
-        curve: predicted steps against each block's step size.
+        curve: makes predicted steps against each block's step size, which few look at.
     """
 
     step_sizes: dict[Label, float]
@@ -70,7 +70,7 @@ class Choice:
     method: str
     together: float
     products: int
-    curve: pd.DataFrame
+    curve: Callable[[], pd.DataFrame]
 
 
 def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> Choice:
@@ -134,13 +134,16 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
     if moving and timing is not None:
         way = timing.modes(full(best))
         floor = math.sqrt(floor_of(way, at_end(best, way)))
-    rows = [
-        {"label": label, "step_size": best[i] * times, "steps": steps(tried), "stable": roughly(tried)}
-        for i, label in enumerate(moving)
-        for times in CURVE
-        for tried in [[eta * times if i == j else eta for j, eta in enumerate(best)]]
-    ]
-    curve = pd.DataFrame(rows, columns=["label", "step_size", "steps", "stable"])
+
+    def curve() -> pd.DataFrame:
+        rows = [
+            {"label": label, "step_size": best[i] * times, "steps": steps(tried), "stable": roughly(tried)}
+            for i, label in enumerate(moving)
+            for times in CURVE
+            for tried in [[eta * times if i == j else eta for j, eta in enumerate(best)]]
+        ]
+        return pd.DataFrame(rows, columns=["label", "step_size", "steps", "stable"])
+
     for i, label in enumerate(moving):
         limits[label] = limit_of(sight, label, end_of_axis(exactly, best, i, alone[label]), together * best[i])
     apart = {label: limit_alone(limiting, full(at_rest), labels.index(label), alone[label]) for label in moving}

@@ -65,7 +65,7 @@ def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advi
         zeroth=settings.zeroth,
         guaranteed=promises,
         reasons=reasons,
-        curve=choice.curve,
+        along=choice.curve,
     )
 
 
