@@ -57,7 +57,7 @@ def limit_alone(models: Sequence[Local | GroupedBlocks], still: Sequence[float],
     Along orders it is that of a model of this block only: what the others leave of E||grad f||^2 would hide a rise.
     """
     carried = [isinstance(m, Local) and is_whole(m) and m.deviations is not None for m in models]
-    lone = [m.alone(block) if isinstance(m, Local) and hides else m for m, hides in zip(models, carried, strict=True)]
+    lone = [m.lone[block] if isinstance(m, Local) and hides else m for m, hides in zip(models, carried, strict=True)]
     test = lambda etas: all(
         stable(model, [etas[block]]) if isinstance(model, Local) and hides else contracts(model, etas)
         for model, hides in zip(lone, carried, strict=True)

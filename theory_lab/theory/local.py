@@ -123,6 +123,17 @@ class Local:
         rest = rest if rest > 1e-20 * float(self.gradient @ self.gradient) else 0.0
         return Modes(k, np.maximum(matrix, 0), np.maximum(source, 0), start, weights, jacobian, rest, definite)
 
+    def scaled(self, excess: Callable[[Sequence[float]], float]) -> "Local":
+        """The model with that excess; what does not depend on it is not computed again."""
+        other = replace(self, excess=excess)
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("orders", "lone")})
+        return other
+
+    @cached_property
+    def lone(self) -> tuple["Local", ...]:
+        """`alone` of every block."""
+        return tuple(self.alone(block) for block in range(len(self.sizes)))
+
     def alone(self, block: int) -> "Local":
         """The model of one block, the others standing still."""
         part = slice(sum(self.sizes[:block]), sum(self.sizes[: block + 1]))

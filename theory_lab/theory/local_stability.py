@@ -21,7 +21,6 @@ Reference: theory_lab, Theorem 5.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -248,7 +247,7 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
     if blocks == 2:
         places = [math.log(ASIDE), math.log(SIDE), 0.0, -math.log(SIDE), -math.log(ASIDE)]  # of log(share of x / share of y)
         rays = [[limit * min(1.0, math.exp(s * p)) for limit, s in zip(limits, (1, -1), strict=True)] for p in places[1:-1]]
-        ends = [_excess(model.alone(i), limits[i : i + 1]) for i in (1, 0)]
+        ends = [_excess(model.lone[i], limits[i : i + 1]) for i in (1, 0)]
         logs = [ends[0], *(_excess(model, ray) for ray in rays), ends[1]]
     else:
         places, logs = [0.0], [_excess(model, limits)]
@@ -257,7 +256,7 @@ def calibrated(model: Local, limits: Sequence[float]) -> Local:
         where = math.log(etas[0] / limits[0]) - math.log(etas[-1] / limits[-1])
         return math.exp(float(np.interp(where, places, logs)))
 
-    return replace(model, excess=excess)
+    return model.scaled(excess)
 
 
 def _excess(model: Local, ray: Sequence[float]) -> float:

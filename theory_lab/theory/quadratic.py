@@ -30,6 +30,7 @@ Li, He, Muehlebach & Oh, "Zeroth-Order Optimization at the Edge of Stability", a
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -240,6 +241,7 @@ def _largest_eigenvalue(apply: Callable[[np.ndarray], np.ndarray], start: np.nda
 
 def increasing_root(function: Callable[[float], float], low: float, high: float) -> float:
     """The root of an increasing function on [low, high], to a few units in the last place; an end if rounding hides it."""
+    function = cache(function)  # both ends are asked for twice
     if function(low) >= 0:
         return low
     if function(high) <= 0:

@@ -146,7 +146,7 @@ def reshuffling_ratios(products: Any, n: int) -> np.ndarray:
     found, n = _checks.array("products", products, ndim=1), _checks.count("n", n)
     if found.size and not (found.min() >= 0 and found.max() < 2):
         raise _checks.refuse("products", "in [0, 2)", products)
-    return np.array([_ratio(x, n) if n > 1 and x > 0 else 0.0 for x in found.tolist()])
+    return np.where(found > 0, _ratios(np.where(found > 0, found, 1.0), n), 0.0) if n > 1 else np.zeros_like(found)
 
 
 def reshuffling_ratio_limit(epoch_product: float) -> float:
@@ -308,15 +308,22 @@ def _lost(x: float, powers: np.ndarray) -> np.ndarray:
 
 def _ratio(x: float, n: int) -> float:
     """V_RR / V_WR for n > 1."""
-    if x == 1:
-        return 1.0
-    t = -math.log1p(-x if x < 1 else x - 2) / 2
-    if x > 1:
-        tail = math.tanh(n * t) if n % 2 == 0 else 1 / math.tanh(n * t)
-        return n / (n - 1) * (1 - math.tanh(t) * tail / n)
-    if n * t < 1:
-        return n / (n - 1) * (_psi(n * t) - _psi(t)) / (1 - _psi(t))
-    return n / (n - 1) * (1 - math.tanh(n * t) / (n * math.tanh(t)))
+    return float(_ratios(np.array([x]), n)[0])
+
+
+def _ratios(x: np.ndarray, n: int) -> np.ndarray:
+    """The same of many x in (0, 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # at x = 1, where it is 1
+        t = -np.log1p(np.where(x < 1, -x, x - 2)) / 2
+        one, all_of = np.tanh(t), np.tanh(n * t)
+        beyond = one * (all_of if n % 2 == 0 else 1 / all_of) / n
+        below = all_of / (n * one)
+        ratios = n / (n - 1) * (1 - np.where(x > 1, beyond, below))
+    small = (x < 1) & (n * t < 1)
+    if small.any():
+        inner, outer = _psis(t[small]), _psis(n * t[small])
+        ratios[small] = n / (n - 1) * (outer - inner) / (1 - inner)
+    return np.where(x == 1, 1.0, ratios)
 
 
 def _persistence(x: float, n: int) -> float:
@@ -328,12 +335,15 @@ def _persistence(x: float, n: int) -> float:
 
 
 def _psi(t: float) -> float:
-    """1 - tanh(t)/t, for small t from the continued fraction tanh t = t/(1 + t^2/(3 + t^2/(5 + ...)))."""
-    if t >= 1:
-        return 1 - math.tanh(t) / t
-    fraction = 0.0
+    """1 - tanh(t)/t."""
+    return 1 - math.tanh(t) / t if t >= 1 else float(_psis(np.array(t)))
+
+
+def _psis(t: np.ndarray) -> np.ndarray:
+    """The same of many t below 1, from the continued fraction tanh t = t/(1 + t^2/(3 + t^2/(5 + ...)))."""
+    square, fraction = t * t, np.zeros_like(t)
     for odd in range(25, 1, -2):
-        fraction = t * t / (odd + fraction)
+        fraction = square / (odd + fraction)
     return fraction / (1 + fraction)
 
 

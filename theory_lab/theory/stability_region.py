@@ -9,6 +9,7 @@ Reference: theory_lab, Theorem 5.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,7 @@ def step_size_boundary(
     if moving.size and np.linalg.eigvalsh(moving)[0] < -ROUNDING * largest:
         return 0.0
 
+    @cache
     def excess(step: float) -> float:
         steps = (step, other) if asked[0] == 0 else (other, step)
         return _bounded(noise_gain(matrix, size, steps, directions=directions, law=law) - 1)
