@@ -194,18 +194,17 @@ class Bench:
         g, far = len(LINE), jax.tree.map(lambda a: FAR * np.ones(a.shape), self.start)
         more = 4 if self.family.directions > 1 else 2 if self.problem.n > 1 else 1  # runs, against heavy tails
         steps = max(64, 192 // self.family.directions)
-        epochs = -(-steps // self.per_epoch)
-        trace = self._sweep(
-            _lines(units, LINE, advised), LIMITS, self.runs * more, self.family.oracle(1.0), epochs=epochs,
-            params=far, log=_places(epochs, 12),
-        )  # fmt: skip
-        at = self.at(trace).astype(int)
+        places = _places(-(-steps // self.per_epoch), 12)
         limits = {}
-        for i, (label, (after, until)) in enumerate({"x": (steps // 4, steps), "y": (16, 48)}.items()):
-            first, last = np.searchsorted(at, (after, until))
-            logged = trace.value[i * g : (i + 1) * g]
+        for i, (label, times) in enumerate({"x": (steps // 4, steps), "y": (16, 48)}.items()):
+            first, last = places[np.searchsorted(places * self.per_epoch, times)]
+            line = {name: sizes[i * g : (i + 1) * g] for name, sizes in _lines(units, LINE, advised).items()}
+            trace = self._sweep(
+                line, LIMITS, self.runs * more, self.family.oracle(1.0), epochs=int(last),
+                params=far, log=np.array([first, last]),
+            )  # fmt: skip
             limits[label] = stability.limit(
-                units[i] * LINE, logged[..., first], logged[..., last], steps=int(at[last] - at[first]),
+                units[i] * LINE, trace.value[..., 0], trace.value[..., 1], steps=int(last - first) * self.per_epoch,
                 confidence=self.confidence,
             )  # fmt: skip
         return limits

@@ -39,7 +39,7 @@ def mean(problem: Problem) -> tuple[Objective, tuple[Problem, Array]]:
         >>> float(fn({"x": jnp.ones(2)}, *args))
         1.0
     """
-    return weighted, (jax.tree.map(blocks.as_array, problem), jnp.full(problem.n, 1 / problem.n, float))
+    return weighted, (jax.tree.map(blocks.as_array, problem), jnp.asarray(np.full(problem.n, 1 / problem.n)))
 
 
 def value_and_gradient(problem: Problem, params: Params) -> tuple[float, dict[Label, Any]]:
