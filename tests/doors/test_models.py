@@ -25,6 +25,7 @@ logits = partial(models.logits, OPT, {"base": BASE})
 opt, llama = {"model_type": "opt"}, {"model_type": "llama"}
 yarn = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 1024}
 ROPES = "'default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'"
+PARAMS = "{'base': ...} or {'base': ..., 'peft': ...}"
 LINEAR = "'q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'"
 
 DOORS = {
@@ -32,6 +33,11 @@ DOORS = {
         (lambda: OPTConfig(vocab_size=0), "vocab_size must be a whole number of at least 1, got 0"),
         (lambda: OPTConfig(hidden_size=10), "num_attention_heads must be a divisor of hidden_size 10, got 12"),
         (lambda: OPTConfig(enable_bias=1), "enable_bias must be True or False, got 1"),
+        (lambda: OPTConfig(final_layer_norm="no"), "final_layer_norm must be True or False, got 'no'"),
+        (lambda: OPTConfig(word_embed_proj_dim=""), "word_embed_proj_dim must be a whole number of at least 0, got ''"),
+        (lambda: LlamaConfig(num_key_value_heads=[]), "num_key_value_heads must be a whole number of at least 0, got []"),
+        (lambda: LlamaConfig(head_dim=""), "head_dim must be a whole number of at least 0, got ''"),
+        (lambda: LlamaConfig(rope=None), "rope must be a Rope, got None"),
         (lambda: OPTConfig(pad_token_id=1.5), "pad_token_id must be a whole number of at least -1, got 1.5"),
         (
             lambda: LlamaConfig(num_key_value_heads=5),
@@ -108,6 +114,16 @@ DOORS = {
     ],
     "logits": [
         (lambda: logits(jnp.ones(3, jnp.int32)), "tokens must be whole numbers of shape (B, T), got 'int32 of shape (3,)'"),
+        (lambda: logits([[1, 2]]), "tokens must be an array of shape (B, T), got [[1, 2]]"),
+        (lambda: logits(TOKENS, [[1, 1, 1]]), "mask must be an array of shape (B, T), got [[1, 1, 1]]"),
+        (lambda: logits(TOKENS, dtype="int8"), "dtype must be one of 'float32', 'bfloat16', 'float64', got 'int8'"),
+        (lambda: models.logits("opt", {"base": BASE}, TOKENS), "config must be an OPTConfig or a LlamaConfig, got 'opt'"),
+        (lambda: models.logits(OPT, BASE, TOKENS), f"params must be {PARAMS}, got {list(BASE)}"),
+        (lambda: models.logits(OPT, None, TOKENS), f"params must be {PARAMS}, got None"),
+        (
+            lambda: models.mean_loss(OPT, {"base": BASE}, TOKENS, [1.0]),
+            "weights must be an array of the tokens' shape, got [1.0]",
+        ),
         (lambda: logits(jnp.full((1, 3), 97)), "tokens must be in the vocabulary, 0..96, got 97"),
         (lambda: logits(jnp.array([[1, -1, 2]])), "tokens must be in the vocabulary, 0..96, got -1"),
         (lambda: logits(jnp.ones((2, 3))), "tokens must be whole numbers of shape (B, T), got 'float64 of shape (2, 3)'"),
@@ -141,8 +157,13 @@ DOORS = {
     ],
     "adapters": [
         (lambda: models.lora(0), "rank must be a whole number of at least 1, got 0"),
+        (lambda: models.lora(2**31), f"rank must be a whole number below 2^20, got {2**31}"),
+        (lambda: models.prefix(2**31), f"virtual_tokens must be a whole number below 2^20, got {2**31}"),
+        (lambda: models.prompt(2**31), f"virtual_tokens must be a whole number below 2^20, got {2**31}"),
         (lambda: models.lora(alpha=-1), "alpha must be positive and finite, got -1"),
         (lambda: models.lora(targets=()), "targets must be names of modules, none of them twice, got ()"),
+        (lambda: models.lora(targets=None), "targets must be names of modules, none of them twice, got None"),
+        (lambda: models.lora(targets=[[1], "a"]), "targets must be names of modules, none of them twice, got [[1], 'a']"),
         (lambda: models.lora(targets="q_proj"), "targets must be names of modules, none of them twice, got 'q_proj'"),
         (lambda: models.lora(targets=["a", "a"]), "targets must be names of modules, none of them twice, got ['a', 'a']"),
         (lambda: models.lora(rslora=1), "rslora must be True or False, got 1"),
@@ -188,6 +209,15 @@ DOORS = {
     "folders": [
         (lambda: models.load_pretrained(".", dtype="foo"), "dtype must be one of 'float32', 'bfloat16', got 'foo'"),
         (lambda: models.load_adapter(".", OPT, dtype="int"), "dtype must be one of 'float32', 'bfloat16', got 'int64'"),
+        (lambda: models.load_pretrained(""), "path must be a folder, got ''"),
+        (lambda: models.save_pretrained("", OPT, BASE), "path must be a folder or free for one, got ''"),
+        (lambda: models.save_pretrained("unused", OPT, [1]), "base['[0]'] must be left out, got ()"),
+        (lambda: models.load_adapter(".", "opt"), "config must be an OPTConfig or a LlamaConfig, got 'opt'"),
+        (lambda: models.save_adapter("unused", {}, LORA, PEFT), "config must be an OPTConfig or a LlamaConfig, got {}"),
+        (
+            lambda: models.save_adapter("unused", OPT, LORA, PEFT, base_name=NAN),
+            "base_name must be a non-empty text, got nan",
+        ),
         (lambda: models.load_pretrained("nowhere"), "path must be a folder, got 'nowhere'"),
         (lambda: models.load_adapter(3, OPT), "path must be a folder, got 3"),
         (lambda: models.load_tokenizer("nowhere"), "path must be a folder, got 'nowhere'"),

@@ -109,6 +109,14 @@ def test_folders_without_a_tokenizer(opt):
         models.load_tokenizer(opt)
 
 
+def test_merges_of_what_is_not_in_the_vocabulary(tmp_path):
+    """On which the library panics."""
+    (tmp_path / "vocab.json").write_text('{"a": 0}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na a\n")
+    with pytest.raises(ValueError, match=f"^vocab.json in {re.escape(repr(str(tmp_path)))} must be a tokenizer, got"):
+        models.load_tokenizer(tmp_path)
+
+
 def test_without_the_library_the_extra_is_named(opt, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ImportError, match=r"extra 'lm': pip install 'theory_lab\[lm\]'"):

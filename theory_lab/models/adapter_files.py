@@ -12,7 +12,7 @@ from theory_lab._typing import Block
 from theory_lab.models import tensorfile
 from theory_lab.models.adapter import Adapter
 from theory_lab.models.checkpoint import PARAMETER_TYPES, check_float, parameter_type, read_finite, refuse_pickle
-from theory_lab.models.config import Config
+from theory_lab.models.config import Config, check_config
 from theory_lab.models.layout import linear_modules, module_name
 from theory_lab.models.lora import LoRA, lora
 from theory_lab.models.prefix import Prefix, prefix
@@ -54,9 +54,12 @@ def save_adapter(path: Any, config: Config, adapter: Adapter, peft: Block, *, ba
         base_name: what the base is called, a name or a folder, for `base_model_name_or_path`.
 
     Raises:
-        ValueError: parameters that are not the adapter's on this model, a path that is a file.
+        ValueError: parameters that are not the adapter's on this model, a path that is a file, a name that is no text.
     """
+    check_config(config)
     _checks.instance("adapter", adapter, (LoRA, Prefix, Prompt), "a LoRA, Prefix or Prompt")
+    if base_name is not None:
+        _checks.text("base_name", base_name)
     given, wanted = _shapes_of(peft), _shapes_of(adapter.shapes(config))
     if given != wanted:
         raise _checks.refuse("peft", f"of shapes {wanted}", given)
@@ -90,6 +93,7 @@ def load_adapter(path: Any, config: Config, *, dtype: Any = None) -> LoadedAdapt
         True
     """
     where = tensorfile.folder(path)
+    check_config(config)
     if dtype is not None:
         _checks.dtype("dtype", dtype, PARAMETER_TYPES)
     stored = tensorfile.read_json(where / CONFIG)

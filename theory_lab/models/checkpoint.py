@@ -15,7 +15,7 @@ import numpy as np
 from theory_lab import _checks
 from theory_lab._typing import Block
 from theory_lab.models import tensorfile
-from theory_lab.models.config import Config, LlamaConfig, OPTConfig, config_from_json, config_to_json, sizes_left_out
+from theory_lab.models.config import Config, check_config, config_from_json, config_to_json, sizes_left_out
 from theory_lab.models.layout import base_shapes, tensors
 from theory_lab.models.tensorfile import Tensor
 
@@ -86,7 +86,7 @@ def save_pretrained(path: Any, config: Config, base: Block, *, largest: int = 5_
     Raises:
         ValueError: a path that is a file, a base unlike its config.
     """
-    _checks.instance("config", config, (OPTConfig, LlamaConfig), "an OPTConfig or a LlamaConfig")
+    check_config(config)
     check_base("base", config, base)
     _checks.count("largest", largest)
     where = tensorfile.new_folder(path)
@@ -125,7 +125,7 @@ def save_pretrained(path: Any, config: Config, base: Block, *, largest: int = 5_
 def check_base(name: str, config: Config, base: Block) -> None:
     """Refuse parameters whose tree or shapes are not those of the model; the message names the first array that differs."""
     shape_of = lambda tree: {
-        "/".join(str(k.key) for k in path): tuple(leaf) if isinstance(leaf, tuple) else jnp.shape(leaf)
+        "/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf) if isinstance(leaf, tuple) else np.shape(leaf)
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda s: isinstance(s, tuple))[0]
     }
     given, wanted = shape_of(base), shape_of(base_shapes(config))

@@ -49,6 +49,8 @@ class OPTConfig:
     prefix = "model.decoder."  # of the names of tensors
 
     def __post_init__(self) -> None:
+        _checks.count("word_embed_proj_dim", self.word_embed_proj_dim, least=0)
+        _checks.flag("final_layer_norm", self.final_layer_norm)
         object.__setattr__(self, "word_embed_proj_dim", self.word_embed_proj_dim or self.hidden_size)
         object.__setattr__(self, "final_layer_norm", self.final_layer_norm and self.do_layer_norm_before)
         _check_numbers(self)
@@ -97,11 +99,14 @@ class LlamaConfig:
     prefix = "model."
 
     def __post_init__(self) -> None:
+        for name in ("num_key_value_heads", "head_dim"):
+            _checks.count(name, getattr(self, name), least=0)
         object.__setattr__(self, "num_key_value_heads", self.num_key_value_heads or self.num_attention_heads)
         if not self.head_dim:
             _check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         _check_numbers(self)
+        _checks.instance("rope", self.rope, Rope, "a Rope")
         _checks.positive("rms_norm_eps", self.rms_norm_eps)
         _check_divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
         if self.head_dim % 2:
@@ -177,6 +182,11 @@ def config_to_json(config: Config) -> dict[str, Any]:
         return {**named, "architectures": ["OPTForCausalLM"], "_remove_final_layer_norm": removed}
     named |= {"hidden_act": "silu", "rope_theta": config.rope.theta, "rope_scaling": rope_scaling(config.rope)}
     return {**named, "architectures": ["LlamaForCausalLM"]}
+
+
+def check_config(config: Any) -> None:
+    """The door for a model's config."""
+    _checks.instance("config", config, (OPTConfig, LlamaConfig), "an OPTConfig or a LlamaConfig")
 
 
 def _check_numbers(config: Config) -> None:

@@ -99,7 +99,8 @@ def lora(rank: int = 8, alpha: float = 16, targets: Iterable[str] = ("q_proj", "
     Reference:
         Hu et al.: LoRA: Low-Rank Adaptation of Large Language Models, 2021.
     """
-    names = tuple(sorted(targets)) if not isinstance(targets, str) else ()
-    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+    names = tuple(targets) if isinstance(targets, Iterable) and not isinstance(targets, str) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise _checks.refuse("targets", "names of modules, none of them twice", targets)
-    return LoRA(_checks.count("rank", rank), _checks.positive("alpha", alpha), names, _checks.flag("rslora", rslora))
+    scale, stable = _checks.positive("alpha", alpha), _checks.flag("rslora", rslora)
+    return LoRA(_checks.count("rank", rank, bits=20), scale, tuple(sorted(names)), stable)

@@ -65,4 +65,4 @@ def prefix(virtual_tokens: int = 5) -> Prefix:
     Reference:
         Li, Liang: Prefix-Tuning: Optimizing Continuous Prompts for Generation, 2021.
     """
-    return Prefix(_checks.count("virtual_tokens", virtual_tokens))
+    return Prefix(_checks.count("virtual_tokens", virtual_tokens, bits=20))

@@ -60,4 +60,4 @@ def prompt(virtual_tokens: int = 10) -> Prompt:
     Reference:
         Lester, Al-Rfou, Constant: The Power of Scale for Parameter-Efficient Prompt Tuning, 2021.
     """
-    return Prompt(_checks.count("virtual_tokens", virtual_tokens))
+    return Prompt(_checks.count("virtual_tokens", virtual_tokens, bits=20))

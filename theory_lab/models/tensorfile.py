@@ -163,14 +163,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def folder(path: Any) -> Path:
     """The door for a folder that is read."""
-    if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir():
+    if not isinstance(path, (str, os.PathLike)) or path == "" or not Path(path).is_dir():
         raise _checks.refuse("path", "a folder", path)
     return Path(path)
 
 
 def new_folder(path: Any) -> Path:
     """The door for a folder that is written; it is made if it is not there."""
-    if not isinstance(path, (str, os.PathLike)) or (Path(path).exists() and not Path(path).is_dir()):
+    if not isinstance(path, (str, os.PathLike)) or path == "" or (Path(path).exists() and not Path(path).is_dir()):
         raise _checks.refuse("path", "a folder or free for one", path)
     Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)

@@ -140,7 +140,9 @@ def _pieces(where: Path, told: Mapping[str, Any]) -> Any:
             named = [word for name in told if name.endswith("_token") and (word := _word(told[name]))]
             pieces.add_special_tokens([word for word in named or SPECIAL if pieces.token_to_id(word) is not None])
             return _with_added(pieces, where, told)
-    except Exception as error:  # the library raises bare Exceptions
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exceptions, and panics, which are none
         raise _checks.refuse(f"{found[0]} in {str(where)!r}", "a tokenizer", str(error)) from None
     rule = f"with {SINGLE}, or with {VOCABULARY} and {MERGES}"
     if (where / "tokenizer.model").exists():

@@ -8,7 +8,7 @@ float32. Padding may stand on either side. Shapes: B texts, T tokens, P virtual 
 values, H width of a head, F width inside, V vocabulary, E width of an embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from theory_lab import _checks
 from theory_lab._typing import Array, Block, Params
 from theory_lab.models import backend
 from theory_lab.models.adapter import Adapter
-from theory_lab.models.config import Config, LlamaConfig, OPTConfig
+from theory_lab.models.config import Config, LlamaConfig, OPTConfig, check_config
 from theory_lab.models.layers import layer_norm, linear, llama_layer, opt_layer, rms_norm, wide
 from theory_lab.models.likelihood import log_p, scored, total_log_p
 from theory_lab.models.rope import Rotation, rotary
@@ -27,6 +27,7 @@ from theory_lab.models.shift import made, slices, take, whole
 
 Remat = bool | Sequence[str]
 Entry = tuple[Array, Block, Array | None, Rotation | None]
+KINDS = ("float32", "bfloat16", "float64")  # in which is computed; the last is for tests
 LEAN = ("between", "query", "signs", "value")  # kept, an adapter's backward pass computes one product of six again
 INSIDE = ("between", "gate", "inside", "key", "query", "signs", "up", "value")  # each costs a product to make again
 
@@ -111,8 +112,9 @@ def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mas
         >>> bool(jnp.allclose(last, -log_probs(config, params, tokens)[0, -1]))
         True
     """
-    if jnp.shape(weights) != jnp.shape(tokens):
-        raise _checks.refuse("weights", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(weights))
+    _checks.instance("weights", weights, (jax.Array, np.ndarray), "an array of the tokens' shape")
+    if weights.shape != np.shape(tokens):
+        raise _checks.refuse("weights", f"of the tokens' shape {np.shape(tokens)}", weights.shape)
     h = hidden_states(config, params, tokens, mask, adapter, dtype=dtype, remat=remat)[:, :-1]
     weights = weights[:, 1:].astype(wide(h.dtype))
     return -total_log_p(h, head(config, params["base"]), tokens[:, 1:], weights) / jnp.sum(weights)
@@ -121,8 +123,8 @@ def mean_loss(config: Config, params: Params, tokens: Array, weights: Array, mas
 def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | None = None, adapter: Adapter | None = None,
                   *, dtype: Any = None, remat: Remat = False) -> Array:  # fmt: skip
     """What the head sees, (B, T, E); arguments and errors as `logits`."""
-    base = params["base"]
     x, layers, seen, rotation = enter(config, params, tokens, mask, adapter, dtype)
+    base = params["base"]
     x, _ = through(config, layers, x, seen, rotation, remat=remat)
     x = x[:, -tokens.shape[1] :]
     if isinstance(config, LlamaConfig):
@@ -134,7 +136,7 @@ def hidden_states(config: Config, params: Params, tokens: Array, mask: Array | N
 
 def enter(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None, dtype: Any) -> Entry:
     """What the first layer gets: embeddings (B, T, D), the layers, who sees whom, the rotation."""
-    every, mask = mask is None, _checked(config, params, tokens, mask, adapter)
+    every, mask = mask is None, _checked(config, params, tokens, mask, adapter, dtype)
     base = params["base"]
     x = take(base["embed_tokens"]["weight"], tokens)  # (B, T, E)
     x, layers = x.astype(dtype or x.dtype), base["layers"]
@@ -188,14 +190,22 @@ def _check_length(config: Config, count: int) -> None:
         raise _checks.refuse("tokens", f"at most {longest} long with virtual tokens, the positions of the model", count)
 
 
-def _checked(config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None) -> Array:
+def _checked(
+    config: Config, params: Params, tokens: Array, mask: Array | None, adapter: Adapter | None, dtype: Any
+) -> Array:
     """The door of all that looks at tokens; returns the mask."""
-    if jnp.ndim(tokens) != 2 or not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
-        raise _checks.refuse(
-            "tokens", "whole numbers of shape (B, T)", f"{jnp.result_type(tokens)} of shape {jnp.shape(tokens)}"
-        )
-    if mask is not None and jnp.shape(mask) != jnp.shape(tokens):
-        raise _checks.refuse("mask", f"of the tokens' shape {jnp.shape(tokens)}", jnp.shape(mask))
+    check_config(config)
+    if not isinstance(params, Mapping) or "base" not in params:
+        raise _checks.refuse("params", "{'base': ...} or {'base': ..., 'peft': ...}", list(params) if params else params)
+    if dtype is not None:
+        _checks.dtype("dtype", dtype, KINDS)
+    for name, given in (("tokens", tokens), ("mask", tokens if mask is None else mask)):
+        if not isinstance(given, (jax.Array, np.ndarray)):
+            raise _checks.refuse(name, "an array of shape (B, T)", given)
+    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise _checks.refuse("tokens", "whole numbers of shape (B, T)", f"{tokens.dtype} of shape {tokens.shape}")
+    if mask is not None and mask.shape != tokens.shape:
+        raise _checks.refuse("mask", f"of the tokens' shape {tokens.shape}", mask.shape)
     if not (_checks.is_traced(tokens) or _checks.is_traced(mask)):
         read = np.asarray(tokens)[... if mask is None else np.asarray(mask) != 0]
         if (outside := read[(read < 0) | (read >= config.vocab_size)]).size:
