@@ -148,6 +148,19 @@ OWN = {
             lambda: minibatches.sampled_trace(PROBLEM, PROBLEM.init(KEY), key=KEY, batch_size=5),
             "batch_size must be at most the number of components, 4, got 5",
         ),
+        (
+            lambda: minibatches.sampled_extremes(PROBLEM, PROBLEM.init(KEY), key=KEY, batch_size=2**31),
+            f"batch_size must be at most the number of components, 4, got {2**31}",
+        ),
+        (
+            lambda: minibatches.sampled_trace(PROBLEM, PROBLEM.init(KEY), key=KEY, batches=2**31),
+            f"batches must be a whole number below 2^20, got {2**31}",
+        ),
+        (
+            lambda: minibatches.sampled_extremes(PROBLEM, PROBLEM.init(KEY), key=KEY, batches=2**31),
+            f"batches must be a whole number below 2^20, got {2**31}",
+        ),
+        (asked(smoothness.spectral_density, starts=2**31), f"starts must be a whole number below 2^20, got {2**31}"),
         (asked(smoothness.frontier, scales=[]), "the number of scales must be a whole number of at least 1, got 0"),
         (asked(smoothness.frontier, scales=[ONES], two_sided=1), "two_sided must be True or False, got 1"),
         (asked(smoothness.best_scales, weights={**ONES, "x": -1.0}), "weights['x'] must be positive and finite, got -1.0"),

@@ -53,6 +53,8 @@ DOORS = {
     ],
     "particles": [
         (growths(problem=3), "problem must be a Problem, got 3"),
+        (growths(particles=2**31), f"particles must be a whole number below 2^24, got {2**31}"),
+        (growths(steps=2**31), f"steps must be a whole number below 2^31, got {2**31}"),
         (growths(oracle=3), "oracle must be an Oracle, got 3"),
         (growths(step_sizes=0.1), f"step_sizes must be {LABELS}, got 0.1"),
         (growths(step_sizes={"x": 0.1, "y": 0.1}), f"step_sizes['x'] must be a non-empty 1-dimensional {NUMBERS}, got 0.1"),
@@ -110,6 +112,10 @@ DOORS = {
     ],
     "tail": [
         (lambda: quantile_slope(["a", "b"], [0.2, 0.1]), f"samples must be {SAMPLES}, got ['a', 'b']"),
+        (
+            lambda: quantile_slope(np.arange(1.0, 99.0), [0.2, 0.1], resamples=2**31),
+            f"resamples must be a whole number below 2^24, got {2**31}",
+        ),
         (lambda: quantile_slope("ab", [0.2, 0.1]), f"samples must be {SAMPLES}, got 'ab'"),
         (lambda: quantile_slope([1j, 2.0], [0.2, 0.1]), f"samples must be {SAMPLES}, got [1j, 2.0]"),
         (lambda: quantile_slope([[1.0], [1.0, 2.0]], [0.2, 0.1]), f"samples must be {SAMPLES}, got [[1.0], [1.0, 2.0]]"),

@@ -39,3 +39,11 @@ def test_a_statistic_of_some_resamples_at_a_time_is_that_of_all(monkeypatch) -> 
     assert np.isfinite(np.delete(means, 1, axis=1)).all()
     found = _bootstrap.resampled(values, lambda some: some.max(axis=1), resamples=200, key=None)
     np.testing.assert_array_equal(found, means.max(axis=1))
+
+
+@pytest.mark.parametrize("resamples", [100, 101])
+def test_the_least_confidence_leaves_the_median(resamples) -> None:
+    """Not its ends the wrong way round."""
+    low, high = _bootstrap.interval(np.arange(float(resamples)), 20, 1e-60)
+    assert low <= (resamples - 1) / 2 <= high
+    assert high - low <= 1

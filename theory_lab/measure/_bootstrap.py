@@ -99,7 +99,7 @@ def interval(resampled: np.ndarray, size: int, confidence: float) -> tuple[float
     Reference:
         Hesterberg: What teachers should know about the bootstrap, 2014, the expanded percentile interval.
     """
-    rank = int(np.floor(_tail(size, confidence) * resampled.size))
+    rank = min(int(np.floor(_tail(size, confidence) * resampled.size)), (resampled.size - 1) // 2)  # the median at least
     if not rank:
         return -np.inf, np.inf
     ordered = np.partition(resampled, (rank, resampled.size - 1 - rank))

@@ -62,8 +62,8 @@ def growths(
         _checks.instance(f"problem.optimum[{label!r}]", block, (jax.Array, np.ndarray), "an array")
     _checks.same_labels("step_sizes", _checks.labelled("step_sizes", step_sizes), problem.optimum, "the problem")
     _checks.keys("keys", keys)
-    _checks.count("particles", particles, least=2)
-    _checks.count("steps", steps, least=4)
+    particles = _checks.count("particles", particles, least=2, bits=24)
+    steps = _checks.count("steps", steps, least=4, bits=31)
     given = {label: _checks.array(f"step_sizes[{label!r}]", step_sizes[label], ndim=1) for label in problem.optimum}
     for label, values in given.items():
         if values.min() < 0:

@@ -74,7 +74,7 @@ def loglog_slope(
     _checks.flag("paired", paired)
     _checks.choice("floor_rule", floor_rule, ("subtract", "cut"))
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("resamples", resamples, least=100)
+    _checks.count("resamples", resamples, least=100, bits=24)
     if not np.isfinite(values).all():
         return unmeasured(name, values.shape[0], not_finite(values))
 

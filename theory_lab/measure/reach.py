@@ -174,7 +174,7 @@ def _resampled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The crossings of the data, (M,), and of resampled seeds, (R, M), for M methods on the same seeds."""
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("resamples", resamples, least=100)
+    _checks.count("resamples", resamples, least=100, bits=24)
     resamples = _bootstrap.enough(resamples, len(runs[0]), confidence)
     spans = [_span(run, level) for run in runs]
     both = np.concatenate([run[:, span] for run, span in zip(runs, spans, strict=True)], axis=1)

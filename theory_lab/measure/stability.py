@@ -207,7 +207,7 @@ def _door(first: np.ndarray, last: np.ndarray, steps: Any, confidence: Any, resa
     if first.shape != last.shape:
         raise _checks.refuse("after", f"of the same shape as before, {first.shape}", last.shape)
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("resamples", resamples, least=100)
+    _checks.count("resamples", resamples, least=100, bits=24)
     return _checks.count("steps", steps)
 
 

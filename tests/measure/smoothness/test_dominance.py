@@ -126,6 +126,12 @@ def test_the_partner_of_given_scales(seed):
     assert too_little == np.inf
 
 
+def test_a_partner_is_sought_to_rounding_at_most():
+    fn, point = lambda z: (z["x"][0] + z["y"][0]) ** 2 / 2, {"x": np.zeros(1), "y": np.zeros(1)}
+    found = smoothness.partner(fn, point, given={"x": 1.5}, label="y", key=jax.random.key(0), tolerance=1e-60)
+    np.testing.assert_allclose(found, 3.0, rtol=1e-10)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_cross_norm_is_that_of_the_block(seed):
     matrix = matrix_of(seed, SIZES)

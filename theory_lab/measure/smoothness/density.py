@@ -96,7 +96,7 @@ def spectral_density(
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     _checks.key("key", key)
     _checks.count("iterations", iterations)
-    _checks.count("starts", starts, least=2)
+    _checks.count("starts", starts, least=2, bits=20)
     return density_of(hessian, key, iterations, starts)
 
 

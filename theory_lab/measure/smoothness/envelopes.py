@@ -170,7 +170,7 @@ def envelope(
     u, y = _pairs(gradient_norms, curvatures, least=8)
     _checks.choice("split", split, ("random", "later"))
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("resamples", resamples, least=0)
+    _checks.count("resamples", resamples, least=0, bits=24)
     rng = generator(key)
     half = u.size // 2
     order = rng.permutation(u.size) if split == "random" else np.arange(u.size)

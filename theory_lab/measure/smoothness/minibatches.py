@@ -73,7 +73,7 @@ def sampled_trace(
         Hutchinson: A stochastic estimator of the trace of the influence matrix, 1989.
     """
     _checks.between("confidence", confidence, 0, 1, closed="()")
-    _checks.count("batches", batches, least=2)
+    batches, batch_size = _checks.count("batches", batches, least=2, bits=20), _batch_size(problem, batch_size)
     hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
     rows = _drawn(problem, batch_size, batches, one)
     samples = np.asarray(_probes(hessian, rows, other), dtype=np.float64)
@@ -129,7 +129,7 @@ def sampled_extremes(
         >>> high.low <= 1 <= high.high  # D = diag(L_b I) is attained by this problem
         True
     """
-    _checks.count("batches", batches, least=3)
+    batches, batch_size = _checks.count("batches", batches, least=3, bits=20), _batch_size(problem, batch_size)
     _checks.count("iterations", iterations)
     _checks.between("probability", probability, 0, 1, closed="()")
     hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
@@ -174,6 +174,14 @@ def _limits(quotients: np.ndarray, bounds: Sequence[Measurement], t: float) -> M
     return Measurement("", float(quotients.mean()), low, max(low, high), m)
 
 
+def _batch_size(problem: Any, batch_size: Any) -> int:
+    _checks.instance("problem", problem, Problem, "a Problem")
+    size = _checks.count("batch_size", batch_size)
+    if size > problem.n:
+        raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
+    return size
+
+
 def _sampled(
     problem: Any,
     params: Params,
@@ -185,9 +193,7 @@ def _sampled(
 ) -> tuple[Curvature, str, Key, Key]:
     """The Hessian of a minibatch, its name, and two keys; what is wrong is refused."""
     one, other = jax.random.split(_checks.key("key", key))
-    fn, args = over(problem, np.zeros(_checks.count("batch_size", batch_size), dtype=np.int32), chunk=chunk)
-    if batch_size > problem.n:
-        raise _checks.refuse("batch_size", f"at most the number of components, {problem.n}", batch_size)
+    fn, args = over(problem, np.zeros(batch_size, dtype=np.int32), chunk=chunk)
     blocks.check_params(params, jax.eval_shape(problem.init, one))
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     return hessian, f"{described(hessian, scaling)} by minibatches", one, other

@@ -81,7 +81,6 @@ def partner(
         low, high = low - 4, low
         if low < start - REACH:
             return math.exp(high)
-    while high - low > tolerance:
-        middle = (low + high) / 2
+    while high - low > tolerance and low < (middle := (low + high) / 2) < high:  # to rounding at most
         low, high = (low, middle) if multiple(middle) <= 1 else (middle, high)
     return math.exp(high)
