@@ -121,6 +121,8 @@ DOORS = {
         (lambda: fit(3), "problem must be a FineTune, as fine_tune makes, got 3"),
         (lambda: fit(how="FO-FT"), "method must be a Method, as theory_lab.finetune.methods.method makes, got 'FO-FT'"),
         (lambda: fit(ADAPTED), "the blocks of FO-FT must have the labels of the problem ['base', 'peft'], got ['base']"),
+        (lambda: fit(ordering=None), "ordering must be a function (key, epoch, n) -> indices, got None"),
+        (lambda: fit(folder=""), "path must be a folder or free for one, got ''"),
         (lambda: fit(key=3), f"key must be {A_KEY}, got 3"),
         (lambda: fit(epochs=1), "steps and epochs must be given one without the other, got (1, 1)"),
         (lambda: fit(steps=None), "steps and epochs must be given one without the other, got (None, None)"),
@@ -202,6 +204,8 @@ DOORS = {
     ],
     "codec": [
         (lambda: codec(3), f"tokenizer must be {RULE}, got 3"),
+        (lambda: codec("words"), f"tokenizer must be {RULE}, got 'words'"),
+        (lambda: codec(TOKENIZER, pad=2**31), f"pad must be a whole number below 2^31, got {2**31}"),
         (lambda: codec(TOKENIZER, start=2), "start must be a sequence of token ids, got 2"),
         (lambda: codec(TOKENIZER, start="2"), "start must be a sequence of token ids, got '2'"),
         (lambda: codec(TOKENIZER, start=[-1]), "start[0] must be a whole number of at least 0, got -1"),
@@ -211,6 +215,7 @@ DOORS = {
         (lambda: encode([], TOKENIZER), f"examples must be {EXAMPLES}, got []"),
         (lambda: encode(["a"], TOKENIZER), f"examples must be {EXAMPLES}, got ['a']"),
         (lambda: encode([ONE, THREE], TOKENIZER), "examples must be of one number of options, got 'numbers [2, 3]'"),
+        (lambda: encode([ONE], TOKENIZER, multiple=2**31), f"multiple must be a whole number below 2^20, got {2**31}"),
         (lambda: encode([ONE], TOKENIZER, side="middle"), "side must be one of 'left', 'right', got 'middle'"),
         (lambda: encode([ONE], TOKENIZER, multiple=0), "multiple must be a whole number of at least 1, got 0"),
         (lambda: encode([ONE], TOKENIZER, length=1), "length must be a whole number of at least 2, got 1"),
@@ -247,6 +252,7 @@ DOORS = {
     ],
     "text": [
         (lambda: text.documents("/nowhere"), "paths must be text files or folders, got '/nowhere'"),
+        (lambda: text.documents(""), "paths must be text files or folders, got ''"),
         (lambda: text.documents([3]), "paths must be text files or folders, got 3"),
         (lambda: text.documents(3), "paths must be text files or folders, got 3"),
         (
@@ -276,6 +282,7 @@ DOORS = {
         ),
         (lambda: language.task("blank", 3), f"key must be {A_KEY}, got 3"),
         (lambda: language.task("blank", KEY, train=0), "train must be a whole number of at least 1, got 0"),
+        (lambda: language.task("blank", KEY, train=2**31), f"train must be a whole number below 2^20, got {2**31}"),
         (lambda: language.task("blank", KEY, dev=0), "dev must be a whole number of at least 1, got 0"),
         (lambda: language.task("blank", KEY, test=1.5), "test must be a whole number of at least 1, got 1.5"),
         (lambda: language.task("old_knowledge", KEY, corpus_key=3), f"corpus_key must be {A_KEY}, got 3"),
@@ -296,6 +303,10 @@ DOORS = {
             "kv_heads must be a divisor of the heads, 4, got 3",
         ),
         (lambda: Settings(context=1), "context must be a whole number of at least 2, got 1"),
+        (
+            lambda: Settings(end="</d>"),
+            "end must be left out without text, whose documents it would stand between, got '</d>'",
+        ),
         (lambda: Settings(steps=0), "steps must be a whole number of at least 1, got 0"),
         (lambda: Settings(batch_size=1.0), "batch_size must be a whole number of at least 1, got 1.0"),
         (lambda: Settings(seed=-1), "seed must be a whole number of at least 0, got -1"),

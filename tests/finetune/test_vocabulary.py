@@ -61,6 +61,7 @@ def test_the_command_names_what_is_wrong(corpus, tmp_path, capsys):
     empty.write_text(" \n")
     for arguments, told in (
         (["--text", str(corpus), "--size", "12"], "--size must be a whole number of at least 260, got 12"),
+        (["--text", str(corpus), "--size", str(2**31)], f"--size must be a whole number below 2^24, got {2**31}"),
         (["--text", str(tmp_path / "none"), "--size", "300"], "--text must be text files or folders, got"),
         (["--text", str(empty)], f"--text must be files with text in them, got ['{empty}']"),
         (["--text", str(corpus), "--out", str(tmp_path)], "--out must be a file, got"),

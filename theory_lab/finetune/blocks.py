@@ -89,8 +89,8 @@ def _read_tokenizer(path: str) -> tuple[Any, str]:
     except ImportError as error:
         missing = "tokenizers is not installed; it comes with the extra 'lm': pip install 'theory_lab[lm]'"
         raise ImportError(missing) from error
-    written = Path(path).read_text(encoding="utf-8")
     try:
+        written = Path(path).read_text(encoding="utf-8")
         return Tokenizer.from_str(written), written
     except Exception as error:  # the library raises nothing narrower
         raise _checks.refuse("tokenizer", "a tokenizer.json", f"{path} ({error})") from None

@@ -100,7 +100,7 @@ def encode(
     """
     number = _number_of_options(examples)
     _checks.choice("side", side, ("left", "right"))
-    _checks.count("multiple", multiple)
+    _checks.count("multiple", multiple, bits=20)
     coder = codec(tokenizer, start=start, pad=pad)
     longest = None if length is None else _checks.count("length", length, least=2)
     rows, cut = [], 0

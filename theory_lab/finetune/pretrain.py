@@ -64,9 +64,9 @@ def pretrain(
         ValueError: a folder with a finished model, with a checkpoint of other settings, or with another run at work; too
             little text; a loss that is not finite.
     """
-    where = tensorfile.new_folder(out)
     _checks.instance("settings", settings, Settings, "Settings")
     _checks.nonnegative("seconds", seconds)
+    where = tensorfile.new_folder(out)
     with kept.held("out", where):
         _pretrained(where, settings, seconds, report)
 

@@ -81,6 +81,8 @@ class Settings:
             raise _checks.refuse("kv_heads", "0 for an opt, which has as many as heads", self.kv_heads)
         if (self.text is None) != (self.tokenizer is None):
             raise _checks.refuse("text and tokenizer", "given together, or neither", (self.text, self.tokenizer))
+        if self.text is None and self.end != Settings.end:
+            raise _checks.refuse("end", "left out without text, whose documents it would stand between", self.end)
         self.config(1, 0, 0)
 
     def config(self, vocabulary: int, end: int, pad: int) -> Config:

@@ -70,7 +70,7 @@ def pack(texts: Iterable[str], tokenizer: Any, length: int, *, end: int | None =
     """
     coder = codec(tokenizer)
     _checks.count("length", length)
-    end = _checks.count("end", getattr(tokenizer, "end", None) if end is None else end, least=0)
+    end = _checks.count("end", getattr(tokenizer, "end", None) if end is None else end, least=0, bits=31)
     parts, waiting = [np.empty(0, np.int32)], iter(texts)
     while some := list(islice(waiting, TOGETHER)):
         parts += [np.array([*ids, end], np.int32) for ids in coder.many(some)]
@@ -83,7 +83,7 @@ def pack(texts: Iterable[str], tokenizer: Any, length: int, *, end: int | None =
 def _files(path: Any) -> list[Path]:
     if isinstance(path, (str, os.PathLike)) and Path(path).is_file():
         return [Path(path)]
-    if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir():
+    if not isinstance(path, (str, os.PathLike)) or path == "" or not Path(path).is_dir():
         raise _checks.refuse("paths", "text files or folders", str(path) if isinstance(path, os.PathLike) else path)
     found = sorted(file for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
     if not found:

@@ -129,7 +129,7 @@ def codec(tokenizer: Any, *, start: Sequence[int] | None = None, pad: int | None
     try:
         tokenizer.encode("a", add_special_tokens=False)
         options["add_special_tokens"] = False
-    except TypeError:
+    except (TypeError, LookupError):  # no such option; a str, whose encode takes the name of an encoding
         pass
 
     def ids(text: str) -> list[int]:
@@ -143,10 +143,11 @@ def codec(tokenizer: Any, *, start: Sequence[int] | None = None, pad: int | None
 
     try:
         ids("a")
-    except TypeError:
+    except (TypeError, LookupError):
         raise _checks.refuse("tokenizer", RULE, tokenizer) from None
     opening = getattr(tokenizer, "start", ()) if start is None else start
     if isinstance(opening, (str, int)) or not isinstance(opening, Sequence):
         raise _checks.refuse("start", "a sequence of token ids", opening)
     first = tuple(_checks.count(f"start[{i}]", one, least=0) for i, one in enumerate(opening))
-    return Codec(ids, many, first, _checks.count("pad", getattr(tokenizer, "pad", 0) if pad is None else pad, least=0))
+    filler = getattr(tokenizer, "pad", 0) if pad is None else pad
+    return Codec(ids, many, first, _checks.count("pad", filler, least=0, bits=31))

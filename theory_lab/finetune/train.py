@@ -185,7 +185,7 @@ def _planned(
     dev: Questions | None, every: int | None, devices: Any, shard: Shard,
 ) -> tuple[Plan, int, int]:  # fmt: skip
     """The batches, how many, and how many between two looks."""
-    length = _checked(problem, method, key, steps, epochs, batch_size, dev)
+    length = _checked(problem, method, key, ordering, steps, epochs, batch_size, dev)
     mesh = None if devices is None else meshes.mesh(devices)
     _checks.choice("shard", shard, SHARDS)
     if mesh is not None and batch_size % mesh.size:
@@ -214,13 +214,14 @@ def _described(
 
 
 def _checked(
-    problem: Any, method: Any, key: Any, steps: Any, epochs: Any, batch_size: Any, dev: Any
+    problem: Any, method: Any, key: Any, ordering: Any, steps: Any, epochs: Any, batch_size: Any, dev: Any
 ) -> int:  # the number of steps or of epochs
     _checks.instance("problem", problem, FineTune, "a FineTune, as fine_tune makes")
     _checks.instance("method", method, Method, "a Method, as theory_lab.finetune.methods.method makes")
     blocks = ("base",) if problem.adapter is None else ("base", "peft")
     _checks.same_labels(f"the blocks of {method.name}", method.blocks, blocks, "the problem")
     _checks.key("key", key)
+    _checks.function("ordering", ordering, "a function (key, epoch, n) -> indices")
     if (steps is None) == (epochs is None):
         raise _checks.refuse("steps and epochs", "given one without the other", (steps, epochs))
     if _checks.count("batch_size", batch_size) > problem.n:

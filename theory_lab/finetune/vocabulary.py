@@ -43,7 +43,7 @@ def byte_pairs(text: Paths, size: int) -> str:
         Sennrich, Haddow, Birch: Neural Machine Translation of Rare Words with Subword Units, 2016. Radford et al.: Language
         Models are Unsupervised Multitask Learners, 2019 (bytes in place of characters).
     """
-    _checks.count("size", size, least=LEAST)
+    _checks.count("size", size, least=LEAST, bits=24)
     found = documents(text)
     first = next(found, None)
     if first is None:

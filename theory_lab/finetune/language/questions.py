@@ -57,7 +57,8 @@ def task(
     _checks.choice("name", name, TASKS)
     standard = ALL_FACTS if name in KNOWLEDGE else SIZES
     given = {"train": train, "dev": dev, "test": test}
-    sizes = {split: _checks.count(split, standard[split] if size is None else size) for split, size in given.items()}
+    wanted = {split: standard[split] if size is None else size for split, size in given.items()}
+    sizes = {split: _checks.count(split, size, bits=20) for split, size in wanted.items()}
     draws = Draws(jax.random.fold_in(_checks.key("key", key), 1 + TASKS.index(name)))
     if name in KNOWLEDGE:
         old = world(jax.random.key(0) if corpus_key is None else _checks.key("corpus_key", corpus_key))
