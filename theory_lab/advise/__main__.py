@@ -120,7 +120,8 @@ def steps(text: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = Parser("python -m theory_lab.advise", description="Step sizes for a problem, each with its reason.")
-    made.add_argument("problem", metavar="PROBLEM", help=f"FILE.py:NAME, or one of {', '.join(BUILT_IN)}")
+    told = "FILE.py:NAME, a Problem, a function that returns one or a tuple (loss, data, params)"
+    made.add_argument("problem", metavar="PROBLEM", help=f"{told}; or one of {', '.join(BUILT_IN)}")
     made.add_argument("--accuracy", type=float, help="target for (E||grad f||^2)^1/2; by default a tenth of the start's")
     made.add_argument("--zeroth", help="labels of the zeroth-order blocks, with commas between; 'none' is none")
     made.add_argument("--directions", type=int, default=1, help="random directions of an estimate (default: 1)")
