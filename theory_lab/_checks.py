@@ -17,12 +17,22 @@ from typing import Any
 import jax
 import numpy as np
 
+SHOWN = 2000  # characters of a value that a message shows
 REACH = 1e100  # numbers of this size and their reciprocals have squares that float64 holds with room to spare
 
 
 def refuse(name: str, rule: str, value: object) -> ValueError:
     """The error that every refusal raises; ``raise refuse("radius", "positive", -1.0)``."""
-    return ValueError(f"{name} must be {rule}, got {value!r}")
+    return ValueError(f"{name} must be {rule}, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value in a message: of a long one the beginning, of a whole number that Python does not write out its size."""
+    try:
+        told = repr(value)
+    except ValueError:
+        told = f"{type(value).__name__} of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return told if len(told) <= SHOWN else f"{told[:SHOWN]}... ({len(told)} characters)"
 
 
 def as_option(message: object, options: Mapping[str, str]) -> str:
@@ -139,7 +149,7 @@ def seed(name: str, value: Any) -> int:
 def sides(name: str, value: Any) -> int:
     """How many sides a difference looks to: 1 or 2; True is not 1, and an array is neither."""
     try:
-        good = not isinstance(value, (bool, np.bool_)) and value in (1, 2)
+        good = not isinstance(value, (bool, np.bool_)) and np.ndim(value) == 0 and value in (1, 2)
     except (TypeError, ValueError):
         good = False
     if not good:

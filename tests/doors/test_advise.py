@@ -52,6 +52,7 @@ DOORS = {
         (asked(directions=0), "directions must be a whole number of at least 1, got 0"),
         (asked(law="normal"), "law must be one of 'gaussian', 'rademacher', 'sphere', got 'normal'"),
         (asked(sided=3), "sided must be 1 or 2, got 3"),
+        (asked(sided=np.array([1])), "sided must be 1 or 2, got array([1])"),
         (
             asked(ordering="random"),
             "ordering must be one of 'random_reshuffling', 'shuffle_once', 'incremental', 'with_replacement', got 'random'",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import theory_lab as tl
-from tests.doors.refusals import A_KEY, INF, KEY, KEYS, LABELS, NAN, PROBLEM, cases, check_refusal
+from tests.doors.refusals import A_KEY, HYBRID, INF, KEY, KEYS, LABELS, NAN, PROBLEM, cases, check_refusal
 from theory_lab import _checks, orderings
 from theory_lab.measure import accuracy, family, oracles, rate, reach, smoothness, stability
 from theory_lab.problems import hard
@@ -355,3 +355,11 @@ def test_steps_that_diverge_beyond_floats_average_to_inf_without_a_warning():
     found = spectra.averages(spectra.power_spectrum(0.0, 2), [1e3], initial_gap=1.0, dispersion=0.0, steps=200)
     assert found[0, 0] == 2.0
     assert np.isinf(found[0, -1])
+
+
+def test_what_is_too_long_to_be_told_is_told_in_part():
+    with pytest.raises(ValueError, match=r"^epochs must be a whole number below 2\^31, got int of 16610 bits$"):
+        tl.run(PROBLEM, HYBRID, tl.hybrid_sgd({"x": 0.1, "y": 0.1}), epochs=10**5000, key=KEY)
+    with pytest.raises(ValueError, match=r"got \[0, 1, .*\.\.\. \(478890 characters\)$") as refused:
+        tl.claim(list(range(70000)), "a", "at most", 1.0)
+    assert len(str(refused.value)) < 2100

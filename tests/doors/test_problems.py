@@ -140,6 +140,7 @@ DOORS = {
         ),
         (logistic(l2=0.0), "l2 must be positive and finite, got 0.0"),
         (logistic(labels=[0, "a", 0]), "labels must be all numbers or all strings, got ['int', 'str']"),
+        (logistic(labels=KEY), f"labels must be one per row of features (3), got {KEY!r}"),
         (logistic(labels=[[0], [1, 2], 3]), "labels must be one per row of features (3), got [[0], [1, 2], 3]"),
         (
             logistic(features=scipy.sparse.csr_array(ROWS)),

@@ -284,6 +284,8 @@ DOORS = {
     ],
     "trace": [
         (lambda: TRACE.average(np.ones(7)), f"{ROWS}, got 'shape (7,), type float64'"),
+        (lambda: TRACE.average(KEY), f"{ROWS}, got 'shape (), type object'"),
+        (lambda: TRACE.average([[1, 2], [3]]), f"{ROWS}, got 'shape (), type object'"),
         (lambda: TRACE.average(3.0), f"{ROWS}, got 'shape (), type float64'"),
         (lambda: TRACE.average(TRACE.gradient_norm_sq), f"{ROWS}, got 'shape (), type object'"),
         (lambda: TRACE.average(None), f"{ROWS}, got 'shape (), type object'"),

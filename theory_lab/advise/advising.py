@@ -94,10 +94,10 @@ def advise(
     start = _start(problem, params, key)
     settings = _settings(problem, start, zeroth, directions, law, ordering, batch_size, horizon)
     _checks.sides("sided", sided)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     _checks.count("products", products)
     if accuracy is not None:
-        _checks.positive("accuracy", accuracy)
+        accuracy = _checks.positive("accuracy", accuracy)
     like = jax.eval_shape(problem.init, jax.random.key(0))
     if not isinstance(points, Sequence) or isinstance(points, str):
         raise _checks.refuse("points", "a sequence of parameters", points)

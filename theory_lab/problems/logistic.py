@@ -130,7 +130,7 @@ def _signs(labels: Any, n: int) -> np.ndarray:
     """+-1 in float64; the larger of the two labels is +1."""
     try:
         given = np.asarray(labels)
-    except ValueError:
+    except (TypeError, ValueError):
         raise _checks.refuse("labels", f"one per row of features ({n})", labels) from None
     if given.dtype.kind == "U" and given.shape == (n,) and not all(isinstance(label, str) for label in labels):
         raise _checks.refuse("labels", "all numbers or all strings", sorted({type(a).__name__ for a in labels}))

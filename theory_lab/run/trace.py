@@ -109,7 +109,10 @@ class Trace:
         return np.mean(self._logged(rows)[..., before], axis=-1)
 
     def _logged(self, rows: np.ndarray) -> np.ndarray:
-        array = np.asarray(rows)
+        try:
+            array = np.asarray(rows)
+        except (TypeError, ValueError):  # keys, rows of different lengths
+            array = np.empty((), object)
         if array.ndim == 0 or array.shape[-1] != self.epoch.size or array.dtype.kind not in "fiu":
             rule = f"an array of numbers, one for each of the {self.epoch.size} logged rows along its last axis"
             raise _checks.refuse("rows", rule, f"shape {array.shape}, type {array.dtype}")
