@@ -107,14 +107,13 @@ def _row(
         low, high, _ = found
         norms[label] = max(0.0, -low.value, high.value)
         outer[label] = max(0.0, -low.low, high.high)
-    top = max(outer.values())
-    multiple = np.nan
-    if np.isfinite(list(outer.values())).all():
-        scales = {label: max(s, 1e-6 * top) for label, s in outer.items()}
-        scaled = replace(whole, scales={label: s**-0.5 for label, s in scales.items()})
-        found = lanczos.extremes(scaled, key, iterations, each) if top > 0 else None
-        multiple = 0.0 if top == 0 else np.nan if found is None else max(-found[0].low, found[1].high)
-        outer = scales if top > 0 else outer
+    top, finite = max(outer.values()), np.isfinite(list(outer.values())).all()
+    multiple = 0.0 if finite and top == 0 else np.nan
+    if finite and top > 0:
+        outer = {label: max(s, 1e-6 * top) for label, s in outer.items()}
+        scaled = replace(whole, scales={label: s**-0.5 for label, s in outer.items()})
+        found = lanczos.extremes(scaled, key, iterations, each)
+        multiple = np.nan if found is None else max(-found[0].low, found[1].high)
     return {
         "gradient_norm": float(_gradient_norm(fn, point, arrays)),
         **{f"block_{label}": norms[label] for label in point},
