@@ -31,7 +31,7 @@ RADIUS = 1e-3
 HYBRID = tl.Hybrid({"base": tl.TwoPoint(RADIUS), "peft": tl.FirstOrder()})
 FIRST_ORDER = tl.FirstOrder()
 TASK, BASE = 0, 1  # the streams of the seed
-WIDTHS = (16, 32, 56, 72, 96, 112, 160)  # texts are padded to one of these lengths, so that few programs are compiled
+WIDTHS = (10, 14, 32, 56, 72, 96, 112, 160)  # texts are padded to one of these lengths, so that few programs are compiled
 SCORED = 128  # sequences that are scored at a time, by one program whatever the number of questions
 
 
@@ -274,3 +274,36 @@ def scores(problem: FineTune, params: Params, sequences: Sequences, *, most: int
 @jax.jit
 def _scored(problem: FineTune, params: Params, sequences: Sequences) -> jax.Array:
     return jax.lax.map(lambda one: problem.scores(one, sequences), params)
+
+
+def option_scores(problem: FineTune, params: Params, options: Sequences) -> np.ndarray:
+    """The scores of all options by each of G models, (G, ...) and (n, K, T) -> (G, n, K).
+
+    Where the options of a question are one word each in one place, its text is read once for all of them.
+    """
+    number, asked, width = options.tokens.shape
+    options = jax.tree.map(np.asarray, options)
+    if not _one_word(options):
+        flat = jax.tree.map(lambda a: a.reshape(-1, width), options)
+        return scores(problem, params, flat).reshape(-1, number, asked)
+    words = options.tokens[options.scored].reshape(number, asked)
+    size = -(-number // -(-number // SCORED))  # parts of one size, but even
+    found = []
+    for first in range(0, number, size):
+        taken = np.arange(first, first + size).clip(max=number - 1)
+        texts = jax.tree.map(lambda a, at=taken: a[at, 0], options)
+        found.append(np.asarray(_worded(problem.bare(), params, texts, words[taken])))
+    return np.concatenate(found, axis=1)[:, :number]
+
+
+def _one_word(options: Sequences) -> bool:
+    """Whether the options of every question differ in one scored word at most, the last of the text."""
+    same = lambda a: bool((a == a[:, :1]).all())
+    after = np.cumsum(options.scored, axis=-1) > options.scored
+    one = bool((options.scored.sum(axis=-1) == 1).all() and not (after & options.present).any())
+    return one and all(map(same, (options.scored, options.present, np.where(options.scored, 0, options.tokens))))
+
+
+@jax.jit
+def _worded(problem: FineTune, params: Params, texts: Sequences, words: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda one: problem.words(one, texts, words), params)

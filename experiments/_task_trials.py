@@ -46,7 +46,7 @@ def repetition(
 
 def baselines(setting: tuning.Setting) -> Rows:
     """Always the more frequent label, and the base as it is."""
-    at = {"budget": EQUAL, "epochs": 0, "base": 0.0, "peft": 0.0, "loss": np.nan, "dev": np.nan, "dev_loss": np.nan}
+    at = {"budget": EQUAL, "epochs": 0, "base": 0.0, "peft": 0.0, "diverged": False, "dev": np.nan, "dev_loss": np.nan}
     yield {"method": "majority", **at, **answers.packed(majority(setting.task.train, setting.task.test))}
     start = setting.problem.init(jax.random.key(0))
     yield {"method": "zero-shot", **at, **answers.packed(setting.problem.answers(start, setting.questions["test"]).correct)}
@@ -88,8 +88,8 @@ def trial(
 ) -> Rows:
     """Pairs of step sizes (base, adapter), fine-tuned together; each budget goes on from the one before it.
 
-    A row per budget and pair: method, budget, epochs, step sizes, the training loss (inf for a run that left the finite
-    numbers), accuracy and loss on dev, and the answers to the test questions (`_task_answers.packed`).
+    A row per budget and pair: method, budget, epochs, step sizes, whether the run left the finite numbers (it then stands
+    where it last had them), accuracy and loss on dev, and the answers to the test questions (`_task_answers.packed`).
     """
     oracle = tuning.FIRST_ORDER if method == "FO-FT" else tuning.HYBRID
     grid = [{"base": base, "peft": peft} for base, peft in rates]
@@ -100,26 +100,21 @@ def trial(
 
 
 def _answered(setting: tuning.Setting, state: State) -> Rows:
-    """What models (G, ...) have learnt and what they answer."""
+    """What models (G, ...) answer."""
     values, dev = _values(setting, state.params), setting.questions["dev"]
-    losses = np.where(np.isinf(np.asarray(state.diverged_at)), -values["train"].mean(axis=1), np.inf)
     right = {name: tuning.right(values[name], setting.questions[name]) for name in ASKED}
     of_the_right = values["dev"][:, np.arange(len(dev)), dev.labels]
-    for g, loss in enumerate(losses):
+    for g, diverged in enumerate(np.isfinite(np.asarray(state.diverged_at))):
         found = {"dev": float(right["dev"][g].mean()), "dev_loss": float(-of_the_right[g].mean())}
-        yield {"loss": float(loss), **found, **answers.packed(right["test"][g])}
+        yield {"diverged": bool(diverged), **found, **answers.packed(right["test"][g])}
 
 
 def _values(setting: tuning.Setting, params: Params) -> dict[str, np.ndarray]:
-    """Scores by all models: of the training sequences (G, n), of all options of dev and test (G, questions, options)."""
-    asked = [setting.questions[name].options for name in ASKED]
-    flat = [jax.tree.map(lambda a: np.asarray(a).reshape(-1, a.shape[-1]), options) for options in asked]
-    parts = [jax.tree.map(np.asarray, setting.problem.sequences), *flat]
-    ends = np.cumsum([len(part.tokens) for part in parts])[:-1]
-    scores = tuning.scores(setting.problem, params, jax.tree.map(lambda *some: np.concatenate(some), *parts))
-    train, *others = np.split(scores, ends, axis=1)
-    shaped = [part.reshape(len(part), *options.tokens.shape[:2]) for part, options in zip(others, asked, strict=True)]
-    return {"train": train, **dict(zip(ASKED, shaped, strict=True))}
+    """Scores of all options of dev and test by all models, (G, questions, options)."""
+    asked = [jax.tree.map(np.asarray, setting.questions[name].options) for name in ASKED]
+    every = jax.tree.map(lambda *some: np.concatenate(some), *asked)
+    scores = tuning.option_scores(setting.problem, params, every)
+    return dict(zip(ASKED, np.split(scores, [len(asked[0].tokens)], axis=1), strict=True))
 
 
 def table(frame: pd.DataFrame, budget: str, by: Sequence[str]) -> dict[Any, np.ndarray]:

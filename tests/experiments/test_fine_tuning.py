@@ -192,3 +192,14 @@ def test_stages_from_a_given_point_with_another_optimizer_are_that_sweep() -> No
     trace = tl.sweep(own, tuning.HYBRID, step_sizes=sizes, keys=key[None], epochs=2, batch_size=8, log_epochs=[0, 2], **how)
     np.testing.assert_allclose(found.losses, trace.value[:, 0], rtol=1e-5)  # float32, other sums
     assert (found.losses[:, 1] < found.losses[:, 0]).all()
+
+
+@pytest.mark.parametrize("task", ["pronoun", "blank"])
+def test_options_of_one_word_are_scored_by_one_reading_of_their_text(task: str) -> None:
+    own = tuning.setting("tiny-opt", task, tuning.ADAPTERS["prompt"], train=4, dev=4, test=6)
+    options = own.questions["test"].options
+    assert tuning._one_word(options) == (task == "pronoun")
+    models = jax.tree.map(lambda a: np.stack([a, 1.01 * a]), own.problem.init(jax.random.key(0)))
+    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), options)
+    expected = tuning.scores(own.problem, models, flat).reshape(2, *options.tokens.shape[:2])
+    np.testing.assert_allclose(tuning.option_scores(own.problem, models, options), expected, rtol=1e-4)

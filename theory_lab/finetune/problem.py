@@ -15,7 +15,9 @@ from theory_lab.finetune.encoding import Questions, Sequences
 from theory_lab.finetune.scoring import Answers, judged, last_scored, option_scores
 from theory_lab.models import Adapter, Config, LlamaConfig, OPTConfig, log_probs
 from theory_lab.models.checkpoint import check_base
+from theory_lab.models.likelihood import log_p
 from theory_lab.models.sharding import split_leaves
+from theory_lab.models.transformer import head, hidden_states
 from theory_lab.problems.base import Problem
 
 HELD = 2**23  # numbers in the hidden states of the examples that are evaluated at once
@@ -83,6 +85,17 @@ class FineTune(Problem):
             dtype=self.dtype, remat=self.remat, last=last,
         )  # fmt: skip
         return option_scores(each, jnp.asarray(sequences.scored)[..., 1 if last is None else -last :])
+
+    def words(self, params: Params, sequences: Sequences, words: Array) -> Array:
+        """log p of words in the place of the one word that each sequence scores: (B, T) and (B, K) -> (B, K).
+
+        So options of one word each are scored by one reading of what comes before them.
+        """
+        tokens, present, scored = (jnp.asarray(a) for a in (sequences.tokens, sequences.present, sequences.scored))
+        h = hidden_states(self.config, params, tokens, present, self.adapter, dtype=self.dtype, remat=self.remat)
+        before = jnp.take_along_axis(h, jnp.argmax(scored, axis=-1)[:, None, None] - 1, axis=1)  # (B, 1, E)
+        every = jnp.broadcast_to(before, (*words.shape, before.shape[-1]))
+        return log_p(every, head(self.config, params["base"]), words)
 
     def answers(self, params: Params, questions: Questions, *, batch_size: int = 32) -> Answers:
         """What the model answers at these parameters; one compilation for all calls with arrays of the same shapes.
