@@ -88,10 +88,10 @@ FULL = Settings()
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A cell is a base and a group of tasks, all methods on the same questions."""
+    """A cell is a base and a group of tasks, all methods on the same questions; the longest first."""
     groups = tuning.tasks_of(settings.groups, settings.data)
     fields = {name: value for name, value in asdict(settings).items() if name not in ("bases", "groups")}
-    return [{"base": base, "tasks": group, **fields} for base in settings.bases for group in groups]
+    return [{"base": base, "tasks": group, **fields} for group in groups for base in settings.bases]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:

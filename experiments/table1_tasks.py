@@ -82,7 +82,7 @@ class Settings:
 
     base: str = "tiny-opt"
     data: str | None = None
-    groups: tuple[tuple[str, ...], ...] = (("sentiment", "entailment"), ("pronoun",), ("sense",), ("plausible", "blank"))
+    groups: tuple[tuple[str, ...], ...] = (("sentiment", "entailment"), ("sense",), ("plausible", "blank"), ("pronoun",))
     adapters: tuple[str, ...] = tuple(NAMES)
     first: tuple[float, ...] = trials.FIRST
     zeroth: tuple[float, ...] = trials.ZEROTH
