@@ -24,7 +24,7 @@ tens in places, the hybrid fewer, and ZO-FT hardly any. What is expected to fail
 A real model takes the same script, `--set bases=/models/opt-1.3b`, and the official tasks: `--data /data` with folders sst2,
 rte, wsc, wic, copa, winogrande. The full profile leaves out "sense", whose texts cost most.
 
-Minutes: quick 0.6, full 5 (two cells at once; 7 on two cores of an Intel Xeon).
+Minutes: quick 0.6, full 6 to 7 (two cells at once, 11.3 of a processor's, two cores of an Intel Xeon).
 """
 
 from dataclasses import asdict, dataclass, replace
