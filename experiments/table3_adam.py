@@ -22,7 +22,7 @@ Memory is XLA's own analysis of the compiled step in place, temporaries included
 parameter of the adapter, 8 bytes, and should need nothing else.
 
 Refuted by: an exponent off by more than 0.25, memory off by a tenth of an adapter. Measured, and kept as claims that fail:
-the curvature grows like r^0.5; the best eta_peft goes like r^0.04 for SGD and r^-0.5 for Adam. Which eta_base below 3e-4 is
+the curvature grows like r^0.5; the best eta_peft goes like r^0.03 for SGD and r^-0.5 for Adam. Which eta_base below 3e-4 is
 best can hardly be seen in so few steps: of the ratio little more than its size is known. What is expected to fail was so
 noted after a run, and the reasons given there are guesses. The claim that test answers never tell the hybrid from FO-LoRA
 failed once in eight and made way for the one on every second pair.
