@@ -105,6 +105,20 @@ def test_the_trace_from_minibatches_covers_as_often_as_it_says():
     assert block.high - block.low < 0.5 * block.value
 
 
+def in_single(tree):
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
+
+
+def test_samples_that_are_all_alike_are_trusted_as_far_as_single_precision():
+    for seed, curvature in enumerate(np.random.default_rng(0).uniform(0.1, 1.0, size=8).astype(np.float32)):
+        same = {"x": float(curvature), "y": float(curvature)}
+        problem = in_single(tl.block_quadratic({"x": 401, "y": 100}, n=5, smoothness=same))
+        point = in_single(problem.init(KEY))
+        found = sampled_trace(problem, point, key=jax.random.key(seed), batches=8)
+        assert found.low < 501 * float(curvature) < found.high
+        assert found.high - found.low < 1e-5 * found.value
+
+
 def test_the_ends_from_minibatches_enclose_those_of_the_whole_as_often_as_they_say():
     """The inner side by fresh quotients, the outer by convexity; without the fresh ones it would err."""
     lowest, highest = np.linalg.eigvalsh(ALL.mean(0))[[0, -1]]
