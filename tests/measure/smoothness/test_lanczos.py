@@ -179,3 +179,14 @@ def test_student_is_behind_the_constant():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_no_eigenvalue_comes_twice_where_products_are_rounding_alone(dtype):
+    """Spectra that fall below the precision: what orthogonalising once lets through are second copies of the largest."""
+    for seed in range(8):
+        matrix = symmetric(np.random.default_rng(seed), 10.0 ** -np.arange(60.0))
+        t = tridiagonal(matrix, 50, seed, dtype)
+        off = t.off[: len(t.diagonal) - 1]
+        ritz = np.linalg.eigvalsh(np.diag(t.diagonal) + np.diag(off, 1) + np.diag(off, -1))
+        np.testing.assert_allclose(ritz[:-4:-1], [1, 0.1, 0.01], rtol=1e-3)
