@@ -64,6 +64,7 @@ ORDER = (
     "smoothness_frontier",
     "growth_functions",
     "step_size_advisor",
+    "network_step_sizes",
     "figure1_smoothness",
     "figure2_learning_rates",
     "figure3_full_finetuning",

@@ -276,10 +276,11 @@ def _lines(units: Pair, factors: np.ndarray, other: Pair) -> dict[str, np.ndarra
 
 
 def edge(grid: np.ndarray, works: np.ndarray, seeds: int) -> Measurement:
-    """Between the last step size that works and the first that does not."""
-    if works.all() or not works[0]:
-        where = f"up to {grid[-1]:.3g} everything works" if works.all() else f"{grid[0]:.3g} does not work"
-        return unmeasured("edge", seeds, where)
+    """Between the last step size that works and the first that does not; 0 or inf beyond what was tried."""
+    if works.all():
+        return Measurement("edge", np.inf, float(grid[-1]), np.inf, seeds, f"up to {grid[-1]:.3g} everything works")
+    if not works[0]:
+        return Measurement("edge", 0.0, 0.0, float(grid[0]), seeds, f"{grid[0]:.3g} does not work")
     first = int(np.argmin(works))
     low, high = float(grid[first - 1]), float(grid[first])
     return Measurement("edge", float(np.sqrt(low * high)), low, high, seeds)

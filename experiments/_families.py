@@ -129,15 +129,13 @@ HELD_OUT = {
 TURNS = (
     "digits",
     "uncoupled", "unequal blocks", "decaying spectrum", "steep spectrum", "sphere, two-sided",
-    "gelu, two layers, 1024 rows",
     "coupled", "random signs",
     "breast cancer",
     "many directions", "first order decides",
     "related features", "logistic",
     "convex components", "robust", "indefinite components", "sphere, four directions",
-    "noise, reshuffled", "adapters", "noise, with replacement",
-    "tanh, 301 weights, 64 rows", "softplus, 449 weights, 64 rows", "correlated noise",
-    "208 dimensions, coupled", "large first-order block", "tanh, last layer by two points",
+    "noise, reshuffled", "noise, with replacement", "correlated noise",
+    "208 dimensions, coupled", "large first-order block",
     "cosh", "power", "factorisation", "signs, steep, coupled",
 )  # fmt: skip
 

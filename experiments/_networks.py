@@ -1,11 +1,10 @@
-"""The networks of `step_size_advisor`, and their brute force: a zeroth-order block x of hidden weights or adapters, and y.
+"""The networks of `network_step_sizes`: a zeroth-order block x of hidden weights or adapters, and a first-order block y.
 
-Each is beyond the size where matrices fit. Runs of as many steps as the advice holds for say what it is worth: a pair
-reaches the target if the mean loss does, and a step size works if that ends below its start.
+Each is beyond the size where matrices fit.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory_lab as tl
-from experiments._brute_force import edge
-from theory_lab.advise.seeing import LONG
-from theory_lab.measure import Measurement, reach
-from theory_lab.theory.base import Pair
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -99,43 +94,3 @@ NETWORKS = {
     "gelu, two layers, 1024 rows": Network(partial(perceptron, (8, 12, 12), 1024, jax.nn.gelu, dtype="float32"), 0.11, 16),
     "adapters": Network(partial(adapters, 60, 5, 4, 256), 0.8, 8),
 }
-WIDE = {"x": 2.0 ** np.arange(-1, 4), "y": 2.0 ** np.arange(-1, 5)}  # the grid, around what is advised
-LINE = 2.0 ** (np.arange(-3, 8) / 2)  # of one step size, around its predicted limit
-SEARCH, RUNS = 4, 48  # seeds of the grid and the lines, and those on which the best of the grid is held against the advice
-LOGGED = 32
-
-
-def rows(name: str, key: jax.Array, confidence: float) -> Iterator[tuple[str, Measurement, Pair, float, str]]:
-    """What was found, at which step sizes, what was predicted for it, and of which block: the edges are the limits here."""
-    network = NETWORKS[name]
-    problem = network.make()
-    start_key, search_key, runs_key, advice_key = jax.random.split(key, 4)
-    start, per_epoch = problem.init(start_key), -(-problem.n // network.batch_size)
-    advice = tl.advise(problem, key=advice_key, params=start, zeroth=("x",), batch_size=network.batch_size)
-    advised = (advice.step_sizes["x"], advice.step_sizes["y"])
-    limits = {label: advice.limits[label].value for label in "xy"}
-
-    def losses(pairs: list[Pair], own: jax.Array, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where it was logged, (E,), and f there, (G, S, E)."""
-        epochs = LONG // per_epoch
-        trace = tl.sweep(
-            problem, advice.oracle(), tl.hybrid_sgd, step_sizes=dict(zip("xy", np.array(pairs).T, strict=True)),
-            epochs=epochs, keys=jax.random.split(own, seeds), params=start, batch_size=network.batch_size,
-            log_epochs=np.unique(np.linspace(0, epochs, LOGGED + 1).astype(int)).tolist(),
-        )  # fmt: skip
-        return trace.epoch * per_epoch, np.where(np.isfinite(trace.value), np.asarray(trace.value, dtype=float), np.inf)
-
-    grid = [(advised[0] * x, advised[1] * y) for x in WIDE["x"] for y in WIDE["y"]]
-    lines = [(limits["x"] * f, advised[1]) for f in LINE] + [(advised[0], limits["y"] * f) for f in LINE]
-    at, searched = losses(grid + lines, search_key, SEARCH)
-    level = network.target * searched[0, 0, 0]
-    times = reach.crossings(at, searched[: len(grid)].mean(axis=1), level)
-    best = int(np.argmin(times))
-    _, (theirs, ours) = losses([grid[best], advised], runs_key, RUNS)
-    compared = reach.compare(at, ours, theirs, level, confidence=confidence)
-    yield "best", compared.below, grid[best], float(times[best]), ""
-    yield "advised", compared.above, advised, advice.steps, ""
-    yield "ratio", compared.ratio, advised, np.nan, ""
-    works = searched[len(grid) :, :, -1].mean(axis=1) < searched[0, 0, 0]
-    for label, part in zip("xy", np.split(works, 2), strict=True):
-        yield "limit", edge(limits[label] * LINE, part, SEARCH), advised, limits[label], label

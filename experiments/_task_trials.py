@@ -23,7 +23,7 @@ from theory_lab.run.loop import State
 Rows: TypeAlias = Iterator[dict[str, Any]]
 
 FIRST = (1e-2, 1e-1, 1.0)
-ZEROTH = (1e-5, 3e-5, 1e-4)
+ZEROTH = (3e-5, 3e-4)
 EPOCHS = {"FO": 4, "Hybrid": 3, "ZO": 6}  # that cost twelve forward passes of all examples
 EQUAL, STEPS, FORWARDS = "both", "steps", "forwards"
 NAMES = {"lora": "LoRA", "prefix": "Prefix", "prompt": "Prompt"}

@@ -34,16 +34,7 @@ training breaks, the accuracy was not reached; in the middle, at 0.10, it is.
 Failures, and why. *Breast cancer*, predicted steps: runs take twice as many; a few large rows carry most of the curvature,
 and which of them come when differs between orders (by some ten per cent in the limits, too). The edge of training lies
 beyond linear limits on nearly all that is not quadratic: growth there bends over.
-Networks are judged apart, within a factor 2, over runs of the 4096 steps within which advice on indefinite curvature holds:
-five of them beyond matrices, of saturating and unbounded activations, more weights than rows and fewer, float32 and float64,
-and a softmax with factorised weights. At seed 0 seven limits of ten lie within the factor (six with other random starts:
-two layers of gelu broke at 0.4 of their limit then, and break at 0.6 of it now). Failures, and why: where tanh is behind
-the block nothing breaks within eleven times the limit, for it saturates; a softplus network takes seven times the limit
-of its first layer (nine then). No time is predicted, so half of the stable region is advised: in three of five within the
-factor, by a hair not in adapters; a quarter was in two, and adapters missed the target. Where the hidden layer is first-
-order behind tanh it is 2.6 times as slow as the best, since that one is fastest beyond its limit; the softplus network
-1.9 times (2.3 then), whose best lies at eight times the step size of its first layer.
-They were looked at while the horizon, the sample of components and the half were chosen: a development set, too.
+Networks are judged apart, in `network_step_sizes`.
 
 What would refute it: more than a tenth of the cases beyond a factor 1.5.
 
@@ -64,7 +55,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from experiments import _families, _networks
+from experiments import _families
 from experiments._brute_force import Bench
 from experiments._logistic import BUNDLED, files
 from experiments._rows import measurements, row
@@ -76,7 +67,6 @@ from theory_lab.report import figures
 from theory_lab.theory import stability_region
 
 AIM = "design aim: limits and times within a factor 1.5 in 90% of the cases"
-TWICE = "design aim: limits and times of networks within a factor 2 in 90% of the cases"
 EXAMPLE = "coupled"  # whose map is drawn
 KINDS = {"runs": ("o", "by runs"), "operator": ("s", "by the operator"), "edge": ("^", "edge of training")}
 BLOCKS = {"x": "zeroth_order", "y": "first_order"}  # whose colours they have
@@ -104,7 +94,7 @@ class Settings:
 
 
 QUICK = Settings((EXAMPLE, "uncoupled", "unequal blocks", "steep spectrum"), search=6, runs=48, map=11)
-FULL = Settings((*_families.FAMILIES, *_families.HELD_OUT, *_networks.NETWORKS, *BUNDLED))
+FULL = Settings((*_families.FAMILIES, *_families.HELD_OUT, *BUNDLED))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -122,17 +112,10 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     """One case, or the map."""
     name = cell["case"]
-    if name in _networks.NETWORKS:
-        found = _networks.rows(name, key, cell["confidence"])
-        known = {"case": name, "real": False, "held_out": False, "network": True}
-        at = [
-            _row(what, value, pair, predicted, label, "edge" * bool(label)) for what, value, pair, predicted, label in found
-        ]
-        return pd.DataFrame([{**known, **columns} for columns in at])
     bench = Bench(*_families.family(name, cell["rows"]), key, cell["search"], cell["runs"], cell["confidence"])
     held_out = name in _families.HELD_OUT
     real = not held_out and name not in _families.FAMILIES
-    known = {"case": Path(name).name, "real": real, "held_out": held_out, "network": False}
+    known = {"case": Path(name).name, "real": real, "held_out": held_out}
     rows = _map(bench, cell["points"]) if cell["part"] == "map" else _case(bench)
     return pd.DataFrame([{**known, **columns} for columns in rows])
 
@@ -177,7 +160,7 @@ def _row(
 def judge(frame: pd.DataFrame) -> list[Verdict]:
     """Shares of cases within the factor, of the development set and of what was held out, and the time on real data."""
     frame = _clean(frame)
-    of = {what: rows for what, rows in frame[~frame.held_out & ~frame.network].groupby("what", sort=False)}
+    of = {what: rows for what, rows in frame[~frame.held_out].groupby("what", sort=False)}
     real = of["ratio"][of["ratio"].real]
     verdicts = _shares(of)
     if frame.held_out.any():
@@ -193,25 +176,7 @@ def judge(frame: pd.DataFrame) -> list[Verdict]:
             why="bounded gradients and falling curvature hold runs that a linear model loses",
         )  # fmt: skip
         verdicts.append(edges)
-    if frame.network.any():
-        verdicts += _of_networks({what: rows for what, rows in frame[frame.network].groupby("what", sort=False)})
     return verdicts
-
-
-def _of_networks(of: dict[str, pd.DataFrame]) -> list[Verdict]:
-    """Edges and times of networks, within a factor 2."""
-    return [
-        share(
-            "networks: edge of training within the horizon / predicted limit, within a factor 2", of["limit"], TWICE,
-            factor=2.0, expected="fails",
-            why="where activations saturate, or curvature falls along the way, runs outlast what is linear at two points",
-        ),
-        share(
-            "networks: steps to the target loss, advised / best of the grid, at most 2", of["ratio"].assign(predicted=1.0),
-            TWICE, factor=2.0, least=0.0, expected="fails",
-            why="where no time is predicted half of the stable region is advised; behind tanh a block is fastest beyond it",
-        ),
-    ]  # fmt: skip
 
 
 def _shares(of: dict[str, pd.DataFrame], which: str = "") -> list[Verdict]:
@@ -275,8 +240,7 @@ def _draw_times(axes: Axes, rows: pd.DataFrame) -> None:
             axes.annotate(words, (top, place), ha="right", va="center", fontsize=7.5, color=look.colour)
     axes.axvline(1.0, color="black", linewidth=1.2, zorder=1)
     axes.axvline(FACTOR, color="black", linewidth=1.2, linestyle="--", zorder=1)
-    kind = {(True, False): " (held out)", (False, True): " (network)"}
-    names = [f"{one.case}{kind.get((one.held_out, one.network), '')}" for one in rows.itertuples()]
+    names = [f"{one.case}{' (held out)' if one.held_out else ''}" for one in rows.itertuples()]
     axes.set_yticks(places, names, fontsize=7.5)
     axes.set(xlim=(0.75, top), xlabel="steps, advised / best of the grid", title="Times (dashed: the aim, 1.5)")
     axes.grid(axis="y", visible=False)

@@ -11,8 +11,8 @@ what it leaves out:
 - *equal budgets*, in steps and in forward passes, a backward pass counted as two: a step of Hybrid-PEFT costs 4, of FO-FT
   and FO-PEFT 3, of ZO-FT 2 (a backward pass through an adapter is cheaper, which favours the hybrid over FO-PEFT here);
 - *one rule for all step sizes*: a block that moves by gradients has one grid, one that moves by values another; the highest
-  accuracy on dev is taken, of equal ones the lowest loss there. The product of both grids gives the hybrid nine trials for
-  the three of the others. Every trial is kept in the table.
+  accuracy on dev is taken, of equal ones the lowest loss there. The product of both grids gives the hybrid six trials for
+  the three of gradients alone and the two of values alone. Every trial is kept in the table.
 
 A group is read as a task with its three adapters, won where the sum of right answers is higher; ties are left aside. So few
 comparisons can refute the paper's counts, not confirm them. (Ties on dev were first broken by the smallest step sizes, which
@@ -109,7 +109,7 @@ FULL = Settings()
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A cell is a group of tasks, all methods on the same questions; or the new knowledge."""
+    """A cell is a group of tasks, all methods on the same questions; or the new knowledge, some facts of it."""
     fields = asdict(settings)
     common = ("base", "data", "adapters", "first", "zeroth", "full", "rounds", "seeds", "train", "dev", "test")
     groups = tuning.tasks_of(settings.groups, settings.data)
@@ -117,7 +117,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     found = [{"part": "tasks", "tasks": group, **{n: fields[n] for n in common}, **own} for group in groups for own in turns]
     grids = {"first": settings.knowledge_first, "zeroth": settings.zeroth}
     known = {"part": "knowledge", "base": settings.base, **grids, "epochs": settings.knowledge, "seeds": settings.facts}
-    return [*found, {**known, "hybrid": settings.hybrid}] if settings.facts else found
+    return [*found, *({**known, "hybrid": settings.hybrid, "turn": turn} for turn in range(settings.facts))]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:

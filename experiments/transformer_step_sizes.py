@@ -4,7 +4,7 @@ The method is Hybrid-PEFT: the base by two values of the loss, the adapter by it
 reshuffling, for LoRA, prefix and prompt on two architectures. Advice is what `python -m theory_lab.finetune --advise` asks
 for: from curvature where training starts, on the same examples, with the length of the run as its horizon.
 
-- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 50 pairs, eta_base by factors 8 and
+- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 40 pairs, eta_base by factors 8 and
   eta_peft by factors 2, the ten earliest on two seeds are run again on four others; the earliest there is the best, and
   meets the advised pair on eight that chose nothing.
 - Limits: the largest step size of one block, the other's as advised, with which training ends lower than it began, in the
@@ -51,7 +51,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _fine_tuning, _transformer_panels
+from experiments import _advice_panels, _fine_tuning
 from experiments._rows import row
 from experiments._shares import FACTOR, share
 from theory_lab.claims import Verdict
@@ -64,8 +64,8 @@ AIM = "design aim: limits within a factor 2 and times within a factor 1.5"
 LIMIT = 2.0
 ENDS = "where training ends / predicted"
 LABELS = ("base", "peft")
-GRID = {"base": 1e-6 * 8.0 ** np.arange(5), "peft": 2.0 ** np.arange(-7, 3)}
-LINE = 2.0 ** np.arange(-5, 5)  # step sizes in units of a predicted limit
+GRID = {"base": 8e-6 * 8.0 ** np.arange(4), "peft": 2.0 ** np.arange(-7, 3)}
+LINE = 2.0 ** np.arange(-3, 5)  # step sizes in units of a predicted limit
 PAIRS = len(GRID["peft"])  # among which the best is chosen, as many as a row of the grid has
 ROOM = 1 + max(PAIRS, len(LINE))  # pairs that are run together, at most: one program for all
 SEEDS = 2  # of the search
@@ -266,8 +266,8 @@ def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """Limits, times, and the grid of one case."""
     figure, axes = figures.new_figure(1, 3, width=12.0, height=5.6, width_ratios=(1.0, 0.9, 1.25))
     of = _parts(frame)
-    _transformer_panels.limits(axes[0, 0], of, LINE, LIMIT)
-    _transformer_panels.times(axes[0, 1], times(frame), FACTOR)
-    _transformer_panels.grid(figure, axes[0, 2], of)
+    _advice_panels.limits(axes[0, 0], of, LINE, LIMIT)
+    _advice_panels.times(axes[0, 1], times(frame), FACTOR)
+    _advice_panels.grid(figure, axes[0, 2], of, LABELS)
     figures.title_with_verdicts(figure, "Step sizes for transformers: advice against a grid", verdicts)
     return figure

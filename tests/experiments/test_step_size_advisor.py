@@ -7,28 +7,25 @@ import pytest
 from matplotlib.figure import Figure
 
 import theory_lab as tl
-from experiments import _brute_force, _families, _networks, step_size_advisor
+from experiments import _brute_force, _families, step_size_advisor
 from experiments._brute_force import Bench
 from experiments._families import Family
 from experiments._minibatches import minibatches
 from theory_lab import blocks
-from theory_lab.measure import smoothness
 from theory_lab.theory import quadratic, stability_region
 
 KEY = jax.random.key(0)
 CASES = [step_size_advisor.EXAMPLE, *(f"family {i}" for i in range(8)), "data 1", "data 2"]
 FRESH = ["fresh 1", "fresh 2"]  # held out
-NETS = ["network 1", "network 2"]
 
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
     """All is as advised, to a few per cent."""
     rows = []
-    for i, case in enumerate([*CASES, *FRESH, *NETS]):
-        known = {"case": case, "real": case.startswith("data"), "held_out": case in FRESH, "network": case in NETS,
-                 "samples": 128,
-                 "note": "", "label": "", "how": "",
+    for i, case in enumerate([*CASES, *FRESH]):
+        known = {"case": case, "real": case.startswith("data"), "held_out": case in FRESH,
+                 "samples": 128, "note": "", "label": "", "how": "",
                  "step_size_x": 0.01 * (1 + i), "step_size_y": 0.5}  # fmt: skip
         spread = lambda value: {"value": value, "low": 0.96 * value, "high": 1.04 * value}
         rows.append({**known, "what": "best", **spread(200.0), "predicted": 200.0})
@@ -43,7 +40,6 @@ def frame() -> pd.DataFrame:
         "case": CASES[0],
         "real": False,
         "held_out": False,
-        "network": False,
         "samples": 1,
         "note": "",
         "label": "",
@@ -63,7 +59,7 @@ def frame() -> pd.DataFrame:
 
 def outcomes(frame: pd.DataFrame) -> dict[str, str]:
     """By the beginnings of the claims; those on what was held out keep two words."""
-    short = lambda claim: claim.replace("held-out families: ", "held-out ").replace("networks: ", "networks' ").split(":")[0]
+    short = lambda claim: claim.replace("held-out families: ", "held-out ").split(":")[0]
     return {short(verdict.claim): verdict.outcome for verdict in step_size_advisor.judge(frame)}
 
 
@@ -79,11 +75,8 @@ def worse(frame: pd.DataFrame, what: str, cases: list[str], factor: float) -> pd
 def test_good_advice_is_recognised(frame: pd.DataFrame, tmp_path) -> None:
     each = ("time", "limits", "steps at the advised pair")
     expected = dict.fromkeys((*each, *(f"held-out {one}" for one in each), "real data"), "holds")
-    expected |= {name: "holds" for name in outcomes(frame) if name.startswith("networks'")}
-    assert len(expected) == 9
     assert outcomes(frame) == expected | {"training from the start breaks at the predicted limits": "fails"}
-    others = [verdict for verdict in step_size_advisor.judge(frame) if not verdict.claim.startswith("networks")]
-    assert all(verdict.as_expected for verdict in others)
+    assert all(verdict.as_expected for verdict in step_size_advisor.judge(frame))
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert outcomes(pd.read_csv(tmp_path / "frame.csv")) == outcomes(frame)
 
@@ -128,26 +121,6 @@ def test_what_was_held_out_is_judged_apart(frame: pd.DataFrame, what: str, claim
     assert {name for name in outcomes(frame[~frame.held_out]) if name.startswith("held-out")} == set()
 
 
-@pytest.mark.parametrize("what, claim", [("limit", "edge of training"), ("ratio", "steps to the target loss")])
-def test_networks_are_judged_apart_and_within_a_factor_two(frame: pd.DataFrame, what: str, claim: str) -> None:
-    before = outcomes(frame)
-    assert outcomes(worse(frame, what, NETS, 1.7)) == before
-    after = outcomes(worse(frame, what, NETS, 2.5))
-    (changed,) = (name for name in after if after[name] != before[name])
-    assert changed.startswith(f"networks' {claim}")
-    assert after[changed] == "fails"
-
-
-def test_networks_are_beyond_matrices_and_bend_both_ways() -> None:
-    assert set(_networks.NETWORKS) < set(step_size_advisor.FULL.cases)
-    for network in _networks.NETWORKS.values():
-        problem = network.make()
-        start = problem.init(KEY)
-        assert blocks.size(start) > 200
-        low, high = smoothness.extreme_eigenvalues(problem.value, start, key=KEY)
-        assert low.value < -1e-3 * high.value
-
-
 def test_held_out_families_go_where_the_others_do_not() -> None:
     assert not set(_families.HELD_OUT) & set(_families.FAMILIES)
     assert set(_families.HELD_OUT) < set(step_size_advisor.FULL.cases)
@@ -163,7 +136,7 @@ def test_held_out_families_go_where_the_others_do_not() -> None:
 
 def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(step_size_advisor.draw(frame, step_size_advisor.judge(frame)), Figure)
-    quick = frame[(frame.what != "edge") & ~frame.real & ~frame.network]
+    quick = frame[(frame.what != "edge") & ~frame.real]
     assert isinstance(step_size_advisor.draw(quick, step_size_advisor.judge(quick)), Figure)
 
 
@@ -188,10 +161,7 @@ def test_every_case_has_its_turn_and_is_told_in_its_place(frame: pd.DataFrame) -
 
 def test_there_are_at_least_eight_families_and_two_data_sets() -> None:
     assert len(_families.FAMILIES) >= 8
-    assert (
-        len(set(step_size_advisor.FULL.cases) - set(_families.FAMILIES) - set(_families.HELD_OUT) - set(_networks.NETWORKS))
-        == 2
-    )
+    assert len(set(step_size_advisor.FULL.cases) - set(_families.FAMILIES) - set(_families.HELD_OUT)) == 2
     assert set(step_size_advisor.QUICK.cases) < set(_families.FAMILIES)
 
 

@@ -138,10 +138,11 @@ def test_holm_rejects_step_by_step() -> None:
     assert not _task_answers.holm([0.03, 0.03]).any()
 
 
-def test_a_cell_per_group_and_one_for_the_new_knowledge() -> None:
+def test_a_cell_per_group_and_one_for_every_repetition_of_the_new_knowledge() -> None:
     for settings in (table.QUICK, table.FULL):
         cells = table.cells(settings)
-        assert [cell["part"] for cell in cells] == ["tasks"] * len(settings.groups) + ["knowledge"]
+        assert [cell["part"] for cell in cells] == ["tasks"] * len(settings.groups) + ["knowledge"] * settings.facts
+        assert [cell["turn"] for cell in cells if cell["part"] == "knowledge"] == list(range(settings.facts))
 
 
 def test_budgets_of_forward_passes_are_equal() -> None:

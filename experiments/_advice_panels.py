@@ -1,4 +1,4 @@
-"""The panels of `transformer_step_sizes`: limits, times, and the grid of a case."""
+"""The panels of `network_step_sizes` and `transformer_step_sizes`: limits, times, and the grid of a case."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from theory_lab.report import figures
 
-LOOKS = {"base": "zeroth_order", "peft": "first_order"}
+LOOKS = {"base": "zeroth_order", "peft": "first_order", "x": "zeroth_order", "y": "first_order"}
 MOST = 10.0  # of an axis of times, in units of the best
 
 
@@ -73,25 +73,26 @@ def times(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
     figures.legend(axes, below=True, fontsize=7.5)
 
 
-def grid(figure: Figure, axes: Axes, of: dict[str, pd.DataFrame]) -> None:
+def grid(figure: Figure, axes: Axes, of: dict[str, pd.DataFrame], labels: tuple[str, str]) -> None:
     """Steps to the loss over both step sizes, of the first case; white: not reached."""
+    along, up = (f"step_size_{label}" for label in labels)
     case = of["map"].case.iloc[0]
     mine = {what: rows[rows.case == case] for what, rows in of.items()}
-    table = mine["map"].pivot(index="step_size_peft", columns="step_size_base", values="value")
+    table = mine["map"].pivot(index=up, columns=along, values="value")
     steps = np.ma.masked_invalid(table.to_numpy())
     norm = LogNorm(steps.min(), steps.max()) if steps.count() else None
     mesh = axes.pcolormesh(_edges(table.columns), _edges(table.index), steps, norm=norm, cmap=figures.SEQUENTIAL)
-    figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30).set_label("steps to the loss, two seeds (white: not reached)")
+    figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30).set_label("steps to the loss, few seeds (white: not reached)")
     for what, marker, colour in (("best", "s", "white"), ("advised", "D", figures.look("hybrid").colour)):
         at = mine[what].iloc[0]
         axes.plot(
-            at.step_size_base, at.step_size_peft, marker, color=colour, markeredgecolor="black", markersize=8, zorder=5,
-            linestyle="none", label="best, other seeds" if what == "best" else what,
+            at[along], at[up], marker, color=colour, markeredgecolor="black", markersize=8, zorder=5,
+            linestyle="none", label="chosen as best" if what == "best" else what,
         )  # fmt: skip
-    lines = {"base": axes.axvline, "peft": axes.axhline}
+    lines = dict(zip(labels, (axes.axvline, axes.axhline), strict=True))
     for one in mine["limit"][np.isfinite(mine["limit"].predicted)].itertuples():
         lines[one.label](one.predicted, color="black", linewidth=1.6, label="predicted limits")
-    axes.set(xscale="log", yscale="log", xlabel="eta_base", ylabel="eta_peft", title=f"The grid, {case}")
+    axes.set(xscale="log", yscale="log", xlabel=f"eta_{labels[0]}", ylabel=f"eta_{labels[1]}", title=f"The grid, {case}")
     axes.grid(False)
     figures.legend(axes, below=True, fontsize=7.5)
 
