@@ -42,7 +42,7 @@ from theory_lab.theory.base import Pair
 AIM = "design aim: limits and times of networks within a factor 2 in 90% of the cases"
 TWICE = 2.0
 LABELS = ("x", "y")
-WIDE = {"x": 2.0 ** np.arange(-1, 4), "y": 2.0 ** np.arange(-1, 5)}  # the grid, around what is advised
+WIDE = {"x": 2.0 ** np.arange(-2, 4), "y": 2.0 ** np.arange(-2, 5)}  # the grid, around what is advised
 LINE = 2.0 ** (np.arange(-3, 8) / 2)  # of one step size, around its predicted limit
 LOGGED = 32
 CANDIDATES = 3  # of the grid, among which the best is chosen on as many seeds as it is then held to
@@ -111,7 +111,9 @@ def _rows(cell: dict[str, Any], key: jax.Array) -> Iterator[dict[str, Any]]:
     spare = [advised] * (CANDIDATES - 2)  # as many as there were candidates: the same program
     theirs, ours = losses([best, advised, *spare], runs_key, cell["runs"])[1][:2]
     compared = reach.compare(at, ours, theirs, level, confidence=cell["confidence"])
-    yield _row("best", compared.below, best)
+    ends = [label for i, label in enumerate(LABELS) if best[i] in (advised[i] * WIDE[label])[[0, -1]]]
+    note = f"at an end of the grid in {', '.join(ends)}" if ends else ""
+    yield {**_row("best", compared.below, best), "note": note or compared.below.note}
     yield _row("advised", compared.above, advised)
     yield _row("ratio", compared.ratio, advised, 1.0)
     works = searched[len(grid) :, :, -1].mean(axis=1) < searched[0, 0, 0]
@@ -147,7 +149,7 @@ def _parts(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def draw(frame: pd.DataFrame, verdicts: list[Verdict]) -> Figure:
     """Limits, times, and the grid of one network."""
-    figure, axes = figures.new_figure(1, 3, width=13.0, height=5.4, width_ratios=(1.0, 0.9, 1.1))
+    figure, axes = figures.new_figure(1, 3, width=14.5, height=5.4, width_ratios=(1.0, 0.9, 1.1))
     of = _parts(frame)
     _advice_panels.limits(axes[0, 0], of, LINE, TWICE)
     _advice_panels.times(axes[0, 1], of["ratio"], TWICE)

@@ -40,7 +40,7 @@ What would refute it: more than a tenth of the cases beyond a factor 1.5.
 
 Data: breast cancer and digits (scikit-learn), and LIBSVM files where --data names one or a folder of them, as they stand.
 
-Quick: four quadratics. Minutes: quick 0.3, full 3.4 (two cells at once, two cores of an Intel Xeon).
+Quick: four quadratics. Minutes: quick 0.3, full 2.5 (two cells at once, two cores of an Intel Xeon).
 """
 
 from collections.abc import Iterator

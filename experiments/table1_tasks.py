@@ -29,11 +29,13 @@ rte, wsc, wic, copa, winogrande. Three trials are run at a time, each with a bas
 questions are few; the seeds share them out, so that none is asked twice. (`--set facts=0` leaves the new knowledge out.)
 
 Many trials are chaotic: of a run of the same settings with sums in another order (2026-11-23) half of all losses agree to
-five digits, and those of large step sizes do not at all. It had the hybrid win 8 of 12 comparisons at equal steps and 5 of
-12 at equal passes in place of 5 of 13 and 2 of 12, none by more than chance, and learn more of the new knowledge by just
-more than chance.
+five digits, and those of large step sizes do not at all. And two repetitions are few. Runs before, with other examples and
+facts, and three step sizes for values (1e-5, 3e-5, 1e-4, of which ZO-FT nearly always took the largest), had the hybrid win
+8 of 12 and 5 of 13 comparisons at equal steps and 5 of 12 and 2 of 12 at equal passes, where it is 7 of 13 and 10 of 16 now:
+none by more than chance, ever. FO-LoRA answered 0.48 of the facts then, as good as guessing, and 0.62 of others now; so it
+held then that an adapter alone learns little, and is undecided now.
 
-Minutes: quick 0.7, full 7 to 9 (two cells at once, 12.4 of a processor's, two cores of an Intel Xeon).
+Minutes: quick 0.7, full 5.5 (two cells at once, 10.5 of a processor's, two cores of an Intel Xeon).
 """
 
 from dataclasses import asdict, dataclass, replace

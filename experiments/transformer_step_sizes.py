@@ -4,8 +4,8 @@ The method is Hybrid-PEFT: the base by two values of the loss, the adapter by it
 reshuffling, for LoRA, prefix and prompt on two architectures. Advice is what `python -m theory_lab.finetune --advise` asks
 for: from curvature where training starts, on the same examples, with the length of the run as its horizon.
 
-- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 40 pairs, eta_base by factors 8 and
-  eta_peft by factors 2, the ten earliest on two seeds are run again on four others; the earliest there is the best, and
+- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 36 pairs, eta_base by factors 8 and
+  eta_peft by factors 2, the five earliest on two seeds are run again on four others; the earliest there is the best, and
   meets the advised pair on eight that chose nothing.
 - Limits: the largest step size of one block, the other's as advised, with which training ends lower than it began, in the
   mean over seeds; it and its neighbour on a grid by factors 2 are the interval. Each block has seeds of its own, and the
@@ -64,10 +64,10 @@ AIM = "design aim: limits within a factor 2 and times within a factor 1.5"
 LIMIT = 2.0
 ENDS = "where training ends / predicted"
 LABELS = ("base", "peft")
-GRID = {"base": 8e-6 * 8.0 ** np.arange(4), "peft": 2.0 ** np.arange(-7, 3)}
+GRID = {"base": 8e-6 * 8.0 ** np.arange(4), "peft": 2.0 ** np.arange(-6, 3)}
 LINE = 2.0 ** np.arange(-3, 5)  # step sizes in units of a predicted limit
-PAIRS = len(GRID["peft"])  # among which the best is chosen, as many as a row of the grid has
-ROOM = 1 + max(PAIRS, len(LINE))  # pairs that are run together, at most: one program for all
+PAIRS = 5  # of the grid, among which the best is chosen
+ROOM = 1 + max(len(GRID["peft"]), len(LINE))  # pairs that are run together, at most: one program for all
 SEEDS = 2  # of the search
 PAIRED = ("part",)  # advice and grid of a case meet on the same examples, from the same start, with the same seeds
 EVERY = 2  # epochs between two looks at the loss

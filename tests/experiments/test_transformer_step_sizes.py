@@ -158,11 +158,11 @@ def test_search_choice_and_comparison_have_seeds_of_their_own() -> None:
         return np.ones((len(pairs), len(keys), 10))  # nine looks and the early one
 
     rows = pd.DataFrame(transformer_step_sizes._grid(SimpleNamespace(n=8), losses, cell, key))
-    columns = len(transformer_step_sizes.GRID["base"])
-    assert pairs_run == [10] * columns + [10, 1]
+    columns, row = (len(transformer_step_sizes.GRID[label]) for label in ("base", "peft"))
+    assert pairs_run == [row] * columns + [transformer_step_sizes.PAIRS, 1]
     search, choice, compared = set.union(*seeds[:columns]), *seeds[columns:]
     assert [len(search), len(choice), len(compared), len(search | choice | compared)] == [2, 4, 8, 14]
     shared = transformer_step_sizes._run_keys(cell, key)  # those of the advised pair
     assert compared == {tuple(jax.random.key_data(one).tolist()) for one in shared}
     assert rows[rows.what == "best"].seed.nunique() == 8
-    assert len(rows[rows.what == "map"]) == 10 * columns
+    assert len(rows[rows.what == "map"]) == row * columns
