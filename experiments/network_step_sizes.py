@@ -42,7 +42,7 @@ from theory_lab.theory.base import Pair
 AIM = "design aim: limits and times of networks within a factor 2 in 90% of the cases"
 TWICE = 2.0
 LABELS = ("x", "y")
-WIDE = {"x": 2.0 ** np.arange(-2, 4), "y": 2.0 ** np.arange(-2, 5)}  # the grid, around what is advised
+WIDE = {"x": 2.0 ** np.arange(-3, 5), "y": 2.0 ** np.arange(-4, 4)}  # the grid, around what is advised
 LINE = 2.0 ** (np.arange(-3, 8) / 2)  # of one step size, around its predicted limit
 LOGGED = 32
 CANDIDATES = 3  # of the grid, among which the best is chosen on as many seeds as it is then held to

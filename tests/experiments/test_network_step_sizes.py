@@ -125,7 +125,7 @@ def test_start_and_advice_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch
 def test_one_network_from_advice_to_rows() -> None:
     (cell,) = network_step_sizes.cells(network_step_sizes.Settings(("adapters",), search=2, runs=4))
     rows = network_step_sizes.compute(cell, KEY)
-    assert rows.what.tolist() == ["map"] * 42 + ["best", "advised", "ratio", "limit", "limit"]
+    assert rows.what.tolist() == ["map"] * 64 + ["best", "advised", "ratio", "limit", "limit"]
     at = rows[rows.what == "best"][["step_size_x", "step_size_y"]].to_numpy()
     grid = rows[rows.what == "map"]
     met = grid.nsmallest(network_step_sizes.CANDIDATES, "value")[["step_size_x", "step_size_y"]].to_numpy()
