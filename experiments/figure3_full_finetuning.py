@@ -9,16 +9,16 @@ FO-FT three, of ZO-FT two.
 A pair of base and task is *won* where the hybrid has more right answers on the test questions than either full fine-tuning,
 and a tie with the better of these is left aside. It is not known which adapter the paper's pairs stand for. So they are
 counted in two ways: with the adapter chosen on dev among all three, which gives the hybrid eighteen trials for the three of
-FO-FT and the two of ZO-FT; and with every adapter on its own. Every seed draws its own examples, chooses its own step sizes and
-answers its own questions.
+FO-FT and the two of ZO-FT; and with every adapter on its own. Every seed draws its own examples, chooses its own step sizes
+and answers its own questions.
 
 One comparison is McNemar's exact test, at level 0.05 for the family of all pairs, adapters and both full fine-tunings
 (Holm); a win is more than chance if both of its comparisons are. To see more than single pairs can show, the questions of
 all pairs are put together (the adapter chosen on dev): of those that exactly one of two methods answers, the share that
 the hybrid answers; its interval is exact for the trained models, not over other pairs.
 
-Refuted by: a share of pairs won whose interval lies below 13/18. Measured: with every adapter on its own the paper's share is
-refuted at this scale; with the adapter that dev chooses, 0.5 and 0.4 of ten, it is undecided. In so few steps no method
+Refuted by: a share of pairs won whose interval lies below 13/18. Measured: with every adapter on its own the paper's share
+is refuted at this scale; with the adapter that dev chooses, 0.5 and 0.4 of ten, it is undecided. In so few steps no method
 learns entailment or pronouns, whose form pretraining has not shown; FO-FT gains a few points elsewhere, tens in places, the
 hybrid fewer, and ZO-FT hardly any. What is expected to fail was so noted after a run.
 

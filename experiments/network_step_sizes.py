@@ -19,8 +19,8 @@ limit, for it saturates (two cases); the softplus network bears nine times that 
 six and seven within; two layers of gelu broke at 0.4 and 0.6 of their limit there, and break at 1.2 of it here. Times: 0.9,
 2.0 [1.8, 2.2], 1.8 [1.5, 2.2], 1.2 and, with adapters, 2.4 [2.2, 2.6] times those of the best. The hidden layer behind tanh
 is fastest at 1.5 times its limit, the softplus network at eight times the advised step size of its first layer; the offsets
-of the adapters, at a sixteenth of theirs, hardly move. Where the best lies at an end of the grid, step sizes up to four times
-as large are as fast within five per cent.
+of the adapters, at a sixteenth of theirs, hardly move. Where the best lies at an end of the grid, step sizes up to four
+times as large are as fast within five per cent.
 
 What would refute it: more than a tenth of the cases beyond a factor 2.
 
