@@ -52,3 +52,17 @@ def test_what_is_not_finite_has_no_density_and_one_start_is_refused():
     assert share.note == found.note == "a Hessian-vector product is not finite"
     with pytest.raises(ValueError, match=r"^starts must be"):
         smoothness.spectral_density(quadratic, {"x": jnp.zeros(2)}, key=KEY, starts=1, args=(np.eye(2),))
+
+
+def test_averages_are_as_wide_as_the_rounding_of_the_nodes_allows():
+    made = smoothness.SpectralDensity((np.array([2.0]),) * 2, (np.array([1.0]),) * 2, 2, rounding=(0.1, 0.3))
+    linear, share = made.average(lambda nodes: nodes), made.below(2.15)
+    assert (linear.value, linear.low, linear.high) == (2.0, pytest.approx(1.8), pytest.approx(2.2))
+    assert (share.value, share.low, share.high) == (1.0, 0.5, 1.5)  # one of two nodes may lie above
+    beside = made.average(lambda nodes: np.sqrt(nodes - 2.0))  # not defined below
+    assert beside.high == pytest.approx((0.1**0.5 + 0.3**0.5) / 2)
+    found = smoothness.spectral_density(
+        quadratic, {"x": jnp.zeros(20)}, key=KEY, starts=3, iterations=4, args=(jnp.asarray(random_matrix(0, 20)),)
+    )
+    assert len(found.rounding) == 3
+    assert min(found.rounding) > 0
