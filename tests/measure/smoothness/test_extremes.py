@@ -11,6 +11,7 @@ import pytest
 import theory_lab as tl
 from theory_lab.claims import claim
 from theory_lab.measure.smoothness import extreme_eigenvalues, lanczos, trace
+from theory_lab.measure.smoothness.curvature import curvature
 
 from .functions import KINDS, POINT, coupled, quadratic, spectrum, symmetric
 from .test_curvature import ROOT, ROWS, SCALING, dense
@@ -71,6 +72,20 @@ def test_single_precision_says_how_far_it_can_be_trusted():
     assert within(low, eigenvalues[0])
     assert within(high, eigenvalues[-1])
     assert 1e-8 < high.high - high.low < 1e-3
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_curvature_whose_square_is_out_of_range_is_measured(keep, size):
+    """The square of a norm of 1e-30 is 0 in single precision, and that of 1e30 is infinite."""
+    rng, d = np.random.default_rng(1), 24
+    matrix = (size * symmetric(rng, spectrum(rng, "indefinite", d))).astype(np.float32)
+    eigenvalues = np.linalg.eigvalsh(((matrix + matrix.T) / 2).astype(np.float64))
+    hessian = curvature(quadratic, {"x": jnp.zeros(d, jnp.float32)}, args=(matrix,))
+    low, high, _ = lanczos.extremes(hessian, KEY, 16, 0.99, keep=keep)
+    assert within(low, eigenvalues[0])
+    assert within(high, eigenvalues[-1])
+    assert low.products == 16
 
 
 def test_one_compilation_serves_all_data_scales_and_keys():

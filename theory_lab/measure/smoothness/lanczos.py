@@ -323,9 +323,9 @@ def _krylov(hessian: Curvature, room: int, k: Scalar, start: Array) -> tuple[Arr
         curved = product(basis[j])  # (d,)
         first, rest = _apart(basis, j + 1, curved)
         second, rest = _apart(basis, j + 1, rest)
-        norm = jnp.linalg.norm(rest)
+        norm = recurrence.length(rest)
         basis = basis.at[j + 1].set(rest / jnp.where(norm > 0, norm, 1), mode="drop")
-        leads_on = norm > 10 * jnp.finfo(dtype).eps * jnp.linalg.norm(curved)  # more than rounding, and a number
+        leads_on = norm > 10 * jnp.finfo(dtype).eps * recurrence.length(curved)  # more than rounding, and a number
         return j + 1, basis, coefficients.at[j].set(first + second), norms.at[j].set(norm), leads_on
 
     going = lambda carry: (carry[0] < k) & carry[-1]

@@ -64,6 +64,18 @@ class _State(NamedTuple):
     leads_on: Array
 
 
+def length(vector: Array) -> Array:
+    """The norm of a vector, in units of its largest number where squares would leave the range of its type."""
+    plain, limits = jnp.linalg.norm(vector), jnp.finfo(vector.dtype)
+
+    def in_units(v: Array) -> Array:
+        most = jnp.max(jnp.abs(v))
+        return most * jnp.maximum(jnp.linalg.norm(v / jnp.where(most > 0, most, 1)), 1)  # 1/most may be 0 itself
+
+    within = (plain > float(limits.tiny) ** 0.5 / float(limits.eps)) & (plain <= limits.max)
+    return jax.lax.cond(within, lambda _: plain, in_units, vector)
+
+
 @jax.jit(static_argnums=(1, 3))
 def recur(hessian: Curvature, k: int, key: Key, level: float | None = None) -> Recurrence:
     """At most k steps from a random start; with a level, witnesses of eigenvalues below its negative and above it."""
@@ -83,9 +95,9 @@ def recur(hessian: Curvature, k: int, key: Key, level: float | None = None) -> R
         rest = curved - state.back * state.before
         alpha = jnp.vdot(state.now, rest)
         rest = rest - alpha * state.now
-        beta = jnp.linalg.norm(rest)
+        beta = length(rest)
         following = rest / jnp.where(beta > 0, beta, 1)
-        leads_on = beta > 10 * jnp.finfo(dtype).eps * jnp.linalg.norm(curved)
+        leads_on = beta > 10 * jnp.finfo(dtype).eps * length(curved)
         found, turned, sums = record.found, state.turned, state.sums
         if level is not None:
             pivot = sides * (sides * level - alpha - state.back * turned)  # of level - A or of A + level
