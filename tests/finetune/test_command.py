@@ -238,8 +238,9 @@ def test_packaged_bases_are_found_as_soon_as_their_files_are_there(tmp_path, mon
     assert found.tokenizer.encode("anna") == [found.tokenizer.words.index("anna")]
 
 
-def test_a_model_of_another_language_needs_its_tokenizer(tmp_path):
-    config = models.OPTConfig(50, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4)
+@pytest.mark.parametrize("vocabulary", [50, 500])
+def test_a_model_of_another_language_needs_its_tokenizer(tmp_path, vocabulary):
+    config = models.OPTConfig(vocabulary, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, ffn_dim=4)
     models.save_pretrained(tmp_path, config, models.init_base(jax.random.key(0), config))
     with pytest.raises(ValueError, match=r"must be with a tokenizer, or of the generated language's \d+ tokens, got"):
         bases.base_model(str(tmp_path), jax.random.key(0))
@@ -256,3 +257,19 @@ def test_a_folders_own_tokenizer_is_used(tmp_path):
     found = bases.base_model(str(tmp_path), jax.random.key(0))
     one = encode([example("a", "was was", [" great", " bad"], 0)], found.tokenizer, start=found.start, pad=found.pad)
     assert one.options.tokens[0].tolist() == [[2, 4, 4, 5], [2, 4, 4, 3]]  # OPT opens with </s>
+
+
+def test_a_base_that_was_trained_has_the_tokenizer_that_it_was_read_with(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    model, out = bases.base_model("random-opt", jax.random.key(3)), tmp_path / "out"
+    models.save_pretrained(tmp_path / "model", model.config, model.base)
+    words = {word: number for number, word in enumerate(reversed(model.tokenizer.words))}  # not the generated language's
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token=model.tokenizer.words[0]))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "model" / "tokenizer.json"))
+    (tmp_path / "model" / "tokenizer_config.json").write_text("{}")
+    assert main(["--model", str(tmp_path / "model"), "--method", "ZO-FT", "--out", str(out), *SMALL]) == 0
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (out / "base" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
+    found = bases.base_model(str(out / "base"), jax.random.key(0))
+    assert found.tokenizer.encode("anna").ids == [words["anna"]]

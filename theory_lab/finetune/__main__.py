@@ -30,7 +30,7 @@ from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.refusing import as_option, keep_options, refuse, refuse_other_options
 from theory_lab.finetune.train import Trained, refuse_other, train
 from theory_lab.measure.accuracy import accuracy
-from theory_lab.models import Adapter, lora, place, prefix, prompt, save_adapter, save_pretrained, tensorfile
+from theory_lab.models import Adapter, copy_tokenizer, lora, place, prefix, prompt, save_adapter, save_pretrained, tensorfile
 from theory_lab.models.perturb import Differences, differences
 from theory_lab.run.frames import to_csv
 from theory_lab.run.store import write
@@ -272,6 +272,8 @@ def _write(
 ) -> None:
     model, base_name = setting.model, setting.model.name
     if "base" in how.moves:
+        if given.model not in bases.names():
+            copy_tokenizer(given.model, out / "base")
         save_pretrained(out / "base", model.config, done.best["base"])
         base_name = str(out / "base")
     if setting.problem.adapter is not None:

@@ -65,7 +65,7 @@ def base_model(model: str, key: Key, *, dtype: Any = None) -> Base:
 
     Raises:
         ValueError: neither a name nor a folder, whatever `load_pretrained` and `load_tokenizer` refuse, a folder without a
-            tokenizer whose model has a smaller vocabulary than the generated language.
+            tokenizer whose model has another vocabulary than the generated language.
         ImportError: a tokenizer, without the library tokenizers.
 
     Example:
@@ -103,7 +103,7 @@ def _random_config(model: str) -> Config:
 def _speaking(model: str, config: Config, base: Block) -> Base:
     """A base whose tokens are those of the generated language."""
     tokenizer = language.tokenizer()
-    if config.vocab_size < len(tokenizer):
+    if config.vocab_size != len(tokenizer):
         rule = f"with a tokenizer, or of the generated language's {len(tokenizer)} tokens"
         raise _checks.refuse(f"model {model!r}", rule, f"a vocabulary of {config.vocab_size}")
     return Base(model, config, base, tokenizer, tokenizer.start, tokenizer.pad)

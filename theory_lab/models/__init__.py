@@ -11,7 +11,7 @@ from theory_lab.models.prefix import Prefix, prefix
 from theory_lab.models.prompt import Prompt, prompt
 from theory_lab.models.rope import Rope
 from theory_lab.models.sharding import SHARDS, place, split_leaves
-from theory_lab.models.tokenizer import Tokenizer, load_tokenizer, padded
+from theory_lab.models.tokenizer import Tokenizer, copy_tokenizer, load_tokenizer, padded
 from theory_lab.models.transformer import log_probs, logits, mean_loss
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "base_shapes",
     "config_from_json",
     "config_to_json",
+    "copy_tokenizer",
     "differences",
     "fo_step",
     "hybrid_step",

@@ -15,7 +15,8 @@ from theory_lab import _checks
 from theory_lab.models import tensorfile
 
 SINGLE, VOCABULARY, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
-SETTINGS, ADDED = "tokenizer_config.json", "added_tokens_decoder"
+SETTINGS, OLDER, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens_decoder"
+NUMBERS, PIECES = "added_tokens.json", "tokenizer.model"  # PIECES is for others: transformers makes SINGLE of it
 SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>")
 
 
@@ -64,7 +65,7 @@ def load_tokenizer(path: Any) -> Tokenizer:
         ImportError: the extra "lm" is not installed.
     """
     where = tensorfile.folder(path)
-    settings, older, model = (_read(where, name) for name in (SETTINGS, "special_tokens_map.json", "config.json"))
+    settings, older, model = (_read(where, name) for name in (SETTINGS, OLDER, "config.json"))
     told = older | settings if ADDED in settings else settings | older  # as transformers has them
     pieces = _pieces(where, told)
     names = {name: _special_id(name, pieces, told, model) for name in ("bos", "eos", "pad")}
@@ -76,6 +77,23 @@ def load_tokenizer(path: Any) -> Tokenizer:
     return Tokenizer(
         pieces, names["bos"] if begins else None, names["eos"], fallback if names["pad"] is None else names["pad"]
     )
+
+
+def copy_tokenizer(path: Any, to: Any) -> None:
+    """Put the tokenizer of a folder into another one, of a model that was trained from there; there may be none.
+
+    Args:
+        path: the folder with the tokenizer's files.
+        to: the other folder; made if it is not there. What was in it under the same names is replaced.
+
+    Raises:
+        ValueError: a path that is no folder.
+        OSError: a file that cannot be read or written.
+    """
+    source, target = tensorfile.folder(path), tensorfile.new_folder(to)
+    for name in (SINGLE, VOCABULARY, MERGES, SETTINGS, OLDER, NUMBERS, PIECES):
+        if (source / name).is_file():
+            tensorfile.write_bytes(target / name, [(source / name).read_bytes()])
 
 
 def padded(
@@ -145,7 +163,7 @@ def _pieces(where: Path, told: Mapping[str, Any]) -> Any:
     except BaseException as error:  # the library raises bare Exceptions, and panics, which are none
         raise _checks.refuse(f"{found[0]} in {str(where)!r}", "a tokenizer", str(error)) from None
     rule = f"with {SINGLE}, or with {VOCABULARY} and {MERGES}"
-    if (where / "tokenizer.model").exists():
+    if (where / PIECES).exists():
         rule += " (transformers makes it of tokenizer.model: AutoTokenizer.from_pretrained(...).save_pretrained(...))"
     raise _checks.refuse(f"folder {str(where)!r}", rule, sorted(p.name for p in where.iterdir()))
 
@@ -154,7 +172,7 @@ def _with_added(pieces: Any, where: Path, told: Mapping[str, Any]) -> Any:
     """With the tokens that were added to the vocabulary, at the numbers that the settings give them."""
     from tokenizers import AddedToken
 
-    added = {number: {"content": word} for word, number in _read(where, "added_tokens.json").items()}
+    added = {number: {"content": word} for word, number in _read(where, NUMBERS).items()}
     added |= {int(number): entry for number, entry in (told.get(ADDED) or {}).items()}
     for number, entry in sorted(added.items()):
         pieces.add_tokens([AddedToken(**entry)])
