@@ -1,5 +1,7 @@
 """Blocks, constants and records: the ground that everything stands on."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,19 @@ from theory_lab import blocks
 from theory_lab._trees import record
 
 NESTED = {"y": jnp.arange(3.0), "x": {"w": jnp.ones((2, 2)), "b": jnp.array(2.0)}}
+
+
+def test_a_refusal_names_the_leaf_of_a_block():
+    like = {"x": {"w": jnp.ones(2), "b": jnp.ones(1)}}
+    for leaf, rule in ((jnp.full(1, jnp.nan), "finite, got "), (jnp.ones(1, int), "float32 or float64, got 'int64'")):
+        given, message = {"x": {"w": jnp.ones(2), "b": leaf}}, re.escape(f"params['x']['b'] must be {rule}")
+        with pytest.raises(ValueError, match=message):
+            blocks.as_params("params", given)
+        with pytest.raises(ValueError, match=message):
+            blocks.check_params(given, like)
+    short = {"x": {"w": jnp.ones(2), "b": jnp.ones(1, jnp.float32)}}
+    with pytest.raises(ValueError, match=re.escape("params['x']['b'] must be of the problem's precision, float64, got")):
+        blocks.check_params(short, like)
 
 
 def test_blocks_are_counted_and_measured_leaf_by_leaf():

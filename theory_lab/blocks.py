@@ -49,10 +49,11 @@ def check_leaves(name: str, block: Block) -> None:
     """Refuse a block that holds no numbers, or numbers that are not finite float32 or float64; of shapes, their dtype."""
     if size(block) == 0:
         raise _checks.refuse(name, "of dimension at least 1", block)
-    for leaf in jax.tree.leaves(block):
-        _checks.precision(name, leaf.dtype)
+    for path, leaf in jax.tree.leaves_with_path(block):
+        called = name + jax.tree_util.keystr(path)
+        _checks.precision(called, leaf.dtype)
         if not isinstance(leaf, jax.ShapeDtypeStruct):
-            _checks.finite(name, leaf)
+            _checks.finite(called, leaf)
 
 
 def as_params(name: str, params: Params) -> dict[Label, Block]:
@@ -74,12 +75,12 @@ def check_params(params: Params, like: Params, name: str = "params") -> None:
         given, expected = (jax.tree.map(lambda a: jnp.shape(a), side[label]) for side in (params, like))
         if given != expected:
             raise ValueError(f"{name}[{label!r}] must be of shape {expected}, got {given}")
-        for leaf, own in zip(jax.tree.leaves(params[label]), jax.tree.leaves(like[label]), strict=True):
-            kind = np.asarray(leaf).dtype
-            _checks.precision(f"{name}[{label!r}]", kind)
+        for (path, leaf), own in zip(jax.tree.leaves_with_path(params[label]), jax.tree.leaves(like[label]), strict=True):
+            called, kind = f"{name}[{label!r}]{jax.tree_util.keystr(path)}", np.asarray(leaf).dtype
+            _checks.precision(called, kind)
             if jax.dtypes.canonicalize_dtype(kind) != own.dtype:
-                raise _checks.refuse(f"{name}[{label!r}]", f"of the problem's precision, {own.dtype}", str(kind))
-            _checks.finite(f"{name}[{label!r}]", leaf)
+                raise _checks.refuse(called, f"of the problem's precision, {own.dtype}", str(kind))
+            _checks.finite(called, leaf)
 
 
 def inner(features: Mapping[Label, Array], params: Params) -> Array:
