@@ -199,6 +199,17 @@ def test_a_block_without_curvature_stands_still():
     assert "undecided" in str(advice)
 
 
+def test_a_block_that_hardly_moves_is_told():
+    problem = tl.block_quadratic({"x": 20, "y": 2}, n=10, dispersion=0.1)
+    for away, told in ((0.0, True), (1.0, False)):
+        start = {"x": problem.optimum["x"] + away, "y": problem.optimum["y"] + 5.0}
+        advice = advise(problem, key=KEY, params=start)
+        why = {reason.quantity: reason.why for reason in advice.reasons}
+        still = "; in those steps it covers 0.045 of its way at most: the other blocks bring the gradient down"
+        assert (still in why["step size of x"], "of its way at most" in why["step size of y"]) == (told, False)
+    assert advice.step_sizes["x"] * advice.steps > 0.1  # curvature 1
+
+
 def test_a_slope_without_end_is_never_flat():
     loss = lambda z, e: jnp.sum((z["x"] - e) ** 2) + jnp.sum(z["y"])
     advice = advise(loss, key=KEY, data=jnp.ones((2, 3)), params={"x": jnp.zeros(3), "y": jnp.zeros(2)}, accuracy=0.1)

@@ -28,6 +28,7 @@ CONJECTURE = "measured conjecture: a few random orders stand for all of them"
 WITHIN = "measured conjecture: second moments grow within the horizon where what bounds their growth ends"
 LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
+STILL = 0.1  # of the way along its steepest direction: a block that covers less in all steps leaves the work to the others
 
 
 def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advice:
@@ -91,6 +92,9 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
         if math.isfinite(choice.steps):
             why = f"{share}: second moments reach {goal} in the fewest steps{alike}{_too_long(sight, choice)}; "
             why += f"their floor is {choice.floor:.3g} there{grows}"
+            way = eta * sight.top(label) * choice.steps  # 1 - exp(-way) of it is covered at most
+            if way < STILL and choice.steps > 0 and len(choice.step_sizes) > 1:
+                why += f"; in those steps it covers {way:.2g} of its way at most: the other blocks bring the gradient down"
             changes = "another accuracy (where the floor binds, a lower one asks for smaller steps), curvature that grows"
         elif math.isinf(choice.steps):
             why = f"{share}; {half}: on the local model no step size reaches {goal}{grows}"
