@@ -43,7 +43,8 @@ class SpectralDensity:
     def average(self, fn: Callable[[np.ndarray], np.ndarray], *, confidence: float = 0.99) -> Measurement:
         """(1/d) tr fn(A): Student's interval over the starts, unbiased for polynomials up to degree 2k - 1.
 
-        It is widened by what fn changes where all nodes move by their rounding, up or down, on average over the starts.
+        It is widened by what fn changes where all nodes move by their rounding, up or down, on average over the starts. Of
+        few starts whose averages are skewed it holds less often than it says, as the intervals of `trace` do.
 
         Raises:
             ValueError: what is no function, fewer than two starts, a confidence outside (0, 1).
