@@ -48,6 +48,7 @@ def outer_ends(axes: Axes, frame: pd.DataFrame) -> None:
     figures.theory_line(axes, law.products, law.predicted, label="its law, from the Ritz value", line="--")
     axes.set(yscale="log", xlabel="products", ylabel="distance / width of the spectrum")
     axes.set_title("outer ends, probability 0.99: how far outside")
+    _room_below(axes)
     figures.legend(axes, loc="lower left", fontsize=8)
 
 
@@ -125,4 +126,11 @@ def traces(axes: Axes, frame: pd.DataFrame) -> None:
     figures.log_log(axes, law.products)
     axes.set(xlabel="products", ylabel="root mean square error / |A|")
     axes.set_title("traces in 1024 dimensions")
+    _room_below(axes)
     figures.legend(axes, loc="lower left", fontsize=8)
+
+
+def _room_below(axes: Axes) -> None:
+    """For a legend under the curves of a logarithmic axis: 0.7 of its decades more."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom * (bottom / top) ** 0.7, top)
