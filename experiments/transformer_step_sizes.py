@@ -4,7 +4,7 @@ The method is Hybrid-PEFT: the base by two values of the loss, the adapter by it
 reshuffling, for LoRA, prefix and prompt on two architectures. Advice is what `python -m theory_lab.finetune --advise` asks
 for: from curvature where training starts, on the same examples, with the length of the run as its horizon.
 
-- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 36 pairs, eta_base by factors 8 and
+- Times: steps until the mean loss over seeds is 0.7 of what it was. Of a grid of 27 pairs, eta_base by factors 8 and
   eta_peft by factors 2, the five earliest on two seeds are run again on four others; the earliest there is the best, and
   meets the advised pair on eight that chose nothing.
 - Limits: the largest step size of one block, the other's as advised, with which training ends lower than it began, in the
@@ -64,12 +64,12 @@ AIM = "design aim: limits within a factor 2 and times within a factor 1.5"
 LIMIT = 2.0
 ENDS = "where training ends / predicted"
 LABELS = ("base", "peft")
-GRID = {"base": 8e-6 * 8.0 ** np.arange(4), "peft": 2.0 ** np.arange(-6, 3)}
+GRID = {"base": 6.4e-5 * 8.0 ** np.arange(3), "peft": 2.0 ** np.arange(-6, 3)}
 LINE = 2.0 ** np.arange(-1, 5)  # step sizes in units of a predicted limit, from where one is too bold by the factor
 PAIRS = 5  # of the grid, among which the best is chosen
 ROOM = 1 + max(len(GRID["peft"]), len(LINE))  # pairs that are run together, at most: one program for all
 SEEDS = 2  # of the search
-PAIRED = ("part",)  # advice and grid of a case meet on the same examples, from the same start, with the same seeds
+PAIRED = ("parts",)  # advice and grid of a case meet on the same examples, from the same start, with the same seeds
 EVERY = 2  # epochs between two looks at the loss
 EARLY = 1  # an epoch after which it is looked at besides; its place among the looks
 LOOK_AHEAD = 50  # products
@@ -115,17 +115,21 @@ FULL = Settings(("tiny-opt", "tiny-llama"), ("lora", "prefix", "prompt"))
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
-    """A base with an adapter each: what is advised there, which takes longer, and the grid that it is held against."""
+    """A base with an adapter each, so that its programs are compiled once; of one case alone each part is a cell.
+
+    The parts are what is advised there, which takes longer, and the grid that it is held against.
+    """
     names = ("task", "train", "batch_size", "epochs", "down", "choice", "ends", "runs")
     effort = {name: getattr(settings, name) for name in names}
     if settings.data is not None:
         effort["data"] = settings.data
     cases = [{"base": base, "adapter": adapter, **effort} for base in settings.bases for adapter in settings.adapters]
-    return [{"part": part, **case} for part in PARTS for case in cases]
+    parts = [list(PARTS)] if len(cases) > 1 else [[part] for part in PARTS]
+    return [{"parts": some, **case} for some in parts for case in cases]
 
 
 def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
-    """The rows of a part of a case; all its runs begin at one point, where advice is taken."""
+    """The rows of some parts of a case; all its runs begin at one point, where advice is taken."""
     adapter = _fine_tuning.ADAPTERS[cell["adapter"]]
     examples = {"train": cell["train"], "dev": 2, "test": 2}
     whole = _fine_tuning.setting(cell["base"], cell["task"], adapter, data=cell.get("data"), **examples).problem
@@ -135,7 +139,7 @@ def compute(cell: dict[str, Any], key: jax.Array) -> pd.DataFrame:
     one = lambda pairs, key: _fine_tuning.followed(problem.whole, pairs, key, **how).losses
     losses = lambda pairs, keys: np.stack([one(pairs, key) for key in keys], axis=1)
     name = _fine_tuning.called(cell["base"]).removeprefix("tiny-")
-    rows = PARTS[cell["part"]](problem, losses, cell, key)
+    rows = (row for part in cell["parts"] for row in PARTS[part](problem, losses, cell, key))
     return pd.DataFrame([{"case": f"{name} {cell['adapter']}", "down": cell["down"], **columns} for columns in rows])
 
 
