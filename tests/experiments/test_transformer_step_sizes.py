@@ -121,7 +121,8 @@ def test_the_full_setting_has_every_adapter_on_both_architectures_and_both_parts
     alone = transformer_step_sizes.cells(transformer_step_sizes.QUICK)
     assert [part for cell in alone for part in cell["parts"]] == cells[0]["parts"]
     assert len(alone) == 2
-    common = [json.dumps(_cells.alike("experiments", "transformer_step_sizes", one), sort_keys=True) for one in cells + alone]
+    alike = lambda cell: json.dumps(_cells.alike("experiments", "transformer_step_sizes", cell), sort_keys=True)
+    common = [alike(cell) for cell in cells + alone]
     assert len(set(common[:6])) == 6
     assert common[6] == common[7]
 
