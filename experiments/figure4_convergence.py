@@ -6,15 +6,16 @@ step of the one costs more than a step of the other. Here the methods run on the
     ratio = what Hybrid-PEFT spends until its training loss is at the level / what the other method spends,
 
 in every seed, with Student's interval for the mean logarithm. The level is the higher of the two losses after half of the
-epochs, so that both come down to it. What is spent is counted in three ways: steps; forward-equivalents, a backward pass
-counted as two forward passes, so that a step costs 4 (Hybrid), 3 (FO) and 2 (ZO-FT); and seconds of the compiled in-place
-steps that `theory_lab.finetune.train` takes, timed in turn on this machine.
+epochs, so that both come down to it; what is there before its first step is over counts as one step, so that a ratio such as
+1/16 in every seed is the largest that it may be, and its interval has no width. What is spent is counted in three ways:
+steps; forward-equivalents, a backward pass counted as two forward passes, so that a step costs 4 (Hybrid), 3 (FO) and 2
+(ZO-FT); and seconds of the compiled in-place steps that `theory_lab.finetune.train` takes, timed in turn on this machine.
 
 One rule for all step sizes: a block that moves by gradients has the grid `FIRST`, one that moves by values of the loss
 `ZEROTH`; the least mean loss on dev at the end is taken. The grids were moved after two runs with others at whose edges the
-best trials lay, and at the upper edge they still lie in most settings. The hybrid's grid is the product of the two: it
-chooses among more trials, which favours it. Every trial is kept. Losses are over all training examples, logged at doubling
-epochs, their logarithm interpolated; all steps are SGD.
+best trials lay, and at an edge most still lie: adapters' and ZO-FT's at the upper, FO-FT's at the lower. The hybrid's grid
+is the product of the two: it chooses among more trials, which favours it. Every trial is kept. Losses are over all training
+examples, logged at doubling epochs, their logarithm interpolated; all steps are SGD.
 
 Refuted by: a ratio of steps to those of ZO-FT above 1.
 
@@ -49,7 +50,7 @@ BATCH = 8
 COST = {"Hybrid-PEFT": 4, "FO-PEFT": 3, "FO-FT": 3, "ZO-FT": 2}  # forward-equivalents of a step
 OTHERS = ("ZO-FT", "FO-PEFT", "FO-FT")
 STEPS, PASSES, TIME = "steps", "forward-equivalents", "seconds"
-CONFIDENCE = family.confidence(len(OTHERS), overall=0.95)  # the three ways of counting share what is random
+OVERALL = 0.95  # all ratios of one way of counting hold together with that; the three ways share what is random
 PLACE = ["base", "task", "adapter"]
 Trials: TypeAlias = list[tuple[str, dict[str, float]]]  # a method and its step sizes
 
@@ -73,7 +74,7 @@ class Settings:
     seeds: int = 3
     train: int = 32
     epochs: int = 8
-    rounds: int = 7
+    rounds: int = 9
     data: str | None = None
 
 
@@ -194,7 +195,8 @@ def _expected(other: str, way: str) -> dict[str, Any]:
 def _priced(frame: pd.DataFrame) -> Verdict:
     """Whether passes of the model tell what a hybrid step costs in time."""
     expects = COST["Hybrid-PEFT"] / COST["FO-PEFT"]
-    shares = [_slowdown(times, "FO-PEFT") for _, times in frame[frame.what == "times"].groupby(PLACE, sort=False)]
+    settings = [times for _, times in frame[frame.what == "times"].groupby(PLACE, sort=False)]
+    shares = [_slowdown(times, "FO-PEFT", family.confidence(len(settings), overall=OVERALL)) for times in settings]
     why = "on a base of half a million parameters drawing the directions costs more than a pass of so few tokens"
     one = claim(
         "seconds of a step, Hybrid-PEFT / FO-PEFT: as passes of the model say", "folklore: passes are all that counts",
@@ -205,22 +207,24 @@ def _priced(frame: pd.DataFrame) -> Verdict:
 
 def ratios(frame: pd.DataFrame) -> pd.DataFrame:
     """Every ratio with its interval: (base, task, adapter, other, way, value, low, high, samples, note)."""
-    found = []
-    for place, rows in frame[frame.what == "runs"].groupby(PLACE, sort=False):
+    found, settings = [], frame[frame.what == "runs"].groupby(PLACE, sort=False)
+    # Of seconds a ratio is made of two numbers that were measured, of steps and passes of one.
+    one, two = (family.confidence(numbers * len(OTHERS) * len(settings), overall=OVERALL) for numbers in (1, 2))
+    for place, rows in settings:
         about = dict(zip(PLACE, place, strict=True))
         here = frame[np.logical_and.reduce([frame[name] == value for name, value in about.items()])]
         best = chosen(rows)
         for other in OTHERS:
-            steps = steps_ratio(best["Hybrid-PEFT"], best[other])
             passes = exact("passes", COST["Hybrid-PEFT"] / COST[other])
-            factors = {STEPS: exact("", 1.0), PASSES: passes, TIME: _slowdown(here[here.what == "times"], other)}
-            for way, factor in factors.items():
+            slowdown = _slowdown(here[here.what == "times"], other, two)
+            for way, each, factor in ((STEPS, one, exact("", 1.0)), (PASSES, one, passes), (TIME, two, slowdown)):
+                steps = steps_ratio(best["Hybrid-PEFT"], best[other], each)
                 ends = {end: getattr(steps, end) * getattr(factor, end) for end in ("value", "low", "high")}
                 found.append({**about, "other": other, "way": way, **ends, "samples": steps.samples, "note": steps.note})
     return pd.DataFrame(found)
 
 
-def steps_ratio(hybrid: pd.DataFrame, other: pd.DataFrame) -> Measurement:
+def steps_ratio(hybrid: pd.DataFrame, other: pd.DataFrame, confidence: float) -> Measurement:
     """Steps of the one over steps of the other to the higher of their losses at half time, seed by seed."""
     (at, ours), (_, theirs) = curves(hybrid), curves(other)
     logs = []
@@ -230,7 +234,7 @@ def steps_ratio(hybrid: pd.DataFrame, other: pd.DataFrame) -> Measurement:
             return unmeasured("ratio", len(ours), "a run diverged")
         taken = np.maximum(reach.crossings(at, np.stack([one, another]), level), 1)
         logs.append(np.log(taken[0] / taken[1]))
-    found = mean("log of the ratio", logs, confidence=CONFIDENCE)
+    found = mean("log of the ratio", logs, confidence=confidence)
     value, low, high = np.exp([found.value, found.low, found.high])
     return Measurement("ratio", float(value), float(low), float(high), found.samples, found.note)
 
@@ -253,10 +257,10 @@ def curves(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float)
 
 
-def _slowdown(times: pd.DataFrame, other: str) -> Measurement:
+def _slowdown(times: pd.DataFrame, other: str, confidence: float) -> Measurement:
     """Seconds of a hybrid step over those of another, the median over rounds."""
     table = times.pivot(index="round", columns="method", values="seconds")
-    return rate.quantile((table["Hybrid-PEFT"] / table[other]).to_numpy(), 0.5, confidence=0.95, name="slowdown")
+    return rate.quantile((table["Hybrid-PEFT"] / table[other]).to_numpy(), 0.5, confidence=confidence, name="slowdown")
 
 
 LOOKS = {

@@ -82,6 +82,17 @@ def test_times_that_follow_the_passes_contradict_what_is_expected_of_a_small_bas
     assert priced(made(speeds, {**SECONDS, "Hybrid-PEFT": 7.0})).as_expected
 
 
+def test_intervals_hold_together_and_those_of_seconds_allow_for_two_numbers() -> None:
+    frame = made({"Hybrid-PEFT": 3.0, "FO-PEFT": 2.0, "FO-FT": 6.0, "ZO-FT": 1.0})
+    uneven = (frame.method == "ZO-FT") & (frame.steps > 0)
+    frame.loc[uneven, "loss"] = frame.loc[uneven, "loss"] ** (1 + 0.05 * frame.seed[uneven])
+    both = pd.concat([frame, frame.assign(task="entailment")])
+    width = lambda frame, way: (row := ratio(frame, "ZO-FT", way)).high / row.low
+    assert width(frame, STEPS) == pytest.approx(width(frame, PASSES), rel=1e-12)
+    assert 1 < width(frame, STEPS) < width(frame, TIME) < width(both, TIME)
+    assert width(frame, STEPS) < width(both, STEPS)
+
+
 def test_every_setting_must_agree() -> None:
     frame = made({"Hybrid-PEFT": 3.0, "FO-PEFT": 2.0, "FO-FT": 6.0, "ZO-FT": 1.0})
     other = made({"Hybrid-PEFT": 1.0, "FO-PEFT": 2.0, "FO-FT": 6.0, "ZO-FT": 2.0}).assign(task="entailment")
