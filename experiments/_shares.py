@@ -24,7 +24,8 @@ def share(
 ) -> Verdict:
     """The share of the rows whose value over what is predicted lies within ``least`` and the factor; the others by name.
 
-    The cases are a census: the interval counts those that lie inside with all of their interval, and those that may.
+    The cases are a census: the interval counts those that lie inside with all of their interval, and those that may. An
+    interval that begins at the factor, or ends at the least, lies outside: it is open there, between step sizes tried.
 
     Args:
         name: what is compared.
@@ -38,7 +39,7 @@ def share(
     value, low, high = (rows[end] / rows.predicted for end in ENDS)
     inside = value.between(least, factor)
     surely = inside & (low >= least) & (high <= factor)
-    possibly = inside | value.isna() | ((low <= factor) & (high >= least))
+    possibly = inside | value.isna() | ((low < factor) & (high > least))
     outside = [
         f"{one.case} {one.label}".strip() + f" ({_words(ratio)})"
         for one, ratio in zip(rows[~inside].itertuples(), value[~inside], strict=True)

@@ -144,6 +144,15 @@ def test_a_line_on_which_all_works_or_nothing_bounds_the_limit_on_one_side(frame
         assert outcomes(far)["limit of peft"] == "fails"
 
 
+@pytest.mark.parametrize("ends", [(2.0, 4.0), (0.0, 0.5)])
+def test_an_interval_that_only_touches_the_factor_lies_outside(frame: pd.DataFrame, ends: tuple[float, float]) -> None:
+    far = frame.copy()
+    for end, ratio in zip(("low", "value", "high"), (ends[0], np.sqrt(np.prod(ends)), ends[1]), strict=True):
+        far.loc[far.what == "limit", end] = ratio * far.predicted
+    verdict = transformer_step_sizes.judge(far)[1]
+    assert (verdict.outcome, verdict.high) == ("fails", 0.0)
+
+
 def test_shares_name_what_lies_outside() -> None:
     rows = pd.DataFrame({"case": ["a", "b"], "label": ["", ""], "predicted": 1.0, "value": [1.0, 9.0], "low": [1.0, 9.0],
                          "high": [1.0, 9.0]})  # fmt: skip
