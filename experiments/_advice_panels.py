@@ -57,8 +57,7 @@ def times(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
     top = 1.1 * float(found[np.isfinite(found)].clip(max=MOST).max(initial=2.0))
     for place, one in zip(places, rows.itertuples(), strict=True):
         if one.value <= top:
-            ends = np.clip([one.low, one.high] if np.isfinite(one.low) else [one.value] * 2, 0.02, top)
-            axes.plot(ends, [place, place], color=look.colour)
+            axes.plot(np.clip([one.low, one.high], 0.02, top), [place, place], color=look.colour)
             axes.plot(one.value, place, marker=look.marker, color=look.colour, markeredgecolor="white")
         else:
             beyond = f"{one.value:.3g} >" if np.isfinite(one.value) else "never reached"

@@ -88,7 +88,7 @@ def coverage(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set_yticks(range(len(shares)), [name for name, *_ in shares], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlim=(0.7, 1.005), xlabel="share that holds; black: stated")
-    axes.set_title("coverage (of the residual bound: 0)")
+    axes.set_title(f"coverage (of the residual bound: {_rows.pooled(frame[frame.what == 'residual bound']).value:.2g})")
 
 
 def margins(axes: Axes, frame: pd.DataFrame) -> None:

@@ -48,7 +48,7 @@ def rates(
     mesh = axes.pcolormesh(
         table.columns, table.index, table.clip(0.1, 10), norm=LogNorm(0.1, 10), shading="nearest", cmap=colours
     )
-    figure.colorbar(mesh, ax=axes, label="end loss / start")
+    figure.colorbar(mesh, ax=axes, extend="both", label="end loss / start")
     crosses = gone[gone > 0.5].reset_index()
     axes.scatter(crosses.step_base, crosses.step_peft, marker="x", color="0.25", s=14, lw=0.9)
     axes.axvline(predicted["base"], color="black", lw=2)

@@ -56,9 +56,7 @@ def indefinite(axes: Axes, frame: pd.DataFrame) -> None:
     points = case[(case.what == "point") & (case["products"] == case["products"].max())]
     _measured(axes, points[points.sided == 1], UPPER)
     _measured(axes, points[points.sided == 2], Look(POINT.colour, POINT.marker, "-", "32 products, both sides"))
-    axes.text(
-        0.97, 0.93, "certified: -D ≤ H ≤ D", transform=axes.transAxes, ha="right", color=SHADE, fontsize=10, weight="bold"
-    )
+    _name(axes, "certified: -D ≤ H ≤ D")
     _finish(axes, reach, "indefinite: from -1.6 in x, from -0.4 in y")
 
 

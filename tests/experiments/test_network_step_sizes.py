@@ -93,6 +93,14 @@ def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(network_step_sizes.draw(beyond, network_step_sizes.judge(beyond)), Figure)
 
 
+def test_an_unbounded_time_is_drawn_from_side_to_side(frame: pd.DataFrame) -> None:
+    heavy = frame.copy()
+    heavy.loc[heavy.what == "ratio", ["low", "high"]] = (-np.inf, np.inf)
+    axes = network_step_sizes.draw(heavy, []).axes[1]
+    drawn = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][: len(CASES)]
+    assert [np.ptp(ends) for ends in drawn] == pytest.approx([axes.get_xlim()[1]] * len(CASES), rel=0.05)
+
+
 def test_networks_are_beyond_matrices_and_bend_both_ways() -> None:
     assert set(network_step_sizes.QUICK.networks) < set(network_step_sizes.FULL.networks) == set(_networks.NETWORKS)
     for network in _networks.NETWORKS.values():

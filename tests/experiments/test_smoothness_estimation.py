@@ -128,6 +128,12 @@ def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(smoothness_estimation.draw(frame, smoothness_estimation.judge(frame)), Figure)
 
 
+def test_the_share_of_the_residual_bound_is_told_as_it_is(frame: pd.DataFrame) -> None:
+    told = lambda frame: smoothness_estimation.draw(frame, []).axes[3].get_title()
+    assert told(frame).endswith("residual bound: 0)")
+    assert told(changed(frame, frame.what == "residual bound", **share(500, 2000))).endswith("residual bound: 0.25)")
+
+
 def test_cells_are_distinct_and_every_kind_computes() -> None:
     cells = smoothness_estimation.cells(smoothness_estimation.QUICK)
     assert len({str(cell) for cell in cells}) == len(cells)

@@ -140,6 +140,24 @@ def test_it_draws(frame: pd.DataFrame) -> None:
     assert isinstance(step_size_advisor.draw(quick, step_size_advisor.judge(quick)), Figure)
 
 
+@pytest.mark.parametrize("beyond", [np.inf, 0.0])
+def test_edges_beyond_what_was_tried_are_counted_in_the_title(frame: pd.DataFrame, beyond: float) -> None:
+    assert step_size_advisor.draw(frame, []).axes[0].get_title() == "Limits"
+    far = frame.copy()
+    edges = frame.index[frame.what == "edge"][:2]
+    far.loc[edges, ["value", "low", "high"]] = (beyond, 0.3 if beyond else 0.0, np.inf if beyond else 0.01)
+    assert step_size_advisor.draw(far, []).axes[0].get_title().startswith("Limits (2 beyond what was tried")
+
+
+def test_an_unbounded_interval_is_drawn_from_side_to_side(frame: pd.DataFrame) -> None:
+    heavy = frame.copy()
+    heavy.loc[heavy.what == "ratio", ["low", "high"]] = (-np.inf, np.inf)
+    axes = step_size_advisor.draw(heavy, []).axes[1]
+    lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][: (frame.what == "ratio").sum()]
+    left, right = axes.get_xlim()
+    assert all(low <= left and high >= right for low, high in lines)
+
+
 def test_cells_are_distinct_and_read_data(tmp_path) -> None:
     (tmp_path / "mine.svm").write_text("1 1:0.5\n-1 1:0.2\n")
     settings = step_size_advisor.Settings(("coupled",), data=str(tmp_path))
