@@ -15,7 +15,7 @@ from theory_lab.measure import Measurement, family, mean, rate, smoothness
 from theory_lab.measure.smoothness import lanczos
 
 LEVELS = (0.9, 0.99)  # stated probabilities
-TRACED = 1024  # dimension of traces
+D, TRACED = 200, 1024  # dimensions: where it does not vary, and of traces
 POWERS = {"flat": 0.5, "1/j": 1.0, "1/j²": 2.0}  # spectra, and the powers of the products at which Hutch++ errs
 MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
 ANSWERS = ("violated", "undecided", "certified")
@@ -100,12 +100,12 @@ def _power(p: int, nodes: np.ndarray) -> np.ndarray:
     return nodes**p
 
 
-def margin(cell: dict[str, Any], key: jax.Array, dimension: int = 200) -> list[dict[str, Any]]:
+def margin(cell: dict[str, Any], key: jax.Array) -> list[dict[str, Any]]:
     """How margins are judged, and whether rightly: no wrong answer, and none missing beyond the reach of both laws."""
-    instance, k = _spectra.pairs(_spectra.listed("isolated", dimension)), cell["products"]
+    instance, k = _spectra.pairs(_spectra.listed("isolated", D)), cell["products"]
     hessian, rows = instance.hessian, []
-    late = np.sinh(np.arccosh(1 / lanczos.least_overlap(dimension, LEVELS[1])) / (2 * (k - 1))) ** 2
-    early = lanczos.relative_error(dimension, k, probability=LEVELS[1])
+    late = np.sinh(np.arccosh(1 / lanczos.least_overlap(D, LEVELS[1])) / (2 * (k - 1))) ** 2
+    early = lanczos.relative_error(D, k, probability=LEVELS[1])
     for i, true in enumerate(MARGINS):
         scale = instance.high / (1 - true)  # of D = scale I; the spectrum of D^-1/2 H D^-1/2 has width 1 - true
         found = [

@@ -1,4 +1,4 @@
-"""The networks of `network_step_sizes`: a zeroth-order block x of hidden weights or adapters, and a first-order block y.
+"""The networks of `network_step_sizes`: a zeroth-order block x of hidden weights, the last layer or adapters, and y.
 
 Each is beyond the size where matrices fit.
 """
@@ -18,11 +18,11 @@ import theory_lab as tl
 Activation = Callable[[jax.Array], jax.Array]
 
 
-def teacher(n: int, d: int, noise: float = 0.1, seed: int = 0) -> dict[str, np.ndarray]:
+def teacher(n: int, d: int) -> dict[str, np.ndarray]:
     """Normal inputs; targets of a hidden network of three units, with noise."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     inputs, hidden = rng.standard_normal((n, d)), rng.standard_normal((d, 3)) / np.sqrt(d)
-    return {"inputs": inputs, "targets": np.tanh(inputs @ hidden) @ np.ones(3) + noise * rng.standard_normal(n)}
+    return {"inputs": inputs, "targets": np.tanh(inputs @ hidden) @ np.ones(3) + 0.1 * rng.standard_normal(n)}
 
 
 def perceptron(
@@ -31,7 +31,6 @@ def perceptron(
     activation: Activation = jnp.tanh,
     *,
     swapped: bool = False,
-    seed: int = 0,
     dtype: Any = float,
 ) -> tl.Problem:
     """Squared loss; x is all but the last layer, y the last, or the reverse."""
@@ -43,16 +42,16 @@ def perceptron(
             h = activation(h @ layer["w"] + layer["b"])
         return 0.5 * (h @ params[last]["w"] + params[last]["b"] - example["targets"]) ** 2
 
-    rng = np.random.default_rng(seed + 100)
+    rng = np.random.default_rng(100)
     layers = [{"w": rng.standard_normal((a, b)) / np.sqrt(a), "b": np.zeros(b)} for a, b in itertools.pairwise(widths)]
     head = {"w": rng.standard_normal(widths[-1]) / np.sqrt(widths[-1]), "b": np.zeros(())}
     cast = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
-    return tl.finite_sum(loss, cast(teacher(n, widths[0], seed=seed)), cast({hidden: layers, last: head}))
+    return tl.finite_sum(loss, cast(teacher(n, widths[0])), cast({hidden: layers, last: head}))
 
 
-def adapters(d: int, classes: int, rank: int, n: int, *, seed: int = 0, dtype: Any = float) -> tl.Problem:
+def adapters(d: int, classes: int, rank: int, n: int) -> tl.Problem:
     """Softmax regression whose weights are frozen ones plus a product of two factors (x); y are offsets and a scale."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     inputs = rng.standard_normal((n, d))
     frozen = rng.standard_normal((d, classes)) / np.sqrt(d)
     shift = rng.standard_normal((d, rank)) @ rng.standard_normal((rank, classes)) / np.sqrt(d)
@@ -68,8 +67,8 @@ def adapters(d: int, classes: int, rank: int, n: int, *, seed: int = 0, dtype: A
         "x": {"down": rng.standard_normal((d, rank)) / np.sqrt(d), "up": 0.1 * rng.standard_normal((rank, classes))},
         "y": np.zeros(classes),
     }
-    data = {"inputs": jnp.asarray(inputs, dtype), "labels": jnp.asarray(labels)}
-    return tl.finite_sum(loss, data, jax.tree.map(lambda a: jnp.asarray(a, dtype), start))
+    data = {"inputs": jnp.asarray(inputs), "labels": jnp.asarray(labels)}
+    return tl.finite_sum(loss, data, jax.tree.map(jnp.asarray, start))
 
 
 @dataclass(frozen=True)

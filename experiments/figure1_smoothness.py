@@ -9,7 +9,8 @@ the base's is far larger than a fresh LoRA's; hybrid smoothness asks for growth 
   the training loss, by Lanczos, against the gradient norm u, and the power p of the fit L ~ u^p, least squares on logarithms
   with Student's interval (the points of a run are not independent, so it is too narrow, if anything);
 - l_x and l_y of the form L_0 + L_1 u^p, the tightest above what the blocks need *together* on the first run, held against
-  the second run: |D^(-1/2) H D^(-1/2)|, at most 1 where they bear it;
+  the second run: |D^(-1/2) H D^(-1/2)|, at most 1 where they bear it (the share of points has the interval of independent
+  ones, which points of a run are not: too narrow again);
 - the base against the three adapters, fresh and trained;
 - the modules of the base, one against another.
 
@@ -23,7 +24,7 @@ Found: the curvature of both blocks changes severalfold along fine-tuning, less 
 base's is far larger than a fresh LoRA's, less so than a trained one's. With 2/(3 |H_base|) in the place of the base's limit
 its steps were some forty times as long, and runs left their start upwards. In the full profile the prompt on tiny-opt is
 contrary to expectation, and stays so: it left its start upwards until steps were divided by four, and on one of its runs
-the base's curvature then changed by a factor of 1.4 only. Elsewhere the divisor is 1 and the change 2 to 41.
+the base's curvature then changed by a factor of 1.4 only. Elsewhere the divisor is 1 and the change 2 to 39.
 
 What is expected to fail was so noted after the first runs, which also decided the task (runs on entailment diverged), the
 rule that divides steps, the fit (an envelope's power met its cap) and the share asked of held-out points. Minutes: quick

@@ -31,6 +31,7 @@ from experiments._estimation_rows import (
     MANY,
     POWERS,
     TRACED,
+    D,
     keys,
     least_covered,
     margin,
@@ -45,7 +46,6 @@ from theory_lab.measure.smoothness import lanczos
 from theory_lab.report import figures
 
 SKEWED = "1/j²"  # the spectrum of which one eigenvalue dominates most
-D = 200  # dimension where it does not vary
 PRODUCTS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 LENGTH = 36  # runs until the ends are known are multiples of it
 OUTER = (4, 8, 16)  # products after which outer ends are found

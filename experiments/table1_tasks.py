@@ -61,7 +61,7 @@ BY = ("task", "method")
 LITTLE = 5 / 8
 KNOWLEDGE = "new_knowledge"
 ORDER = ("FO-FT", "ZO-FT", *(f"{kind}-{name}" for name in NAMES.values() for kind in ("FO", "Hybrid")))
-EVEN = "in a hundred steps a small base and its adapters come to differ by a few answers, for either side as often"
+EVEN = "in some fifty steps a small base and its adapters come to differ by a few answers, for either side as often"
 PAPER, MEASURED = "measured conjecture (the paper's Table 1)", "measured conjecture"
 
 
