@@ -131,6 +131,17 @@ def test_importing_a_module_does_nothing_else(module):
             assert not any("environ" in ast.unparse(target) for target in node.targets), f"{module}:{node.lineno}"
 
 
+@modules
+def test_a_number_that_was_checked_is_what_is_computed_with(module):
+    """A check lets Fraction, Decimal and NumPy's scalars pass and returns a float; who drops that computes with them."""
+    checks = {f"_checks.{name}" for name in ("real", "number", "positive", "nonnegative", "between", "count_or_inf")}
+    for node in ast.walk(parsed(module)):
+        parts = getattr(node.value, "elts", [node.value]) if isinstance(node, ast.Expr) else []
+        for call in (part for part in parts if isinstance(part, ast.Call) and ast.unparse(part.func) in checks):
+            told, given = ast.unparse(call.args[0]).strip("'"), ast.unparse(call.args[1]).removeprefix("self.")
+            assert told != given, f"{module}:{call.lineno} drops {given}"
+
+
 def test_importing_the_package_is_silent_and_leaves_jax_alone():
     program = """
 import sys, jax

@@ -88,7 +88,7 @@ class Constants:
             False
         """
         _checks.instance("measured", measured, Constants, "Constants")
-        _checks.nonnegative("rtol", rtol)
+        rtol = _checks.nonnegative("rtol", rtol)
         for name in ("smoothness", "trace", "dispersion"):
             declared, seen = getattr(self, name), getattr(measured, name)
             if declared is None or seen is None:

@@ -1,5 +1,9 @@
 """The doors of accuracies and paired tests."""
 
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
 import pytest
 
 from tests.doors.refusals import cases, check_refusal
@@ -37,3 +41,8 @@ DOORS = {
 @pytest.mark.parametrize("call, message", cases(DOORS))
 def test_refusals(call, message):
     check_refusal(call, message)
+
+
+@pytest.mark.parametrize("confidence", [Decimal("0.5"), Fraction(1, 2), np.float32(0.5), np.array(0.5)])
+def test_a_confidence_may_be_any_number(confidence):
+    assert accuracy.accuracy([True, False], confidence=confidence) == accuracy.accuracy([True, False], confidence=0.5)

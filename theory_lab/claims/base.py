@@ -175,7 +175,7 @@ def claim(
     _checks.text("source", source)
     _checks.choice("relation", relation, RELATIONS)
     _checks.choice("expected", expected, ("holds", "fails"))
-    _checks.nonnegative("tolerance", tolerance)
+    tolerance = _checks.nonnegative("tolerance", tolerance)
     if (relation == "equals") != (tolerance > 0):
         raise _checks.refuse("tolerance", "positive for 'equals' and zero otherwise", tolerance)
     _checks.text("why", why, empty=True)

@@ -57,7 +57,7 @@ def bag_of_words(train: Sequence[Example], test: Sequence[Example], *, l2: float
         >>> bag_of_words(train, [film("silly", 0), film("warm", 1)]).tolist()
         [True, True]
     """
-    _checks.positive("l2", l2)
+    l2 = _checks.positive("l2", l2)
     labels, answers = _labels("train", train), _labels("test", test)
     sizes = {len(one.options) for one in (*train, *test)}
     if len(sizes) > 1:

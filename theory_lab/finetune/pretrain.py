@@ -65,7 +65,7 @@ def pretrain(
             little text; a loss that is not finite.
     """
     _checks.instance("settings", settings, Settings, "Settings")
-    _checks.nonnegative("seconds", seconds)
+    seconds = _checks.nonnegative("seconds", seconds)
     where = tensorfile.new_folder(out)
     with kept.held("out", where):
         _pretrained(where, settings, seconds, report)

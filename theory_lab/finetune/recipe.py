@@ -71,8 +71,8 @@ class Settings:
         _checks.count("context", self.context, least=2)
         _checks.count("kv_heads", self.kv_heads, least=0)
         _checks.seed("seed", self.seed)
-        _checks.positive("learning_rate", self.learning_rate)
-        _checks.nonnegative("weight_decay", self.weight_decay)
+        object.__setattr__(self, "learning_rate", _checks.positive("learning_rate", self.learning_rate))
+        object.__setattr__(self, "weight_decay", _checks.nonnegative("weight_decay", self.weight_decay))
         if self.width % self.heads:
             raise _checks.refuse("heads", f"a divisor of the width, {self.width}", self.heads)
         if self.kv_heads and self.heads % self.kv_heads:

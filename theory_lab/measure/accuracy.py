@@ -63,7 +63,7 @@ def wins(first: Any, second: Any, *, confidence: float = 0.99, name: str = "shar
         McNemar: Note on the sampling error of the difference between correlated proportions, 1947.
     """
     only_first, only_second, n = _discordant(first, second)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     if only_first + only_second == 0:
         return unmeasured(name, 0, f"both are right on the same of the {n} examples")
     return proportion(only_first, only_first + only_second, confidence=confidence, name=name)

@@ -51,7 +51,7 @@ class Measurement:
         for name in ("samples", "products"):
             _checks.count(name, getattr(self, name), least=0)
         for name in ("value", "low", "high"):
-            _checks.number(name, getattr(self, name))
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name)))
         if math.isfinite(self.low) and math.isfinite(self.high) and self.low > self.high:
             raise _checks.refuse("low", f"at most high, {self.high}", self.low)
 
@@ -106,7 +106,7 @@ def mean(name: str, samples: Sequence[float] | np.ndarray, *, confidence: float 
     _checks.text("note", note, empty=True)
     values = _checks.numbers("samples", samples, "numbers").ravel()
     _checks.count("the number of samples", values.size, least=2)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     if not np.isfinite(values).all():
         return unmeasured(name, values.size, note or not_finite(values))
     centre = float(values.mean())

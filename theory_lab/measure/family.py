@@ -25,7 +25,7 @@ def confidence(size: int, *, overall: float = 0.99) -> float:
         0.999
     """
     _checks.count("size", size)
-    _checks.between("overall", overall, 0, 1, closed="()")
+    overall = _checks.between("overall", overall, 0, 1, closed="()")
     return 1 - (1 - overall) / size
 
 

@@ -152,7 +152,7 @@ def moments(
     samples = _checks.count("samples", samples, least=2 * BATCHES)
     if matrix is not None:
         _checks.flag("matrix", matrix)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
 
     width = sum(blocks.size(part) for part in point.values()) * max(1, sum(cost))
     chunks = -(-samples * width // (BATCHES * HELD))

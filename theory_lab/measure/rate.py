@@ -73,7 +73,7 @@ def loglog_slope(
     floor = _checks.nonnegative("floor", floor)
     _checks.flag("paired", paired)
     _checks.choice("floor_rule", floor_rule, ("subtract", "cut"))
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100, bits=24)
     if not np.isfinite(values).all():
         return unmeasured(name, values.shape[0], not_finite(values))
@@ -133,7 +133,7 @@ def ratio(
     if points != bounds.size:
         rule = f"of shape (seeds, {bounds.size}), a column for every bound"
         raise _checks.refuse("samples", rule, f"shape {values.shape}")
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     if not np.isfinite(values).all():
         return unmeasured(name, s, not_finite(values))
     ratios = values / bounds
@@ -201,7 +201,7 @@ def proportion(successes: int, trials: int, *, confidence: float = 0.99, name: s
     successes = _checks.count("successes", successes, least=0)
     if successes > trials:
         raise _checks.refuse("successes", f"at most the number of trials, {trials}", successes)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     tail = (1 - confidence) / 2
     low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
     high = stats.beta.isf(tail, successes + 1, trials - successes) if successes < trials else 1.0
@@ -236,7 +236,7 @@ def quantile(samples: Any, level: float, *, confidence: float = 0.99, name: str 
         raise _checks.refuse("samples", rule, samples)
     values = np.sort(values)
     level = _checks.between("level", level, 0, 1, closed="()")
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     s, tail = values.size, (1 - confidence) / 2
     below = stats.binom(s, level)
     lower = int(below.ppf(tail))  # the largest l with P(Bin <= l - 1) < tail

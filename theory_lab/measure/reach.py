@@ -173,7 +173,7 @@ def _resampled(
     places: np.ndarray, runs: list[np.ndarray], level: float, confidence: float, resamples: int, key: Key | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The crossings of the data, (M,), and of resampled seeds, (R, M), for M methods on the same seeds."""
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100, bits=24)
     resamples = _bootstrap.enough(resamples, len(runs[0]), confidence)
     spans = [_span(run, level) for run in runs]

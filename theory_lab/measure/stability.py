@@ -206,7 +206,7 @@ def _distances(name: str, values: Any, ndim: int) -> np.ndarray:
 def _door(first: np.ndarray, last: np.ndarray, steps: Any, confidence: Any, resamples: Any) -> int:
     if first.shape != last.shape:
         raise _checks.refuse("after", f"of the same shape as before, {first.shape}", last.shape)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100, bits=24)
     return _checks.count("steps", steps)
 

@@ -64,7 +64,7 @@ def quantile_slope(
     shares = _checks.array("exceedances", exceedances, ndim=1)
     if shares.size < 2 or (np.diff(shares) >= 0).any() or shares[0] >= 1 or shares[-1] <= 0:
         raise _checks.refuse("exceedances", "at least two decreasing numbers within (0, 1)", exceedances)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=100, bits=24)
     s = values.size
     ranks = np.clip(np.ceil((1 - shares) * s - 1e-9), 1, s).astype(int)  # 1 ... S, increasing

@@ -107,7 +107,7 @@ class LlamaConfig:
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         _check_numbers(self)
         _checks.instance("rope", self.rope, Rope, "a Rope")
-        _checks.positive("rms_norm_eps", self.rms_norm_eps)
+        object.__setattr__(self, "rms_norm_eps", _checks.positive("rms_norm_eps", self.rms_norm_eps))
         _check_divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
         if self.head_dim % 2:
             raise _checks.refuse("head_dim", "even, for rotary positions", self.head_dim)

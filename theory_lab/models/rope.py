@@ -55,7 +55,7 @@ class Rope:
         _checks.choice("rope kind", self.kind, ROPE_SETTINGS)
         for f in fields(self):
             if f.type is float:
-                _checks.positive(f"rope {f.name}", getattr(self, f.name))
+                object.__setattr__(self, f.name, _checks.positive(f"rope {f.name}", getattr(self, f.name)))
         for name in ("short_factor", "long_factor"):
             given = _checks.array(f"rope {name}", getattr(self, name), ndim=1, nonempty=False).tolist()
             object.__setattr__(self, name, tuple(_checks.positive(f"rope {name}", one) for one in given))

@@ -133,9 +133,9 @@ def new_figure(
     """
     _checks.count("rows", rows)
     _checks.count("columns", columns)
-    _checks.positive("width", width)
+    width = _checks.positive("width", width)
     if height is not None:
-        _checks.positive("height", height)
+        height = _checks.positive("height", height)
     with house():
         size = (width, 0.75 + rows * {1: 4.1, 2: 3.4}.get(columns, 2.7) if height is None else height)
         figure = Figure(figsize=size, layout="constrained")

@@ -56,18 +56,20 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("n", "epochs", "directions"):
             _checks.count(name, getattr(self, name))
-        _checks.nonnegative("radius", self.radius)
+        object.__setattr__(self, "radius", _checks.nonnegative("radius", self.radius))
         if self.dimension is not None:
             _checks.count("dimension", self.dimension)
         if self.initial_gap is not None:
-            _checks.nonnegative("initial_gap", self.initial_gap)
+            object.__setattr__(self, "initial_gap", _checks.nonnegative("initial_gap", self.initial_gap))
         if self.initial_distance_sq is not None:
-            for label, distance in _checks.labelled("initial_distance_sq", self.initial_distance_sq).items():
-                _checks.nonnegative(f"initial_distance_sq[{label!r}]", distance)
+            given = _checks.labelled("initial_distance_sq", self.initial_distance_sq)
+            distances = {label: _checks.nonnegative(f"initial_distance_sq[{label!r}]", d) for label, d in given.items()}
+            object.__setattr__(self, "initial_distance_sq", distances)
         if self.convex_components is not None and not isinstance(self.convex_components, (bool, np.bool_)):
             raise _checks.refuse("convex_components", "True, False or None", self.convex_components)
         if self.failure_probability is not None:
-            _checks.between("failure_probability", self.failure_probability, 0, 1, closed="()")
+            probability = _checks.between("failure_probability", self.failure_probability, 0, 1, closed="()")
+            object.__setattr__(self, "failure_probability", probability)
 
     @property
     def steps(self) -> int:
@@ -146,8 +148,8 @@ class Theorem:
             ValueError: step sizes for other blocks than the theorem's, or that are no nonnegative numbers.
         """
         if self.blocks or not isinstance(step_sizes, Mapping) or step_sizes:
-            for label, step_size in _checks.labelled("step_sizes", step_sizes).items():
-                _checks.nonnegative(f"step_sizes[{label!r}]", step_size)
+            given = _checks.labelled("step_sizes", step_sizes)
+            step_sizes = {label: _checks.nonnegative(f"step_sizes[{label!r}]", size) for label, size in given.items()}
         if self.blocks:
             _checks.same_labels("step_sizes", step_sizes, self.blocks, "the theorem")
         if self.assumptions(constants, budget):

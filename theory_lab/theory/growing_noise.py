@@ -38,7 +38,7 @@ def discounted(rate: float, terms: int) -> float:
         >>> discounted(0.0, 10), round(discounted(1.0, 3), 3)
         (10.0, 0.875)
     """
-    _checks.nonnegative("rate", rate), _checks.count("terms", terms)
+    rate, terms = _checks.nonnegative("rate", rate), _checks.count("terms", terms)
     return -math.expm1(-terms * math.log1p(rate)) / rate if rate > 0 else float(terms)
 
 
@@ -79,7 +79,7 @@ def with_replacement_growing_bound(
     given, etas = setting(**blocks), pair("step_sizes", step_sizes)
     gap, steps = _checks.nonnegative("initial_gap", initial_gap), _checks.count("steps", steps)
     if given.radius > 0:
-        _checks.positive("c", c), _checks.positive("theta", theta)
+        c, theta = _checks.positive("c", c), _checks.positive("theta", theta)
     else:
         c = theta = 0.0
     parts = step_parts(given, etas, c, theta)

@@ -124,7 +124,7 @@ def reshuffling_high_probability(
     p = checked(parameters, given) if parameters is not None else CLEAN if given.radius == 0 else CLEAN_WITH_RADIUS
     if worst_deviation is None:
         worst_deviation = math.sqrt((n - 1) * sum(s / l_b for s, l_b in zip(spread, region.smoothness, strict=True)))
-    _checks.nonnegative("worst_deviation", worst_deviation)
+    worst_deviation = _checks.nonnegative("worst_deviation", worst_deviation)
 
     alphas = etas[0] * region.smoothness[0], etas[1] * region.smoothness[1]
     a = n * max(alphas)
@@ -218,7 +218,7 @@ def with_replacement_high_probability(
         return _not_subquadratic(region)
     given = setting(smoothness=region.smoothness, dispersion=spread, rank=dimension, directions=directions, radius=radius)
     if given.radius > 0:
-        _checks.positive("c", c), _checks.positive("theta", theta)
+        c, theta = _checks.positive("c", c), _checks.positive("theta", theta)
     parts = step_parts(given, etas, *((c, theta) if given.radius > 0 else (0.0, 0.0)))
     conditions = (
         Condition("C_b is at least phi/(phi + 1/2)", PHI / (PHI + 0.5), min(parts.coefficients)),

@@ -201,7 +201,7 @@ def boundary_scale(
         3.0
     """
     _checks.function("test", test, "a function of step sizes")
-    _checks.positive("resolution", resolution)
+    resolution = _checks.positive("resolution", resolution)
     step_sizes = per_block("step_sizes", step_sizes, partial(_checks.nonnegative, reach=math.inf))
     at = lambda log: test([eta * 2.0**log for eta in step_sizes])
     low = 0.0

@@ -182,7 +182,7 @@ def tuned(given: Groups, start: Any, gap: float, *, owners: Sequence[int] | None
     if given.curvatures.min() <= 0:
         raise _checks.refuse("curvatures", "positive", given.curvatures.tolist())
     _per_group("start", start, given.curvatures.size)
-    _checks.positive("gap", gap, reach=1e300)
+    gap = _checks.positive("gap", gap, reach=1e300)
     owner = _owner(owners, given.curvatures.size)
     noisy = np.where(given.zeroth, 1 + np.sum(given.sizes[given.zeroth]), 1.0) * given.curvatures
     limits = np.array([2 / noisy[owner == one].max() for one in range(owner.max() + 1)])

@@ -58,7 +58,7 @@ def with_replacement_parts(*, step_sizes: Pair, c: float = 0.0, theta: float = 0
     """
     given, etas = setting(**blocks), pair("step_sizes", step_sizes)
     if given.radius > 0:
-        _checks.positive("c", c), _checks.positive("theta", theta)
+        c, theta = _checks.positive("c", c), _checks.positive("theta", theta)
         return parts_of(given, etas, c, theta)
     return parts_of(given, etas, 0.0, 0.0)
 
@@ -127,7 +127,7 @@ def with_replacement_bound(
     if (c is None) != (theta is None):
         raise _checks.refuse("c and theta", "given both or not at all", (c, theta))
     if c is not None and theta is not None:
-        _checks.positive("c", c), _checks.positive("theta", theta)
+        c, theta = _checks.positive("c", c), _checks.positive("theta", theta)
 
     def bound(c: float, theta: float) -> float:
         parts = parts_of(given, etas, c, theta)

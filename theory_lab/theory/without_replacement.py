@@ -133,10 +133,11 @@ def reshuffling_parts(
 def checked(p: FreeParameters, given: Setting) -> FreeParameters:
     """Refuse free parameters outside their ranges; c, c3 and rho count at a positive radius only, and are 0 at radius 0."""
     _checks.instance("parameters", p, FreeParameters, "FreeParameters or None")
+    found = p._asdict()
     for name in ("c1", "c2", "omega") + (("c", "c3", "rho") if given.radius > 0 else ()):
-        _checks.positive(name, getattr(p, name))
-    for tau in pair("tau", p.tau):
-        _checks.between("tau", tau, 0, 1, closed="(]")
+        found[name] = _checks.positive(name, found[name])
+    found["tau"] = tuple(_checks.between("tau", tau, 0, 1, closed="(]") for tau in pair("tau", p.tau))
+    p = FreeParameters(**found)
     return p if given.radius > 0 else p._replace(c=0.0, c3=0.0, rho=0.0)
 
 

@@ -142,7 +142,7 @@ def margin(
     hessian = curvature(fn, params, scaling=smoothness, args=args, named="smoothness")
     _checks.key("key", key)
     _checks.count("iterations", iterations)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     found = (_worst if lanczos.keeps(hessian, iterations) else _first)(hessian, key, iterations)
     if found is None:
         note = "a Hessian-vector product is not finite"
@@ -231,7 +231,7 @@ def frontier(
         raise _checks.refuse("scales", "a sequence of directions {label: s_b > 0}, such as [{'x': 1, 'y': 2}]", scales)
     directions = list(scales)
     _checks.count("the number of scales", len(directions))
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     _checks.flag("two_sided", two_sided)
     _checks.key("key", key)
     each = 1 - (1 - probability) / len(directions)

@@ -169,7 +169,7 @@ def envelope(
     """
     u, y = _pairs(gradient_norms, curvatures, least=8)
     _checks.choice("split", split, ("random", "later"))
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     _checks.count("resamples", resamples, least=0, bits=24)
     rng = generator(key)
     half = u.size // 2
@@ -254,7 +254,7 @@ def inflated(shape: Envelope, gradient_norms: Any, curvatures: Any, *, confidenc
     """
     _checks.instance("shape", shape, Envelope, "an Envelope")
     u, y = _pairs(gradient_norms, curvatures, least=1)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     heights = shape(u)
     if heights.min() <= 0:
         raise _checks.refuse("shape", "positive at every gradient norm", float(heights.min()))

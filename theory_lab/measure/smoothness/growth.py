@@ -63,7 +63,7 @@ def growth(
     if not isinstance(points, Sequence) or isinstance(points, str) or len(points) == 0:
         raise _checks.refuse("points", "a non-empty sequence of parameters", points)
     _checks.key("key", key)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     shapes = [jax.tree.map(np.shape, blocks.as_params("params", point)) for point in points]
     for i, found in enumerate(shapes):
         if found != shapes[0]:

@@ -178,7 +178,7 @@ def extremes(
     """
     _checks.key("key", key)
     _checks.count("iterations", iterations)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     matrix = tridiagonalise(hessian, iterations, key, keep=keep)
     return None if matrix is None else (*intervals(matrix, hessian.dimension, probability), matrix)
 

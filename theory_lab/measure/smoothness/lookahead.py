@@ -71,7 +71,7 @@ def look_ahead(
         (True, True)
     """
     here = curvature(fn, params, args=args)
-    _checks.positive("accuracy", accuracy)
+    accuracy = _checks.positive("accuracy", accuracy)
     _checks.count("iterations", iterations)
     _checks.count("products", products)
     value, gradient = slope(here)

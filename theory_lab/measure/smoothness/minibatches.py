@@ -73,7 +73,7 @@ def sampled_trace(
     Reference:
         Hutchinson: A stochastic estimator of the trace of the influence matrix, 1989.
     """
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     batches, batch_size = _checks.count("batches", batches, least=2, bits=20), _batch_size(problem, batch_size)
     hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
     rows = _drawn(problem, batch_size, batches, one)
@@ -133,7 +133,7 @@ def sampled_extremes(
     """
     batches, batch_size = _checks.count("batches", batches, least=3, bits=20), _batch_size(problem, batch_size)
     _checks.count("iterations", iterations)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     hessian, name, one, other = _sampled(problem, params, key, batch_size, block, scaling, chunk)
     rows = _drawn(problem, batch_size, batches, one)
     each = 1 - (1 - probability) / (2 * (batches - 1))

@@ -183,7 +183,7 @@ def heterogeneity(
     """
     point, arrays = at_a_point(fn, params, args)
     _checks.key("key", key)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     each = 1 - (1 - probability) / (2 * len(point))
     rows = []
     for i, label in enumerate(blocks.labels(point)):

@@ -57,7 +57,7 @@ def partner(
     if label in given:
         raise _checks.refuse("given", f"without the label that is sought, {label!r}", dict(given))
     _checks.same_labels("given and label", {**given, label: 1.0}, _checks.labelled("params", params))
-    _checks.positive("tolerance", tolerance)
+    tolerance = _checks.positive("tolerance", tolerance)
 
     start = math.log(max(float(_checks.positive(f"given[{b!r}]", s)) for b, s in given.items()))
     runs = 2 * math.ceil(REACH / 4) + 2 + max(math.ceil(math.log2(4 / tolerance)), 0)

@@ -102,8 +102,8 @@ def best_scales(
     _checks.flag("two_sided", two_sided)
     _checks.count("iterations", iterations)
     _checks.count("rounds", rounds)
-    _checks.positive("tolerance", tolerance)
-    _checks.between("probability", probability, 0, 1, closed="()")
+    tolerance = _checks.positive("tolerance", tolerance)
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     one, other = jax.random.split(_checks.key("key", key))
 
     def look(scales: np.ndarray, run: int, block: Label | None = None) -> _Look | None:

@@ -66,7 +66,7 @@ def trace(
     products = _checks.count("products", products)
     default = max(0, min(products // 3, (products - 2) // 2))
     r = default if deflation is None else _checks.count("deflation", deflation, least=0)
-    _checks.between("confidence", confidence, 0, 1, closed="()")
+    confidence = _checks.between("confidence", confidence, 0, 1, closed="()")
     name = f"trace of {described(hessian, scaling)}"
     if hessian.dimension <= products:
         resolved, sampled = np.asarray(_diagonal(hessian), dtype=np.float64), np.zeros(2)
@@ -127,7 +127,7 @@ def effective_rank(
     """
     hessian = curvature(fn, params, block=block, scaling=scaling, args=args)
     name = f"effective rank of {described(hessian, scaling)}"
-    _checks.between("probability", probability, 0, 1, closed="()")
+    probability = _checks.between("probability", probability, 0, 1, closed="()")
     each = (1 + probability) / 2
     one, other = jax.random.split(_checks.key("key", key))
     total = trace(fn, params, key=one, block=block, scaling=scaling, products=products, confidence=each, args=args)
