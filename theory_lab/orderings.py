@@ -5,10 +5,13 @@ the iterates, so resuming, mapping over seeds or splitting work across devices c
 key share their permutations. All refuse (ValueError) what is no single typed key, an epoch below 0 and an n below 1.
 """
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory_lab import _checks
 from theory_lab._typing import Array, Key, Scalar
@@ -62,6 +65,49 @@ def _checked(key: Key, epoch: Scalar, n: int) -> int:
     if not _checks.is_traced(epoch):
         _checks.count("epoch", epoch, least=0)
     return _checks.count("n", n, bits=31)
+
+
+def check_ordering(ordering: Any, n: int) -> None:
+    """The door for an ordering of one's own: a function of three arguments.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not callable(ordering):
+        raise _checks.refuse("ordering", ordering_rule(n), ordering)
+    try:
+        inspect.signature(ordering).bind(None, None, None)
+    except TypeError as error:
+        raise _checks.refuse("ordering", ordering_rule(n), f"a function with {error}") from None
+    except ValueError:  # one that does not tell its arguments
+        pass
+
+
+def check_indices(given: Any, n: int) -> np.ndarray:
+    """The indices that an ordering of one's own gives for an epoch, in NumPy.
+
+    Raises:
+        ValueError: they are not n whole numbers within 0..n - 1.
+
+    Example:
+        >>> check_indices([1, 0], 2).tolist()
+        [1, 0]
+    """
+    try:
+        indices = np.asarray(given)
+    except (TypeError, ValueError):
+        raise _checks.refuse("ordering", ordering_rule(n), given) from None
+    if indices.shape != (n,) or indices.dtype.kind not in "iu":
+        raise _checks.refuse("ordering", ordering_rule(n), f"{indices.dtype} of shape {indices.shape}")
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= n:
+        raise _checks.refuse("ordering", f"a function whose indices lie within 0..{n - 1}", f"{low}..{high}")
+    return indices
+
+
+def ordering_rule(n: int) -> str:
+    """What an ordering must be, in the words of a refusal."""
+    return f"a function (key, epoch, n) -> ({n},) integer indices"
 
 
 ORDERINGS: dict[str, Ordering] = {f.__name__: f for f in (random_reshuffling, shuffle_once, incremental, with_replacement)}

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -52,6 +53,8 @@ SGD = method("FO-FT", {"base": 0.1})
 TYPES = "one of 'float32', 'bfloat16'"
 ADAPTER = "a LoRA, Prefix or Prompt, or None"
 MODELS = "an OPTConfig or a LlamaConfig"
+ORDERED = "ordering must be a function (key, epoch, n) -> (1,) integer indices"
+WITHIN = "ordering must be a function whose indices lie within 0..0"
 METHODS = "one of 'FO-FT', 'ZO-FT', 'FO-PEFT', 'ZO-PEFT', 'Hybrid-PEFT'"
 
 
@@ -121,7 +124,17 @@ DOORS = {
         (lambda: fit(3), "problem must be a FineTune, as fine_tune makes, got 3"),
         (lambda: fit(how="FO-FT"), "method must be a Method, as theory_lab.finetune.methods.method makes, got 'FO-FT'"),
         (lambda: fit(ADAPTED), "the blocks of FO-FT must have the labels of the problem ['base', 'peft'], got ['base']"),
-        (lambda: fit(ordering=None), "ordering must be a function (key, epoch, n) -> indices, got None"),
+        (lambda: fit(ordering=None), f"{ORDERED}, got None"),
+        (
+            lambda: fit(ordering=lambda epoch: [0]),
+            f"{ORDERED}, got 'a function with too many positional arguments'",
+        ),
+        (lambda: fit(ordering=lambda key, epoch, n: np.arange(n + 1)), f"{ORDERED}, got 'int64 of shape (2,)'"),
+        (lambda: fit(ordering=lambda key, epoch, n: [0.0]), f"{ORDERED}, got 'float64 of shape (1,)'"),
+        (lambda: fit(ordering=lambda key, epoch, n: [True]), f"{ORDERED}, got 'bool of shape (1,)'"),
+        (lambda: fit(ordering=lambda key, epoch, n: [[0], 1]), f"{ORDERED}, got [[0], 1]"),
+        (lambda: fit(ordering=lambda key, epoch, n: [1]), f"{WITHIN}, got '1..1'"),
+        (lambda: fit(ordering=lambda key, epoch, n: jnp.array([-1])), f"{WITHIN}, got '-1..-1'"),
         (lambda: fit(folder=""), "path must be a folder or free for one, got ''"),
         (lambda: fit(key=3), f"key must be {A_KEY}, got 3"),
         (lambda: fit(epochs=1), "steps and epochs must be given one without the other, got (1, 1)"),

@@ -186,7 +186,12 @@ DOORS = {
         (run(ordering=np.arange(4)), f"{ORDERING_RULE}, got array([0, 1, 2, 3])"),
         (
             run(ordering=lambda key, epoch, n: jnp.arange(n - 1)),
-            f"{ORDERING_RULE}, got ShapeDtypeStruct(shape=(3,), dtype=int64)",
+            f"{ORDERING_RULE}, got 'int64 of shape (3,)'",
+        ),
+        (run(ordering=lambda key, epoch, n: [jnp.int32(0)] * n), f"{ORDERING_RULE}, got {[jnp.int32(0)] * 4!r}"),
+        (
+            run(ordering=lambda key, epoch: jnp.arange(4)),
+            f"{ORDERING_RULE}, got 'a function with too many positional arguments'",
         ),
         (
             run(params={"x": jnp.zeros(2), "y": np.zeros(2, np.float32)}),

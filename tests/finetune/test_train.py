@@ -234,6 +234,21 @@ def test_another_optimizer_is_another_run(tmp_path, rule):
             again(one, adam(rule), **arguments)
 
 
+def test_an_ordering_of_ones_own(tmp_path):
+    """In NumPy; a later epoch that goes wrong is told too, and another ordering of the same name is another run."""
+    one, zo = problem(), method("ZO-FT", {"base": 1e-5})
+    given = lambda key, epoch, n: np.arange(n)
+    done = train(one, zo, key=KEY, epochs=2, batch_size=2, ordering=given, folder=tmp_path)
+    known = train(one, zo, key=KEY, epochs=2, batch_size=2, ordering=tl.incremental)
+    np.testing.assert_array_equal(done.losses, known.losses)
+    other = lambda key, epoch, n: np.arange(n)[::-1]
+    with pytest.raises(ValueError, match=r"^ordering must be '<lambda>, of first epoch \w+', as in .*, got '<lambda>, of "):
+        train(one, zo, key=KEY, epochs=2, batch_size=2, ordering=other, folder=tmp_path)
+    late = lambda key, epoch, n: np.arange(n) + epoch
+    with pytest.raises(ValueError, match=r"^ordering must be a function whose indices lie within 0..4, got '1..5'$"):
+        train(one, zo, key=KEY, epochs=2, batch_size=2, ordering=late)
+
+
 def test_schedules_are_told_apart(tmp_path):
     one = problem()
     falling = lambda rate: method("ZO-FT", {"base": lambda step: rate / (1 + step)})

@@ -31,7 +31,7 @@ from theory_lab.finetune.state import State, beginning
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import Step
 from theory_lab.models.sharding import SHARDS, Shard
-from theory_lab.orderings import Ordering, random_reshuffling
+from theory_lab.orderings import Ordering, check_ordering, random_reshuffling
 from theory_lab.run.clock import Stopwatch
 from theory_lab.run.loop import START
 from theory_lab.run.progress import bar
@@ -91,7 +91,7 @@ def train(
         key: all randomness of the run: order, directions, start of the adapter.
         steps, epochs: how long, one of the two.
         batch_size: B examples a step.
-        ordering: of the examples in an epoch.
+        ordering: of the examples in an epoch; of your own, ``(key, epoch, n) -> (n,) indices``, in NumPy too.
         dev: questions to choose the best parameters by.
         every: steps between two looks, at each of which a row is written, dev is asked and a checkpoint is made; None is
             once an epoch. The end is always looked at.
@@ -114,7 +114,9 @@ def train(
     Raises:
         ValueError: a method whose blocks the problem has not, both or neither of steps and epochs, more examples in a batch
             than there are, a folder of another run, an optimizer that needs more than gradients and parameters, a radius
-            that rounding swallows; devices that are not there or do not divide the batch, another word for shard.
+            that rounding swallows; an ordering whose indices are not n whole numbers within 0..n - 1 (of the first epoch
+            before anything is computed, of a later one when it comes); devices that are not there or do not divide the
+            batch, another word for shard.
 
     Example:
         >>> from theory_lab import finetune, models
@@ -202,7 +204,7 @@ def _described(
     """All that decides a run, in JSON values; arrays by a fingerprint, functions by one of what they compute."""
     return {
         "method": method.described, "steps": length, "every": every, "batch_size": plan.batch_size,
-        "ordering": getattr(plan.ordering, "__name__", type(plan.ordering).__name__),
+        "ordering": plan.described(),
         "the data of key": jax.random.key_data(key).tolist(),
         "the model": repr((problem.config, problem.adapter, problem.dtype, problem.remat)),
         "devices, shard": None if plan.mesh is None else f"{plan.mesh.size}, {shard}",
@@ -221,7 +223,7 @@ def _checked(
     blocks = ("base",) if problem.adapter is None else ("base", "peft")
     _checks.same_labels(f"the blocks of {method.name}", method.blocks, blocks, "the problem")
     _checks.key("key", key)
-    _checks.function("ordering", ordering, "a function (key, epoch, n) -> indices")
+    check_ordering(ordering, problem.n)
     if (steps is None) == (epochs is None):
         raise _checks.refuse("steps and epochs", "given one without the other", (steps, epochs))
     if _checks.count("batch_size", batch_size) > problem.n:

@@ -14,7 +14,7 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Key, Label, Params
 from theory_lab.devices import mesh as mesh_of
 from theory_lab.oracles.base import Oracle, admitted
-from theory_lab.orderings import ORDERINGS, Ordering, random_reshuffling
+from theory_lab.orderings import ORDERINGS, Ordering, check_indices, check_ordering, ordering_rule, random_reshuffling
 from theory_lab.problems.base import Problem
 from theory_lab.run.loop import MakeOptimizer, Resolution, simulate, start_params
 from theory_lab.run.progress import bar
@@ -267,15 +267,11 @@ def _check_maker(make_optimizer: Any, step_sizes: Mapping[Label, float]) -> None
 def _check_ordering(ordering: Any, n: int) -> None:
     if any(ordering is known for known in ORDERINGS.values()):
         return
-    rule = f"a function (key, epoch, n) -> ({n},) integer indices"
-    if not callable(ordering):
-        raise _checks.refuse("ordering", rule, ordering)
-    given = jax.eval_shape(lambda key, epoch: ordering(key, epoch, n), jax.random.key(0), jnp.int32(0))
-    if getattr(given, "shape", None) != (n,) or not jnp.issubdtype(given.dtype, jnp.integer):
-        raise _checks.refuse("ordering", rule, given)
-    seen = np.asarray(jax.jit(ordering, static_argnums=2)(jax.random.key(0), jnp.int32(0), n))  # one program, not ten
-    if seen.min() < 0 or seen.max() >= n:
-        raise _checks.refuse("ordering", f"a function whose indices lie within 0..{n - 1}", f"{seen.min()}..{seen.max()}")
+    check_ordering(ordering, n)
+    given = jax.jit(ordering, static_argnums=2)(jax.random.key(0), jnp.int32(0), n)  # one program, not ten
+    if not isinstance(given, jax.Array):
+        raise _checks.refuse("ordering", ordering_rule(n), given)
+    check_indices(given, n)
 
 
 class _Constant:
