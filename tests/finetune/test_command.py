@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +171,19 @@ def test_a_folder_of_other_options_is_refused_before_anything_is_loaded(adapted,
     monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))
     assert main([*without(adapted, arguments), *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("how", [lambda whole: whole[:-9], lambda whole: whole[:-9] + bytes(9), lambda whole: b""])
+@pytest.mark.parametrize("name", ["checkpoint", "best"])
+def test_a_damaged_checkpoint_is_refused_before_anything_is_loaded(adapted, tmp_path, name, how, monkeypatch, capsys):
+    monkeypatch.setattr(bases, "base_model", lambda *_, **__: pytest.fail("loaded"))
+    shutil.copytree(f"{adapted[adapted.index('--out') + 1]}/checkpoints", tmp_path / "checkpoints")
+    path = tmp_path / "checkpoints" / f"{name}.safetensors"
+    path.write_bytes(how(path.read_bytes()))
+    assert main([*without(adapted, ["--out"]), "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.search(r"^(file|tensor '.*' in) '.*/checkpoints/(checkpoint|best).safetensors' must be .*, got ", told.err)
 
 
 def test_what_was_left_out_is_compared_by_its_effect(adapted, capsys):

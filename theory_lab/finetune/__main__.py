@@ -28,6 +28,7 @@ from theory_lab.finetune.moving import moving
 from theory_lab.finetune.options import parser
 from theory_lab.finetune.problem import FineTune, fine_tune
 from theory_lab.finetune.refusing import as_option, keep_options, refuse, refuse_other_options
+from theory_lab.finetune.resuming import refuse_damaged
 from theory_lab.finetune.train import Trained, refuse_other, train
 from theory_lab.measure.accuracy import accuracy
 from theory_lab.models import Adapter, copy_tokenizer, lora, place, prefix, prompt, save_adapter, save_pretrained, tensorfile
@@ -89,6 +90,7 @@ def _run(given: argparse.Namespace) -> int:
     folder = Path(given.out, "checkpoints") if given.out else None
     if folder is not None:
         refuse_other_options(given, folder)
+        refuse_damaged(folder)
     key = jax.random.key(given.seed)
     setting = _setting(given, key)
     epochs = 1 if given.steps is None and given.epochs is None else given.epochs

@@ -64,6 +64,18 @@ class Checkpoints:
         return kept.load(self.folder / kept.BEST, "best", moving(self.method, like))
 
 
+def refuse_damaged(folder: Path) -> None:
+    """Read the checkpoint in a folder and the best parameters beside it, if there is one, and see that neither is damaged.
+
+    Raises:
+        ValueError: one is, or is not there.
+    """
+    if (path := folder / kept.CHECKPOINT).exists():
+        kept.record_of(path)
+        kept.check(path)
+        kept.check(folder / kept.BEST)
+
+
 def recorded(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of the checkpoint in a folder, of this run; None where there is none.
 
