@@ -2,6 +2,7 @@
 
 import math
 import re
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -216,3 +217,15 @@ def test_refusals_of_both(measure, arguments, message):
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_single_number_in_scaled_coordinates_lies_within_its_rounding(precision):
+    """h/L of a block of one coordinate is no sample: 200 random pairs, against fractions."""
+    rng, point = np.random.default_rng(3), {"x": jnp.zeros(1, precision)}
+    for seed in range(200):
+        scale, entry = float(10 ** rng.uniform(-3, 3)), np.full((1, 1), rng.normal(), precision)
+        truth = Fraction(float(entry[0, 0])) / Fraction(scale)
+        given = {"key": jax.random.key(seed), "scaling": {"x": scale}, "args": (entry,)}
+        assert all(within(end, truth) for end in extreme_eigenvalues(quadratic, point, **given))
+        assert within(trace(quadratic, point, **given), truth)

@@ -17,6 +17,7 @@ from theory_lab._typing import Array, Label, Params, Scalar
 from theory_lab.measure.smoothness._door import Objective, at_a_point, exactly
 
 REMEMBERED = 5 * 10**7  # numbers that products at one point may remember of it together: 400 MB of float64
+ROUNDINGS = 4  # machine epsilons that one product of one number may be off: both scales, three products, the unit vector
 
 
 @record(data=("params", "scales", "args"))

@@ -32,7 +32,7 @@ from theory_lab import _checks, blocks
 from theory_lab._typing import Array, Key, Scalar
 from theory_lab.measure.base import Measurement
 from theory_lab.measure.smoothness import recurrence
-from theory_lab.measure.smoothness.curvature import Curvature
+from theory_lab.measure.smoothness.curvature import ROUNDINGS, Curvature
 from theory_lab.measure.smoothness.overlap import least_overlap, relative_error
 
 __all__ = [
@@ -112,7 +112,7 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
 
     Rounding is measured on the run itself. Row j of the coefficients holds A q_j on q_0 ... q_j, with exact products
     (0, ..., 0, beta_j, alpha_j). The norm of the difference tells how far the products are from symmetric; m machine
-    epsilons are added for what is symmetric by chance.
+    epsilons, `ROUNDINGS` at least, are added for what is symmetric by chance.
 
     Args:
         hessian: the operator.
@@ -136,7 +136,7 @@ def tridiagonalise(hessian: Curvature, iterations: int, start: Array, *, keep: b
     diagonal = np.diag(coefficients)
     exact = np.diag(diagonal) + np.diag(norms[:-1], -1)
     size = np.abs(diagonal).max() + 2 * norms.max()
-    rounding = float(np.linalg.norm(coefficients - exact) + m * hessian.precision * size)
+    rounding = float(np.linalg.norm(coefficients - exact) + max(m, ROUNDINGS) * hessian.precision * size)
     closing = 0.0 if m == hessian.dimension else np.hypot(norms[-1], rounding)
     return Tridiagonal(diagonal, np.append(norms[:-1], closing), rounding, rows)
 

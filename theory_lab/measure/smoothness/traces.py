@@ -13,7 +13,7 @@ from theory_lab._typing import Array, Key, Label, Params, Scalar
 from theory_lab.measure.base import Measurement, exact, mean, unmeasured
 from theory_lab.measure.smoothness import lanczos
 from theory_lab.measure.smoothness._door import Objective
-from theory_lab.measure.smoothness.curvature import Curvature, curvature, described
+from theory_lab.measure.smoothness.curvature import ROUNDINGS, Curvature, curvature, described
 from theory_lab.measure.smoothness.lanczos import norm
 
 
@@ -37,7 +37,7 @@ def trace(
     Rademacher vector. Given Q the probes are independent and unbiased, whence Student's interval. r = 0 is Hutchinson's
     estimator, of variance 2(|A|_F^2 - sum a_ii^2)/m after m probes. Where few eigenvalues dominate what is sampled, a probe
     is skewed like a square, and the interval of a dozen of them holds less often than it says. For rounding, as many machine
-    epsilons of what is added up as there are products widen it on both sides.
+    epsilons of what is added up as there are products, four at least, widen it on both sides.
 
     Args:
         fn, params, key, block, scaling, args: as in `smoothness.extreme_eigenvalues`.
@@ -80,7 +80,7 @@ def trace(
         estimate = mean(name, resolved.sum() + sampled, confidence=confidence)
     if not (np.isfinite(resolved).all() and np.isfinite(sampled).all()):
         return unmeasured(name, estimate.samples, "a Hessian-vector product is not finite")
-    rounding = products * hessian.precision * float(np.abs(resolved).sum() + np.abs(sampled).max())
+    rounding = max(products, ROUNDINGS) * hessian.precision * float(np.abs(resolved).sum() + np.abs(sampled).max())
     low, high = estimate.low - rounding, estimate.high + rounding
     return Measurement(name, estimate.value, low, high, estimate.samples, estimate.note, products)
 
