@@ -44,6 +44,10 @@ DOORS = {
             "num_key_value_heads must be a divisor of num_attention_heads 32, got 5",
         ),
         (lambda: LlamaConfig(head_dim=7), "head_dim must be even, for rotary positions, got 7"),
+        (
+            lambda: LlamaConfig(head_dim=2, rope=Rope(kind="dynamic")),
+            "head_dim must be above 2 where the rope's kind is 'dynamic', got 2",
+        ),
         (lambda: LlamaConfig(rms_norm_eps=0), "rms_norm_eps must be positive and finite, got 0"),
         (lambda: Rope(theta=NAN), "rope theta must be positive and finite, got nan"),
         (lambda: Rope(kind="proportional"), f"rope kind must be one of {ROPES}, got 'proportional'"),

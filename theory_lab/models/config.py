@@ -111,6 +111,8 @@ class LlamaConfig:
         _check_divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
         if self.head_dim % 2:
             raise _checks.refuse("head_dim", "even, for rotary positions", self.head_dim)
+        if self.rope.kind == "dynamic" and self.head_dim == 2:  # the one frequency is 1 for every base
+            raise _checks.refuse("head_dim", "above 2 where the rope's kind is 'dynamic'", self.head_dim)
         for name in ("short_factor", "long_factor") if self.rope.kind == "longrope" else ():
             if len(getattr(self.rope, name)) != self.head_dim // 2:
                 raise _checks.refuse(f"rope {name}", f"{self.head_dim // 2} numbers, head_dim / 2", getattr(self.rope, name))
