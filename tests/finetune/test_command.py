@@ -102,6 +102,10 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--advise", "--optimizer", "adam"], "--optimizer must be sgd with --advise, whose limits are .* SGD, got 'adam'"),
         (["--advise", "--order", "adapter_first"], "--order must be simultaneous with --advise, .* got 'adapter_first'"),
         (["--advise", "--advise-examples", "0"], "--advise-examples must be a whole number of at least 1, got 0"),
+        (
+            ["--advise", "--batch-size", "32", "--train", "40"],
+            "^--advise-examples must be at least --batch-size, 32, got 16",
+        ),
         (["--shard", "full"], "--shard must be left out without --devices, got 'full'"),
         (["--devices", "1", "--advise"], "--devices must be left out with --advise, which looks at one, got 1"),
         (["--processes", "auto"], "--devices must be given with --processes, one for each at least, got None"),

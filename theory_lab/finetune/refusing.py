@@ -139,7 +139,8 @@ def _advice(given: argparse.Namespace) -> None:
     """What is known of SGD with simultaneous steps says nothing of other methods."""
     if not given.advise:
         return
-    _checks.count("--advise-examples", given.advise_examples)
+    if _checks.count("--advise-examples", given.advise_examples) < given.batch_size:
+        raise _checks.refuse("--advise-examples", f"at least --batch-size, {given.batch_size}", given.advise_examples)
     for label in ("base", "peft"):
         if (rate := getattr(given, f"learning_rate_{label}")) is not None:
             raise ValueError(f"--learning-rate-{label} must be left out with --advise, which chooses it, got {rate!r}")
