@@ -10,6 +10,7 @@ import math
 import operator
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -277,9 +278,17 @@ def finite(name: str, value: Any) -> None:
 
 
 def update(name: str, optimizer: Any, params: Any) -> None:
-    """An optimizer whose update needs gradients, state and parameters and no more; only shapes are looked at."""
+    """An optimizer whose update needs gradients, state and parameters and no more, by numbers that their type holds.
+
+    Only shapes are looked at.
+    """
     try:
-        jax.eval_shape(lambda like: optimizer.update(like, optimizer.init(like), like), params)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "overflow encountered in cast", RuntimeWarning)
+            jax.eval_shape(lambda like: optimizer.update(like, optimizer.init(like), like), params)
+    except RuntimeWarning:
+        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)}))
+        raise refuse(name, f"of step sizes that are finite in {kinds}", optimizer) from None
     except TypeError as error:
         if "missing" not in str(error):
             raise

@@ -61,6 +61,13 @@ def test_a_hybrid_run_writes_what_others_read(tmp_path, capsys):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_what_was_not_the_better_for_training_is_told(tmp_path, capsys):
+    wild = ["--method", "FO-PEFT", "--learning-rate-peft", "0", "--out", str(tmp_path)]
+    assert main(["--model", "random-opt", *wild, *SMALL]) == 0
+    assert "\nnote: no step was better on dev than the start: " in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics.json").read_text())["remarks"][0].startswith("no step was better on dev")
+
+
 def test_official_files_and_a_folder(tmp_path, capsys):
     model = bases.base_model("random-opt", jax.random.key(3))
     models.save_pretrained(tmp_path / "model", model.config, model.base)
@@ -91,6 +98,7 @@ def test_official_files_and_a_folder(tmp_path, capsys):
             ["--method", "FO-PEFT", "--learning-rate-peft", "-1"],
             r"^--learning-rate-peft must be nonnegative and finite, got -1.0",
         ),
+        (["--learning-rate-peft", "1e60"], r"^--learning-rate-peft must be at most 3.38953e\+38, got 1e\+60"),
         (["--steps", "3", "--epochs", "2"], "^--steps and --epochs must be given one without the other"),
         (["--task", "sst2"], "--data must be the folder with the official files of sst2, got None"),
         (["--length", "2"], "^--length must be at least 3"),
@@ -130,6 +138,11 @@ def test_official_files_and_a_folder(tmp_path, capsys):
         (["--radius", "0"], "^--radius must be positive and finite, got 0.0"),
         (["--radius", "1e-30"], r"^--radius must be at least \d.*e-\d+, half the spacing of float32 .* weights, got 1e-30"),
         (["--train", "0"], "^--train must be a whole number of at least 1, got 0"),
+        (["--rank", "65"], "^--rank must be at most 64, the width of the model, beyond which no rank is low, got 65"),
+        *(
+            (["--" + name, str(2**31)], rf"^--{name} must be a whole number below 2\^\d\d, got {2**31}")
+            for name in ("rank", "train", "test", "directions", "steps", "every")
+        ),
         (["--rank", "0"], "^--rank must be a whole number of at least 1, got 0"),
         (["--method", "FO-PEFT", "--order", "adapter_first"], "^--order must be left out for FO-PEFT, got 'adapter_first'"),
         (["--seed", "-1"], "^--seed must be a whole number of at least 0, got -1"),

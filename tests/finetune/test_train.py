@@ -136,6 +136,30 @@ def test_what_diverges_is_recorded_and_stops():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(done.best))
 
 
+def test_nonsense_that_keeps_the_loss_finite_is_told():
+    """The final norm hides the size of what it divides by."""
+    one, wild = problem(adapter=models.lora(2)), lambda rate: method("FO-PEFT", {"peft": rate})
+    done = train(one, wild(1e30), key=KEY, steps=2, batch_size=2)
+    assert done.diverged_at is None
+    assert len(done.remarks) == 1
+    assert re.match(r"peft ends with numbers as large as \d.*e\+\d\d, from at most 0\.\d+ at the start: ", done.remarks[0])
+    assert train(one, wild(1e-3), key=KEY, steps=2, batch_size=2).remarks == ()
+
+
+def test_no_step_better_than_the_start_is_told():
+    still = train(problem(), method("FO-FT", {"base": 0.0}), key=KEY, steps=2, batch_size=2, dev=QUESTIONS)
+    assert still.remarks == ("no step was better on dev than the start: the best parameters are those before training",)
+    gone = train(problem(), method("FO-FT", {"base": 1e30}), key=KEY, steps=2, batch_size=2, dev=QUESTIONS)
+    assert gone.diverged_at == 1
+    assert gone.remarks == still.remarks
+
+
+@pytest.mark.parametrize("rule", [optax.adam(1e60), optax.sgd(1e60, momentum=0.9)])
+def test_an_optimizer_of_step_sizes_beyond_the_type_is_refused(rule):
+    with pytest.raises(ValueError, match=r"^the optimizer must be of step sizes that are finite in float32, got "):
+        train(problem(), method("FO-FT", {"base": rule}), key=KEY, steps=1, batch_size=2)
+
+
 def test_without_dev_a_last_step_to_parameters_that_are_not_finite_is_told():
     """No later step has a loss that could tell."""
     wild = method("FO-FT", {"base": optax.chain(optax.scale(-1e30), optax.scale(1e30))})

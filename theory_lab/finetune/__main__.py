@@ -133,6 +133,8 @@ def _trained(given: argparse.Namespace, setting: Setting, how: Method, run: dict
     done = train(setting.problem, how, **run, progress=sys.stderr.isatty() and jax.process_index() == 0)
     if done.diverged_at is not None:
         print(f"diverged at step {done.diverged_at}: the loss was not finite, and training stopped. {SMALLER}")
+    for remark in done.remarks:
+        print(f"note: {remark}")
     best = _placed(done)
     results["dev"] = _shown(f"dev, best of {len(done.history)} looks", setting.problem.answers(best, dev).correct)
     results["test"] = _shown(f"test, after {_many(done.best_step, 'step')}", setting.problem.answers(best, test).correct)
@@ -167,6 +169,9 @@ def _setting(given: argparse.Namespace, key: jax.Array) -> Setting:
         model = model._replace(base=place({"base": model.base}, given.devices, given.shard or "data")["base"])
     adapter = _adapter(given)
     virtual = 0 if adapter is None else adapter.virtual_tokens
+    if adapter is not None and not virtual and given.rank > model.config.hidden_size:
+        rule = f"at most {model.config.hidden_size}, the width of the model, beyond which no rank is low"
+        raise _checks.refuse("--rank", rule, given.rank)
     positions = model.config.max_position_embeddings
     if virtual > positions - 2:
         rule = f"at most {positions - 2}, two fewer than the model has positions"
@@ -283,6 +288,7 @@ def _write(
     write(out / "history.csv", to_csv(done.history))
     told = {
         "arguments": vars(given), "confidence": CONFIDENCE, "best_step": done.best_step, "diverged_at": done.diverged_at,
+        "remarks": done.remarks,
         "seconds": done.seconds, "scored": setting.task.scored, "sizes": setting.task.sizes, **results,
         "truncated": {name: questions.truncated for name, questions in setting.questions.items()},
     }  # fmt: skip

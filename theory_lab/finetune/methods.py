@@ -19,6 +19,7 @@ from theory_lab.models.perturb import ORDERS, Differences, Loss, Order, Step, fo
 from theory_lab.oracles.base import Cost
 
 LearningRate: TypeAlias = float | Callable[[Any], Any] | optax.GradientTransformation
+LARGEST = float(jnp.finfo(jnp.bfloat16).max)  # a finite number in every type that parameters have
 
 
 class Moves(NamedTuple):
@@ -137,8 +138,8 @@ def method(
         order: of Hybrid-PEFT: "simultaneous", or "adapter_first", where the base moves at the point the adapter reached.
 
     Raises:
-        ValueError: another name, labels other than of the blocks that move, a learning rate that is negative, not finite or
-            of another kind, differences or an order that the method has no use for.
+        ValueError: another name, labels other than of the blocks that move, a learning rate that is negative, not finite in
+            bfloat16 or of another kind, differences or an order that the method has no use for.
 
     Example:
         >>> method("Hybrid-PEFT", {"base": 1e-6, "peft": optax.adam(1e-3)}).cost
@@ -226,9 +227,9 @@ def _rate(label: Label, given: Any) -> float | Callable[[Any], Any]:
     if isinstance(given, optax.GradientTransformation):
         raise _checks.refuse(name, "a number or a schedule, for a block that is updated in place", type(given).__name__)
     if not callable(given):
-        return _checks.nonnegative(name, given)
+        return _checks.nonnegative(name, given, reach=LARGEST)
     try:
-        _checks.nonnegative(f"{name} at step 0", given(0))
+        _checks.nonnegative(f"{name} at step 0", given(0), reach=LARGEST)
     except TypeError:
         raise _checks.refuse(name, "a number or a schedule", given) from None
     return given

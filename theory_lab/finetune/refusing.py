@@ -7,7 +7,7 @@ from typing import Any
 from theory_lab import _checks
 from theory_lab.devices import mesh
 from theory_lab.finetune import kept, language, tasks
-from theory_lab.finetune.methods import METHODS, standard_rates
+from theory_lab.finetune.methods import LARGEST, METHODS, standard_rates
 from theory_lab.finetune.options import parser
 from theory_lab.models import tensorfile
 
@@ -75,14 +75,14 @@ def _sizes(given: argparse.Namespace) -> None:
         raise _checks.refuse("--steps and --epochs", "given one without the other", (given.steps, given.epochs))
     for name in ("steps", "epochs", "every", "train", "dev", "test", "rank", "virtual_tokens", "directions"):
         if (size := getattr(given, name)) is not None:
-            _checks.count(f"--{name.replace('_', '-')}", size)
+            _checks.count(f"--{name.replace('_', '-')}", size, bits=31 if name in ("steps", "epochs", "every") else 20)
     _checks.count("--batch-size", given.batch_size)
     _checks.seed("--seed", given.seed)
     for name in ("alpha", "radius"):
         _checks.positive(f"--{name}", getattr(given, name))
     for name in ("base", "peft"):
         if (rate := getattr(given, f"learning_rate_{name}")) is not None:
-            _checks.nonnegative(f"--learning-rate-{name}", rate)
+            _checks.nonnegative(f"--learning-rate-{name}", rate, reach=LARGEST)
 
 
 def _task(given: argparse.Namespace) -> None:

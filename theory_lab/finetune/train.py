@@ -26,8 +26,9 @@ from theory_lab.finetune.looking import Look
 from theory_lab.finetune.methods import Method, refuse_lost
 from theory_lab.finetune.plan import Plan
 from theory_lab.finetune.problem import FineTune
+from theory_lab.finetune.remarks import largest, remarks
 from theory_lab.finetune.resuming import Checkpoints, recorded
-from theory_lab.finetune.state import State, beginning
+from theory_lab.finetune.state import State, beginning, moving
 from theory_lab.models import tensorfile
 from theory_lab.models.perturb import Step
 from theory_lab.models.sharding import SHARDS, Shard
@@ -53,6 +54,8 @@ class Trained:
         seconds: wall time of the steps, without compiling and without dev.
         diverged_at: the first step whose loss was not finite, or after which dev's was not, or without dev the parameters;
             None if there is none. There training stops.
+        remarks: sentences to read: that no step was better on dev than the start, that numbers of a block that moved ended
+            at an absurd size (over a thousand times 1 and the largest at the start), which a norm can hide from the loss.
     """
 
     params: Params
@@ -62,6 +65,7 @@ class Trained:
     history: pd.DataFrame
     seconds: float
     diverged_at: int | None
+    remarks: tuple[str, ...] = ()
 
 
 def train(
@@ -132,6 +136,7 @@ def train(
     plan, length, every = _planned(problem, method, key, steps, epochs, batch_size, ordering, dev, every, devices, shard)
     state = beginning(problem, method, key, params, plan.mesh, shard)
     refuse_lost(method, state.params)
+    began = largest(moving(method, state.params))
     with ExitStack() as stack:
         checkpoints = None
         if folder is not None:
@@ -152,7 +157,7 @@ def train(
         best = checkpoints.best(state.params) if checkpoints is not None else state.best or {}
     return Trained(
         state.params, {**state.params, **best}, state.best_step, np.asarray(state.losses), pd.DataFrame(list(state.rows)),
-        state.seconds, state.diverged_at,
+        state.seconds, state.diverged_at, remarks(state.rows, state.best_step, began, largest(moving(method, state.params))),
     )  # fmt: skip
 
 

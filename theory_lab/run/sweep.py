@@ -216,9 +216,12 @@ def _simulated(
         repeated = lambda a: jnp.asarray(np.broadcast_to(jnp.asarray(a), (keys.shape[0], *jnp.shape(a))))  # compiles nothing
         starts = jax.tree.map(repeated, dict(params))
 
+    precision = jnp.result_type(*jax.tree.leaves(starts))
+    for label, one in grid.items():
+        if one.max() > (most := float(jnp.finfo(precision).max)):
+            raise _checks.refuse(f"step_sizes[{label!r}]", f"at most {most:g}, the largest {precision}", float(one.max()))
     sizes = {label: float(sizes[0]) for label, sizes in grid.items()}
     _checks.update("the optimizer", make_optimizer(sizes), like)
-    precision = jnp.result_type(*jax.tree.leaves(starts))
     traced = {label: jnp.asarray(sizes, precision) for label, sizes in grid.items()} or {"": jnp.zeros(1)}
     logged = jnp.asarray(schedule, dtype=jnp.int32)
     given = (problem, oracle, traced, starts, keys, logged)
