@@ -10,8 +10,9 @@ from experiments import _clusters
 from experiments._crews import HERE, Crew, Unavailable, processes
 from theory_lab import _checks
 
+MOST = 1024  # processes that a SPEC may ask for
 RULE = (
-    "serial, process:N, experiments:N, dask:ADDRESS, slurm or slurm:NAME=VALUE,..., mpi or mpi:N (N at least 1), "
+    "serial, process:N, experiments:N, dask:ADDRESS, slurm or slurm:NAME=VALUE,..., mpi or mpi:N (N from 1 to 1024), "
     "or the MODULE:FACTORY of another executor"
 )
 
@@ -37,7 +38,7 @@ def parsed(spec: str) -> tuple[str, str]:
     """
     kind, colon, rest = spec.partition(":")
     if kind in ("process", "experiments", "mpi") and colon:
-        good = rest.isdecimal() and int(rest) > 0
+        good = rest.isdecimal() and len(rest) < 9 and 0 < int(rest) <= MOST
     elif kind in ("serial", "mpi", "slurm") and not colon:
         good = True
     elif kind in ("process", "experiments", "serial", "dask"):

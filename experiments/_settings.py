@@ -17,6 +17,7 @@ from typing import Any
 
 from theory_lab import _checks
 
+LARGEST = 2**31
 WORDS = {int: "a whole number", float: "a finite real number", bool: "true or false", str: "a non-empty text"}
 
 
@@ -135,6 +136,8 @@ def _scalar(name: str, text: str, kind: Any) -> Any:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise _checks.refuse(name, _rule(kind), text) from None
+    if kind is int and abs(value) >= LARGEST:
+        raise _checks.refuse(name, "a whole number of a size below 2^31", text)
     if not math.isfinite(value):
         raise _checks.refuse(name, _rule(kind), text)
     return value

@@ -6,6 +6,7 @@ too (`theory_lab.models.sharding`). Every process holds the same numbers before 
 keys and files, so nothing has to be sent.
 """
 
+import os
 from typing import Any, TypeVar
 
 import jax
@@ -127,6 +128,22 @@ def mesh_of(tree: Any) -> Mesh | None:
         if isinstance(where, NamedSharding) and where.mesh.size > 1:
             return where.mesh if isinstance(where.mesh, Mesh) else None
     return None
+
+
+def memory() -> int | None:
+    """The bytes of the device that JAX takes first, of the whole machine where that is a CPU; None where nobody says.
+
+    Example:
+        >>> memory() is None or memory() > 2**20
+        True
+    """
+    told = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if told is not None:
+        return int(told)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return None
 
 
 def wait() -> None:

@@ -93,6 +93,11 @@ DOORS = {
         ),
         (lambda: method("FO-FT", 0.1), f"learning_rates must be {LABELS}, got 0.1"),
         (lambda: method("FO-FT", {"base": -1.0}), "learning_rates['base'] must be nonnegative and finite, got -1.0"),
+        (lambda: method("FO-FT", {"base": 1e60}), "learning_rates['base'] must be at most 3.38953e+38, got 1e+60"),
+        (
+            lambda: method("ZO-FT", {"base": lambda step: 1e60}),
+            "learning_rates['base'] at step 0 must be at most 3.38953e+38, got 1e+60",
+        ),
         (
             lambda: method("ZO-FT", {"base": lambda step: NAN}),
             "learning_rates['base'] at step 0 must be nonnegative and finite, got nan",
@@ -285,6 +290,7 @@ DOORS = {
     "corpus": [
         (lambda: language.corpus(3, 1), f"key must be {A_KEY}, got 3"),
         (lambda: language.corpus(KEY, 0), "number must be a whole number of at least 1, got 0"),
+        (lambda: language.corpus(KEY, 2**31), f"number must be a whole number below 2^20, got {2**31}"),
         (lambda: language.corpus(KEY, 1, split="test"), "split must be one of 'train', 'validation', got 'test'"),
         (lambda: language.world(3), f"key must be {A_KEY}, got 3"),
     ],
@@ -320,6 +326,9 @@ DOORS = {
             lambda: Settings(end="</d>"),
             "end must be left out without text, whose documents it would stand between, got '</d>'",
         ),
+        (lambda: Settings(documents=2**31), f"documents must be a whole number below 2^20, got {2**31}"),
+        (lambda: Settings(layers=2**31), f"layers must be a whole number below 2^20, got {2**31}"),
+        (lambda: Settings(steps=2**31), f"steps must be a whole number below 2^31, got {2**31}"),
         (lambda: Settings(steps=0), "steps must be a whole number of at least 1, got 0"),
         (lambda: Settings(batch_size=1.0), "batch_size must be a whole number of at least 1, got 1.0"),
         (lambda: Settings(seed=-1), "seed must be a whole number of at least 0, got -1"),
@@ -343,3 +352,11 @@ DOORS = {
 @pytest.mark.parametrize("call, message", cases(DOORS))
 def test_refusals(call, message):
     check_refusal(call, message)
+
+
+@pytest.mark.parametrize("sizes", [{"layers": 2**20 - 1, "width": 2**12}, {"batch_size": 2**20 - 1, "context": 2**14}])
+def test_a_model_or_batch_beyond_the_memory_is_refused_at_the_door(sizes, tmp_path):
+    rule = r"^settings must be of a model and batches that fit in the memory there is, \S+ bytes, got 'at least \S+ bytes'$"
+    with pytest.raises(ValueError, match=rule):
+        pretrain(tmp_path / "out", Settings(**sizes))
+    assert not (tmp_path / "out").exists()

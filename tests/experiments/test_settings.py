@@ -58,6 +58,8 @@ def test_values_are_of_the_type_of_their_field(text: str, value: Any) -> None:
     ("text", "message"),
     [
         ("name=", "alpha: name must be a non-empty text, got ''"),
+        (f"many={2**31}", f"alpha: many must be a whole number of a size below 2^31, got '{2**31}'"),
+        (f"many=-{10**400}", f"alpha: many must be a whole number of a size below 2^31, got '-{10**400}'"),
         ("many=1.5", "alpha: many must be a whole number, got '1.5'"),
         ("much=big", "alpha: much must be a finite real number, got 'big'"),
         ("much=nan", "alpha: much must be a finite real number, got 'nan'"),

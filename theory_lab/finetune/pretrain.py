@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory_lab import _checks
+from theory_lab import _checks, devices
 from theory_lab._options import Parser
 from theory_lab._typing import Array, Block
 from theory_lab.finetune import kept
@@ -61,11 +61,14 @@ def pretrain(
         report: called after every such group with the row of the curve and the number of steps in all.
 
     Raises:
-        ValueError: a folder with a finished model, with a checkpoint of other settings, or with another run at work; too
-            little text; a loss that is not finite.
+        ValueError: settings of a model or batches for which there is no memory; a folder with a finished model, with a
+            checkpoint of other settings, or with another run at work; too little text; a loss that is not finite.
     """
     _checks.instance("settings", settings, Settings, "Settings")
     seconds = _checks.nonnegative("seconds", seconds)
+    if (there := devices.memory()) is not None and settings.least_memory > there:
+        rule = f"of a model and batches that fit in the memory there is, {there:.3g} bytes"
+        raise _checks.refuse("settings", rule, f"at least {settings.least_memory:.3g} bytes")
     where = tensorfile.new_folder(out)
     with kept.held("out", where):
         _pretrained(where, settings, seconds, report)

@@ -1,11 +1,15 @@
 """What decides which base `theory_lab.finetune.pretrain` makes."""
 
+import math
 import shlex
 from dataclasses import dataclass, fields
 from typing import Any
 
+import jax
+
 from theory_lab import _checks
 from theory_lab.models import Config, LlamaConfig, OPTConfig
+from theory_lab.models.layout import base_shapes
 
 WORDS = {
     "architecture": ("opt", "llama"),
@@ -66,9 +70,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name, words in WORDS.items():
             _checks.choice(name, getattr(self, name), words)
-        for name in ("width", "layers", "heads", "inner", "steps", "batch_size", "documents", "every"):
-            _checks.count(name, getattr(self, name))
-        _checks.count("context", self.context, least=2)
+        for name in ("width", "layers", "heads", "inner", "batch_size", "documents", "every"):
+            _checks.count(name, getattr(self, name), bits=20)
+        _checks.count("steps", self.steps, bits=31)
+        _checks.count("context", self.context, least=2, bits=20)
         _checks.count("kv_heads", self.kv_heads, least=0)
         _checks.seed("seed", self.seed)
         object.__setattr__(self, "learning_rate", _checks.positive("learning_rate", self.learning_rate))
@@ -84,6 +89,13 @@ class Settings:
         if self.text is None and self.end != Settings.end:
             raise _checks.refuse("end", "left out without text, whose documents it would stand between", self.end)
         self.config(1, 0, 0)
+
+    @property
+    def least_memory(self) -> int:
+        """Bytes that a step holds at the least: weights, gradient and two moments, and every layer's input for a batch."""
+        shapes = jax.tree.leaves(base_shapes(self.config(1, 0, 0)), is_leaf=lambda node: isinstance(node, tuple))
+        inputs = self.batch_size * self.context * self.width * self.layers
+        return 16 * sum(map(math.prod, shapes)) + (4 if self.precision == "float32" else 2) * inputs
 
     def config(self, vocabulary: int, end: int, pad: int) -> Config:
         """The model, for a vocabulary and its token between documents, which opens texts too."""

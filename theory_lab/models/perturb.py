@@ -69,7 +69,7 @@ def differences(radius: float, directions: int = 1, law: Law = "gaussian", sided
         Differences(radius=0.001, directions=1, law='gaussian', sided=2)
     """
     sided = _checks.sides("sided", sided)
-    count = _checks.count("directions", directions)
+    count = _checks.count("directions", directions, bits=20)
     return Differences(_checks.positive("radius", radius), count, _checks.choice("law", law, LAWS), sided)  # type: ignore[arg-type]
 
 

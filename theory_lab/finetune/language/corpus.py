@@ -42,7 +42,7 @@ def corpus(key: Key, number: int, *, split: str = "train", told: Facts | None = 
         True
     """
     _checks.key("key", key)
-    _checks.count("number", number)
+    _checks.count("number", number, bits=20)
     _checks.choice("split", split, SPLITS)
     told = world(key) if told is None else told
     return _documents(Draws(jax.random.fold_in(key, 1 + SPLITS.index(split))), told, number)
