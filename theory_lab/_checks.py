@@ -195,10 +195,13 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 def dtype(name: str, value: Any, choices: Iterable[str]) -> str:
     """The name of one of a few types of numbers, given as a name or as NumPy and JAX have them."""
+    if isinstance(value, (np.ndarray, jax.Array)):
+        raise refuse(name, f"one of {', '.join(map(repr, choices))}", value)
     try:
-        return choice(name, jax.numpy.dtype(value).name, choices)
-    except TypeError:
-        return choice(name, value, choices)
+        word = jax.numpy.dtype(value).name
+    except (TypeError, ValueError):  # what NumPy raises depends on the kind of what is no type
+        word = value
+    return choice(name, word, choices)
 
 
 def same_labels(name: str, given: Iterable[str], expected: Iterable[str], expected_name: str = "the parameters") -> None:

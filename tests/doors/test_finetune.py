@@ -64,6 +64,10 @@ def fit(problem=FULL, how=SGD, key=KEY, steps=1, batch_size=1, **options):
 
 DOORS = {
     "fine_tune": [
+        (
+            lambda: fine_tune(CONFIG, jax.tree.map(lambda a: a.astype(int), BASE), QUESTIONS),
+            "base must be of floating-point numbers, got 'int64'",
+        ),
         (lambda: fine_tune(3, BASE, QUESTIONS), f"config must be {MODELS}, got 3"),
         (
             lambda: fine_tune(CONFIG, {**BASE, "more": {}, "embed_tokens": {"weight": jnp.ones(3)}}, QUESTIONS),
@@ -304,6 +308,7 @@ DOORS = {
         (lambda: language.task("blank", KEY, train=2**31), f"train must be a whole number below 2^20, got {2**31}"),
         (lambda: language.task("blank", KEY, dev=0), "dev must be a whole number of at least 1, got 0"),
         (lambda: language.task("blank", KEY, test=1.5), "test must be a whole number of at least 1, got 1.5"),
+        (lambda: language.task("blank", KEY, corpus_key=3), f"corpus_key must be {A_KEY}, got 3"),
         (lambda: language.task("old_knowledge", KEY, corpus_key=3), f"corpus_key must be {A_KEY}, got 3"),
         (lambda: language.task("new_knowledge", KEY, train=385), "train must be at most 384 for 'new_knowledge', got 385"),
         (lambda: language.task("old_knowledge", KEY, test=129), "test must be at most 128 for 'old_knowledge', got 129"),

@@ -113,6 +113,10 @@ DOORS = {
         ),
     ],
     "init_base": [
+        (
+            lambda: models.init_base(KEY, OPT, "x"),
+            "dtype must be one of 'float32', 'bfloat16', 'float16', 'float64', got 'x'",
+        ),
         (lambda: models.init_base(0, OPT), f"key must be {A_KEY}, got 0"),
         (lambda: models.init_base(KEY, {}), "config must be an OPTConfig or a LlamaConfig, got {}"),
     ],
@@ -123,6 +127,12 @@ DOORS = {
         (lambda: logits(TOKENS, dtype="int8"), "dtype must be one of 'float32', 'bfloat16', 'float64', got 'int8'"),
         (lambda: models.logits("opt", {"base": BASE}, TOKENS), "config must be an OPTConfig or a LlamaConfig, got 'opt'"),
         (lambda: models.logits(OPT, BASE, TOKENS), f"params must be {PARAMS}, got {list(BASE)}"),
+        (lambda: models.logits(OPT, 1.5, TOKENS), f"params must be {PARAMS}, got 1.5"),
+        (lambda: logits(TOKENS, remat=1.5), "remat must be True, False, or names of what is kept, got 1.5"),
+        (
+            lambda: logits(TOKENS, dtype="\ud800"),
+            "dtype must be one of 'float32', 'bfloat16', 'float64', got '\\ud800'",
+        ),
         (lambda: models.logits(OPT, None, TOKENS), f"params must be {PARAMS}, got None"),
         (
             lambda: models.mean_loss(OPT, {"base": BASE}, TOKENS, [1.0]),
@@ -214,6 +224,8 @@ DOORS = {
         (lambda: models.load_pretrained(".", dtype="foo"), "dtype must be one of 'float32', 'bfloat16', got 'foo'"),
         (lambda: models.load_adapter(".", OPT, dtype="int"), "dtype must be one of 'float32', 'bfloat16', got 'int64'"),
         (lambda: models.load_pretrained(""), "path must be a folder, got ''"),
+        (lambda: models.save_pretrained("\0", OPT, BASE), "path must be a name that a folder can have, got '\\x00'"),
+        (lambda: models.save_pretrained("\ud800", OPT, BASE), "path must be a name that a folder can have, got '\\ud800'"),
         (lambda: models.save_pretrained("", OPT, BASE), "path must be a folder or free for one, got ''"),
         (lambda: models.save_pretrained("unused", OPT, [1]), "base['[0]'] must be left out, got ()"),
         (lambda: models.load_adapter(".", "opt"), "config must be an OPTConfig or a LlamaConfig, got 'opt'"),

@@ -174,6 +174,8 @@ def fine_tune(
     """
     _checks.instance("config", config, (OPTConfig, LlamaConfig), "an OPTConfig or a LlamaConfig")
     check_base("base", config, base)
+    if not jnp.issubdtype(kind := jnp.result_type(*jax.tree.leaves(base)), jnp.floating):
+        raise _checks.refuse("base", "of floating-point numbers", str(kind))
     _checks.instance("questions", questions, Questions, "Questions, as encode makes")
     if adapter is not None:
         _checks.instance("adapter", adapter, Adapter, "a LoRA, Prefix or Prompt, or None")

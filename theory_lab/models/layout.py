@@ -121,6 +121,7 @@ def init_base(key: Key, config: Config, dtype: jnp.dtype | type = jnp.float32) -
     """
     _checks.key("key", key)
     _checks.instance("config", config, (OPTConfig, LlamaConfig), "an OPTConfig or a LlamaConfig")
+    dtype = jnp.dtype(_checks.dtype("dtype", dtype, ("float32", "bfloat16", "float16", "float64")))
     shapes, structure = jax.tree_util.tree_flatten_with_path(base_shapes(config), is_leaf=lambda s: isinstance(s, tuple))
 
     def leaf(k: Key, path: tuple[jax.tree_util.DictKey, ...], shape: tuple[int, ...]) -> jax.Array:

@@ -172,5 +172,8 @@ def new_folder(path: Any) -> Path:
     """The door for a folder that is written; it is made if it is not there."""
     if not isinstance(path, (str, os.PathLike)) or path == "" or (Path(path).exists() and not Path(path).is_dir()):
         raise _checks.refuse("path", "a folder or free for one", path)
-    Path(path).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except ValueError:  # a byte of zero, half a character
+        raise _checks.refuse("path", "a name that a folder can have", path) from None
     return Path(path)

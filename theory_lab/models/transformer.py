@@ -171,6 +171,8 @@ def through(config: Config, layers: Block, x: Array, seen: Array | None, rotatio
         return x, pairs if keep else None
 
     if remat or backend.cpu():
+        rule = "True, False, or names of what is kept"
+        _checks.instance("remat", remat, (bool, tuple, list, frozenset, set), rule)
         names = () if remat is True else remat or INSIDE
         kept = [_checks.choice("remat", name, INSIDE) for name in names]
         body = jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(*kept), prevent_cse=False)
@@ -196,7 +198,8 @@ def _checked(
     """The door of all that looks at tokens; returns the mask."""
     check_config(config)
     if not isinstance(params, Mapping) or "base" not in params:
-        raise _checks.refuse("params", "{'base': ...} or {'base': ..., 'peft': ...}", list(params) if params else params)
+        found = list(params) if isinstance(params, Mapping) else params
+        raise _checks.refuse("params", "{'base': ...} or {'base': ..., 'peft': ...}", found)
     if dtype is not None:
         _checks.dtype("dtype", dtype, KINDS)
     for name, given in (("tokens", tokens), ("mask", tokens if mask is None else mask)):

@@ -58,6 +58,8 @@ def task(
     standard = ALL_FACTS if name in KNOWLEDGE else SIZES
     given = {"train": train, "dev": dev, "test": test}
     wanted = {split: standard[split] if size is None else size for split, size in given.items()}
+    if corpus_key is not None:
+        _checks.key("corpus_key", corpus_key)
     sizes = {split: _checks.count(split, size, bits=20) for split, size in wanted.items()}
     draws = Draws(jax.random.fold_in(_checks.key("key", key), 1 + TASKS.index(name)))
     if name in KNOWLEDGE:
