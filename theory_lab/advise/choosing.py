@@ -11,6 +11,9 @@ average alone README's example had step sizes at which E||grad f||^2 rested at 1
 ones the end is the least curved, and its floor would let larger steps through; but a run slows down there, too, and on two
 of them it arrived later by these.
 
+Step sizes at which a block is still on its way when the gradient shall be small, and the problem's own gradient where the
+model then has its mean is too large, are taken for ones that never arrive (see `arriving`).
+
 Where no time is predicted, half of the way to the end of the stable region, on the ray on which all blocks have the same
 share of their limits. Second moments of the mode that sets a limit change by the factor 1 - 2 eta h + (1 + a) (eta h)^2 per
 step, a the noise that it feeds back: 1 at the limit, 2 / (h (1 + a)), and least at half of it, whatever a is. What other
@@ -25,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from theory_lab._typing import Key, Label
+from theory_lab.advise.arriving import misses
 from theory_lab.advise.contracting import calibrate, contracts
 from theory_lab.advise.coupling import coupled, room
 from theory_lab.advise.fastest import SAFE, axis_limit, centred, fastest
@@ -53,6 +57,7 @@ class Choice:
         doubled: per zeroth-order block, its limit alone with the directions as asked and with twice as many.
         longer: per block that has one, what remains of its limit alone within four times the horizon.
         steps: predicted; inf if the accuracy is out of reach, nan if unknown.
+        missed: whether they are unknown because where the model arrives the problem's gradient is too large.
         floor: stationary (E||grad f||^2)^1/2 at the step sizes.
         method: how the limits were computed, in words.
         together: how many times all step sizes may grow together, cross blocks included; nan where matrices say it.
@@ -66,6 +71,7 @@ class Choice:
     doubled: dict[Label, tuple[float, float]]
     longer: dict[Label, float]
     steps: float
+    missed: bool
     floor: float
     method: str
     together: float
@@ -98,11 +104,17 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
         end = None if resting is None else resting.modes(full(etas))
         return end if floor_of(way, end) > way.floor else None
 
+    missed: list[float] = []  # times of the model at step sizes where the problem does not arrive
+
     def steps(etas: Sequence[float]) -> float:
         if timing is None:
             return math.nan
         way = timing.modes(full(etas))
-        return steps_to(way, sight.accuracy, end=at_end(etas, way))
+        found = steps_to(way, sight.accuracy, end=at_end(etas, way))
+        if not misses(problem, sight, full(etas), way, found):
+            return found
+        missed.append(found)
+        return math.inf
 
     at_rest = [still[labels.index(label)] for label in moving]
     alone = {label: axis_limit(roughly, at_rest, i, resolution=1e-3) for i, label in enumerate(moving)}
@@ -128,6 +140,8 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
         limiting, together = [point.at(scale) for point in crossed], together / scale
         best = [eta * scale for eta in best]
         predicted = predicted if scale == 1 else steps(best)
+    unknown = math.isinf(predicted) and bool(missed)
+    predicted = math.nan if unknown else predicted
     etas = {label: best[moving.index(label)] if label in moving else 0.0 for label in labels}
     limits = {label: endless(label, sight.negative(label)) for label in labels}
     floor = math.nan
@@ -155,6 +169,7 @@ def choose(problem: Problem, sight: Sight, *, key: Key, probability: float) -> C
         doubled(sight, still, moving),
         longer(sight, still, moving),
         predicted,
+        unknown,
         floor,
         method(sight) + ("" if all(point.certified for point in crossed) else ROUGH),
         together,

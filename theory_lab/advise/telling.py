@@ -30,6 +30,11 @@ LAWS = "theory_lab, exact stationary laws"
 ESTIMATOR = "theory_lab, exact moments of the two-point estimators"
 STILL = 0.1  # of the way along its steepest direction: a block that covers less in all steps leaves the work to the others
 
+MISSED = (
+    "wherever the model reaches the accuracy, a block is still on its way, and where it then has the mean of the run the "
+    "problem's own gradient is too large"
+)
+
 
 def tell(problem: Problem, sight: Sight, choice: Choice, key: jax.Array) -> Advice:
     """The advice with its reasons."""
@@ -99,6 +104,9 @@ def _step_sizes(sight: Sight, choice: Choice) -> Iterator[Reason]:
         elif math.isinf(choice.steps):
             why = f"{share}; {half}: on the local model no step size reaches {goal}{grows}"
             changes = "an accuracy that rounding and flat directions leave within reach, higher precision"
+        elif choice.missed:
+            why = f"{share}; {half}: {MISSED}, so no time is predicted{grows}"
+            changes = "parameters nearer a minimum, a higher accuracy; a grid of a few multiples of it"
         else:
             why = f"{share}; {half}: curvature is negative wherever was looked, so no time is predicted{grows}"
             changes = "parameters nearer a minimum; a grid of a few multiples of it, run for some hundred steps"
@@ -154,6 +162,8 @@ def _steps(sight: Sight, choice: Choice) -> Reason:
     if not any(choice.step_sizes.values()):
         why = "undecided: no curvature was measured in any block, so nothing moves"
         return Reason("steps", choice.steps, "measured", why, "parameters where the loss is curved")
+    if choice.missed:
+        return Reason("steps", choice.steps, RECURSION, f"undecided: {MISSED}", "parameters nearer a minimum")
     way = "the Hessian averaged over the way to" if sight.averaged else "the Hessian at"
     if sight.last.name == "the start" and not sight.stays:
         return Reason(
