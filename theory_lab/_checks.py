@@ -286,14 +286,13 @@ def update(name: str, optimizer: Any, params: Any) -> None:
     Only shapes are looked at.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "overflow encountered in cast", RuntimeWarning)
+        with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as told:
             jax.eval_shape(lambda like: optimizer.update(like, optimizer.init(like), like), params)
-    except RuntimeWarning:
-        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)}))
-        raise refuse(name, f"of step sizes that are finite in {kinds}", optimizer) from None
     except TypeError as error:
         if "missing" not in str(error):
             raise
         rule = "made of transformations whose update needs the gradients and the parameters alone"
         raise ValueError(f"{name} must be {rule}, got one that is {str(error).partition(' ')[2]}") from error
+    if any("overflow encountered in cast" in str(one.message) for one in told):
+        kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)}))
+        raise refuse(name, f"of step sizes that are finite in {kinds}", optimizer)
