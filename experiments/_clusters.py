@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 
 from experiments import _slurm
 from experiments._crews import Crew, Unavailable
+from experiments._dask import Dask
 from theory_lab import _checks
 
 EXTRAS = {"dask": "distributed", "slurm": "submitit", "mpi": "mpi4py.futures"}
@@ -36,12 +38,24 @@ def dask(address: str, folder: Path) -> Iterator[Crew]:
         client = distributed.Client(address, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Unavailable(f"no dask scheduler answers at {address}: {error}") from error
-    with client:
-        executor = client.get_executor(pure=False)
-        try:
-            yield Crew(executor, lost=(distributed.scheduler.KilledWorker,), attempts=1, remote=True)
-        finally:
-            executor.shutdown(wait=False)
+    executor = Dask(client)
+    try:
+        yield Crew(executor, lost=(distributed.scheduler.KilledWorker,), attempts=1, remote=True)
+    finally:
+        executor.shutdown(cancel_futures=True)
+        with _quiet("distributed.client"):  # of a scheduler that is gone the user has heard
+            client.close()
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

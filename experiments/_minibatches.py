@@ -60,7 +60,7 @@ class Minibatches:
             trace = np.trace(g[:, :p, :p], axis1=1, axis2=2)
             g *= half
             g -= eta * hx
-            x = x + g + g.swapaxes(1, 2)  # symmetric, or rounding grows where X does not
+            x = x + (g + g.swapaxes(1, 2))  # symmetric to the bit, or rounding stays where X shrinks
             np.einsum("oii->oi", x)[:, :p] += steps[0] ** 2 * trace[:, None]
             norms.append(np.einsum("oij,ij->o", x, square).mean())
             if not norms[-1] < 1e200:

@@ -238,6 +238,8 @@ def test_second_moments_along_orders_agree_with_theory_where_minibatches_are_eve
     for line in ((None, 1.0), (0.1, None)):
         limit = stability_region.step_size_boundary(h, 6, line)
         assert whole.limit(line, 2 * limit) == pytest.approx(limit, rel=0.03)
+    for steps in ((0.5, 1.0), (0.6, 1.0)):  # 256 steps where one mode is left, to 1e-12 of what it was
+        assert whole.growth(steps) == pytest.approx(256 * np.log(quadratic.growth_factor(h, 6, steps)), rel=0.01)
     few = minibatches(problem, point, size=2, ordering="with_replacement")
     assert few.limit((None, 1.0), 2 * stability_region.step_size_boundary(h, 6, (None, 1.0))) < 0.8 * whole.limit(
         (None, 1.0), 2 * stability_region.step_size_boundary(h, 6, (None, 1.0))

@@ -25,6 +25,7 @@ CONFIGS = {
 }
 RADIUS, RATE, STEPS = 1e-2, 1e-4, 3
 KINDS = {"ZO-FT": ("opt", None), "FO-FT": ("llama", None), "Hybrid-PEFT": ("opt", models.lora(2))}  # model and adapter
+EPS = float(np.finfo(np.float32).eps)
 HOW = perturb.differences(RADIUS, sided=2)
 
 
@@ -54,10 +55,10 @@ def step(kind: str) -> tuple[perturb.Step, optax.GradientTransformation]:
     return perturb.hybrid_step(loss, perturb.differences(RADIUS, law="rademacher"), first), first
 
 
-def stepped(kind: str, count: int, shard: str) -> dict[str, Any]:
+def stepped(kind: str, count: int, shard: str, begin: dict[str, Any] | None = None) -> dict[str, Any]:
     """Some steps on so many devices: the parameters, the losses, and what the compiler says of one device."""
     mesh = devices.mesh(count)
-    params = models.place(parameters(kind), mesh, shard)
+    params = models.place(begin or parameters(kind), mesh, shard)
     laid = jax.tree.map(lambda a: a.sharding, params)
     take_step, optimizer = step(kind)
     state = optimizer.init(params["peft" if "peft" in params else "base"])
@@ -82,7 +83,26 @@ def allowed() -> float:
 
     That of a loss near 10 in float32, magnified by 1/radius in a slope, times directions of up to 5.
     """
-    return STEPS * RATE * 5 * 8 * float(jnp.finfo(jnp.float32).eps) * 10 / RADIUS
+    return STEPS * RATE * 5 * 8 * EPS * 10 / RADIUS
+
+
+def tolerances(kind: str, many: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
+    """By how much each leaf on many devices may be off from that on one; an adapter also by what a base that is off does."""
+    found = jax.tree.map(lambda leaf: allowed() + 8 * EPS * float(np.abs(leaf).max()), one)
+    if kind == "Hybrid-PEFT":
+        off = max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (many["base"], one["base"])), strict=True))
+        found["peft"] = jax.tree.map(lambda atol, by: atol + off * by, found["peft"], _response(one))
+    return found
+
+
+def _response(one: dict[str, Any]) -> dict[str, Any]:
+    """By how much an adapter's leaves end elsewhere, per largest change of the base, which begins moved along its way."""
+    begin, size = parameters("Hybrid-PEFT"), 100 * allowed()  # beside which rounding is small
+    way = jax.tree.map(np.subtract, one["base"], begin["base"])
+    scale = size / max(np.abs(leaf).max() for leaf in jax.tree.leaves(way))
+    elsewhere = {**begin, "base": jax.tree.map(lambda a, b: a + scale * b, begin["base"], way)}
+    other = stepped("Hybrid-PEFT", 1, "data", elsewhere)["params"]
+    return jax.tree.map(lambda a, b: float(np.abs(a - b).max()) / size, other["peft"], one["peft"])
 
 
 def largest(program: str) -> int:

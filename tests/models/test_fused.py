@@ -1,9 +1,14 @@
 """The kernel makes the numbers that the plain arrays make; it is run here as plain arrays."""
 
+import importlib.util
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from theory_lab.models import fused
 from theory_lab.oracles import directions
@@ -40,9 +45,22 @@ def test_which_leaves_fit():
     )  # whose rows have other keys
 
 
+def test_without_the_backend_plain_arrays_do(monkeypatch):
+    monkeypatch.delattr(pallas, "triton")
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    found = importlib.util.module_from_spec(fused.__spec__)
+    fused.__spec__.loader.exec_module(found)
+    given = jnp.zeros((4, 2048), jnp.float32), jax.random.key(0)[None]
+    assert fused.fits(*given)
+    assert not found.fits(*given)
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")  # from JAX 0.11 on
 def test_the_kernel_compiles_for_a_gpu():
     """As far as is known here: to the program that the GPU's compiler gets."""
-    leaf = jax.ShapeDtypeStruct((4, 2048), jnp.bfloat16)
+    leaf, key = jax.ShapeDtypeStruct((4, 2048), jnp.bfloat16), jax.random.key(0)
     add = lambda a, k: fused.add_normals(a, k[None], jnp.ones(1, jnp.float32), jnp.uint32(0))
-    text = jax.jit(add).trace(leaf, jax.random.key(0)).lower(lowering_platforms=("cuda",)).as_text()
+    device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
+    with use_abstract_mesh(AbstractMesh((1,), ("devices",), abstract_device=device)):
+        text = jax.jit(add).trace(leaf, key).lower(lowering_platforms=("cuda",)).as_text()
     assert "triton" in text

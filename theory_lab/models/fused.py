@@ -11,11 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from theory_lab._typing import Array, Key
 from theory_lab.oracles.gaussian import polar
 from theory_lab.oracles.words import pair, threefry
+
+try:
+    from jax.experimental.pallas import triton
+except ImportError:  # JAX 0.11 announces that it will go: plain arrays then
+    triton = None  # type: ignore[assignment]
 
 LEAST, MOST = 64, 1024  # pairs of normals of one program, a power of two
 
@@ -23,7 +27,7 @@ LEAST, MOST = 64, 1024  # pairs of normals of one program, a power of two
 def fits(leaf: Array, keys: Key) -> bool:
     """Whether rows are long enough, and even enough, for the kernel, and the keys Threefry's, whose rows' keys it makes."""
     threefry = jax.random.key_data(keys).shape[-1:] == (2,)
-    return threefry and jnp.finfo(leaf.dtype).bits <= 32 and _share(leaf) >= LEAST
+    return triton is not None and threefry and jnp.finfo(leaf.dtype).bits <= 32 and _share(leaf) >= LEAST
 
 
 def add_normals(leaf: Array, keys: Key, scales: Array, offset: Array, *, interpret: bool = False) -> Array:
@@ -59,7 +63,7 @@ def add_normals(leaf: Array, keys: Key, scales: Array, offset: Array, *, interpr
         out_shape=jax.ShapeDtypeStruct(table.shape, table.dtype),
         input_output_aliases={3: 0},
         interpret=interpret,
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),
+        compiler_params=None if interpret else triton.CompilerParams(num_warps=4, num_stages=1),
     )(*given, table)
     return made.reshape(leaf.shape)
 
