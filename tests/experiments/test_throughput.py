@@ -76,7 +76,10 @@ def test_each_precision_is_judged_by_itself() -> None:
     assert len(throughput.draw(frame, throughput.judge(frame)).axes) == 2
 
 
-@pytest.mark.parametrize("axis, power, caught", [("d", 1.5, "exponent of at most 2"), ("n", 0.5, "exponent of at most 0.1")])
+@pytest.mark.parametrize(
+    "axis, power, caught",
+    [("d", 1.5, "exponent of at most 2"), ("n", 0.5, "grows with n"), ("trajectories", 0.5, "grows with trajectories")],
+)
 def test_a_cost_that_grows_too_fast_is_caught(axis: str, power: float, caught: str) -> None:
     frame = made("float64")
     growth = frame.what == "growth"

@@ -43,7 +43,8 @@ def test_rows_and_parts_and_slices_are_those_of_the_whole(law):
     np.testing.assert_array_equal(shift.take(lazy["a"], indices), whole["a"][indices])
     np.testing.assert_array_equal(shift.part(lazy["a"], jnp.int32(11), 8), whole["a"][11:19])
     _, layers = jax.lax.scan(lambda c, p: (c, shift.whole(p)), 0, shift.slices({"b": lazy["b"]}))
-    np.testing.assert_array_equal(layers["b"], whole["b"])
+    close = ROUNDING if law == "gaussian" else 0  # leaf + scale * v may be rounded once or twice; scaled signs are exact
+    np.testing.assert_allclose(layers["b"], whole["b"], rtol=close, atol=close)
 
 
 def test_the_parts_that_a_shift_is_made_in_do_not_matter(monkeypatch):
