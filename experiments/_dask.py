@@ -5,6 +5,7 @@ ends there in a traceback in the log and in a future that never is done.
 """
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from typing import Any
@@ -37,7 +38,8 @@ class Dask(Executor):
         """With `cancel_futures` dask is told to give up what is not done, even what `Future.cancel` has let go of here."""
         following = dict(self._open)
         if cancel_futures and self._client.status == "running":
-            self._client.cancel(list(following.values()))
+            with contextlib.suppress(OSError):  # the scheduler is gone, and they with it
+                self._client.cancel(list(following.values()))
         if wait:
             concurrent.futures.wait(following)
 
@@ -47,13 +49,12 @@ class Dask(Executor):
         except Exception as failure:
             gone = isinstance(failure, OSError) or self._client.status != "running"
             value, error = None, CancelledError() if gone else failure
+        if ours.set_running_or_notify_cancel():
+            if error is None:
+                ours.set_result(value)
+            else:
+                ours.set_exception(error)
         del self._open[ours]
-        if not ours.set_running_or_notify_cancel():
-            return
-        if error is None:
-            ours.set_result(value)
-        else:
-            ours.set_exception(error)
 
     async def _outcome(self, theirs: Any) -> tuple[Any, BaseException | None]:
         """The value or the error of the call; what is raised is an error of fetching it."""
